@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+# SIXPATH_CFLAG(VARIABLE, FLAG): append FLAG to VARIABLE if the compiler takes it.
+AC_DEFUN([SIXPATH_CFLAG], [
+	AC_MSG_CHECKING([whether $CC takes $2])
+	sixpath_save_CFLAGS=$CFLAGS
+	CFLAGS="$CFLAGS -Werror $2"
+	AC_COMPILE_IFELSE([AC_LANG_PROGRAM([], [])],
+		[$1="[$]$1 $2"
+		 AC_MSG_RESULT([yes])],
+		[AC_MSG_RESULT([no])])
+	CFLAGS=$sixpath_save_CFLAGS
+])
+
+# SIXPATH_LIB(NAME, LIBRARY, HEADER, FUNCTION, DEBIAN-PACKAGE): a library without
+# pkg-config file. Sets NAME_LIBS, or stops and names the package.
+AC_DEFUN([SIXPATH_LIB], [
+	AC_CHECK_HEADER([$3], [],
+		[AC_MSG_ERROR([$3 not found; on Debian: apt-get install $5])])
+	AC_CHECK_LIB([$2], [$4], [$1_LIBS="-l$2"],
+		[AC_MSG_ERROR([lib$2 not found; on Debian: apt-get install $5])])
+	AC_SUBST([$1_LIBS])
+])

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Configuration: iniparser reads the file, tables say what may be in it. Each key is
+ * a row: name, parser, place in the struct, default, range. All errors are collected,
+ * each as "file:line: key: what is wrong, what is allowed"; unknown sections and keys
+ * are errors with a suggestion, so are repeated keys. iniparser keeps no line numbers, so
+ * the file is scanned again for a line only when there is an error.
+ */
+#ifndef SIXPATH_CONF_H
+#define SIXPATH_CONF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct conf;
+struct conf_key;
+
+/* Parse text into *dst. On failure write the reason into err ("must be 1 to 65535") and
+ * return false. dst is key->offset into the section's struct. */
+typedef bool conf_parse_fn(const char *text, void *dst, const struct conf_key *key, char *err,
+			   size_t errcap);
+
+struct conf_key {
+	const char *name;
+	conf_parse_fn *parse;
+	size_t offset;
+	const char *def;          /* parsed like any value when the key is absent; NULL = leave */
+	long min, max;            /* for numbers */
+	const char *const *words; /* for conf_word: allowed words, NULL-terminated */
+	const char *help;         /* "allowed" text in errors where the parser has none */
+	size_t size;              /* of the destination, for strings in arrays */
+};
+
+struct conf_section {
+	const char *name; /* "redir", or "proxy" for "[proxy NAME]" */
+	bool named;       /* takes a NAME and may appear several times */
+	bool required;
+	const struct conf_key *keys; /* ends with a row without name */
+	/* The struct to fill for this section (name NULL unless named). NULL = out of memory. */
+	void *(*begin)(void *ctx, const char *name);
+	/* Optional check after the last key; report with conf_error. */
+	void (*check)(struct conf *c, void *ctx, void *dst, const char *name);
+};
+
+/*
+ * Load path with the sections (ends with a row without name), filling ctx. path NULL =
+ * no file, defaults only. Sections that are absent and not named are filled with
+ * defaults. Returns the number of errors; they are printed to errors, one a line
+ * (sorted by line).
+ */
+unsigned conf_load(const char *path, const struct conf_section *sections, void *ctx, FILE *errors);
+
+/* From a check function: an error at the key (or at the section when key is NULL). */
+void conf_error(struct conf *c, const char *section, const char *name, const char *key,
+		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/* Parsers. Destinations are: */
+conf_parse_fn conf_bool;      /* bool: yes/no, true/false, on/off, 1/0 */
+conf_parse_fn conf_int;       /* int: decimal or 0x, min..max, nothing behind */
+conf_parse_fn conf_u32;       /* uint32_t, likewise */
+conf_parse_fn conf_seconds;   /* double: 30, 500ms, 5s, 10m, 1h, 2d; min..max in seconds */
+conf_parse_fn conf_word;      /* int: index into words */
+conf_parse_fn conf_string;    /* char * (malloc), freed before being replaced */
+conf_parse_fn conf_path;      /* char *: absolute path */
+conf_parse_fn conf_log_level; /* enum log_level as int */
+conf_parse_fn conf_log_sink;  /* enum log_sink as int */
+conf_parse_fn conf_workers;   /* int: 1..256, or auto = 0 */
+conf_parse_fn conf_auto_bool; /* int: 0 no, 1 yes, 2 auto */
+
+/* A comma separated list of addresses with ports; a bare number means [::]:number. */
+struct addr;
+struct addr_list {
+	struct addr *v;
+	size_t n;
+};
+conf_parse_fn conf_addr_list; /* struct addr_list, each needs a port */
+struct prefix;
+struct prefix_list {
+	struct prefix *v;
+	size_t n;
+};
+conf_parse_fn conf_prefix_list; /* struct prefix_list */
+
+/* A host and port that may be a name: "proxy.example.net:1080", "[::1]:1080". */
+struct hostport {
+	char *host;
+	uint16_t port;
+};
+conf_parse_fn conf_hostport; /* struct hostport; key->min = default port or 0 = required */
+
+/* Read a secret from a file: first line without its end, at most cap - 1 octets; refuses
+ * files readable by others. Returns 0 or -errno (-EPERM for the mode). */
+int conf_read_secret(const char *path, char *out, size_t cap);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Privileges and process set-up: few, named acts, done before threads start. */
+#ifndef SIXPATH_PRIV_H
+#define SIXPATH_PRIV_H
+
+#include <stdbool.h>
+
+/*
+ * Become user, keeping only the named capabilities ("cap_net_admin,cap_net_raw", NULL =
+ * none) in the permitted and effective sets; no_new_privs is set. is_default: the
+ * administrator did not name the user; if it does not exist "nobody" is taken, with a
+ * notice. Not root: keeps what it has. Returns 0 or an exit code of sysexits (message
+ * logged).
+ */
+int priv_drop(const char *user, bool is_default, const char *caps);
+
+/* Create dir (mode 0750) for user if absent, before priv_drop: 0 or -errno. */
+int priv_make_dir(const char *dir, const char *user);
+
+/* Raise the soft descriptor limit to the hard one; returns the limit now in force. */
+unsigned long priv_raise_nofile(void);
+
+/*
+ * Go into the background: the parent waits until the child calls priv_ready(code) and
+ * exits with that code (0 = up). In the foreground (fork_wanted false) both do nothing.
+ */
+int priv_daemonize(bool fork_wanted);
+void priv_ready(int code);
+
+#endif

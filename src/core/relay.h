@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Two ends that copy to each other. Both ends are the same struct, pointing at each
+ * other, so copying, half-close and limits are written once. a is the downstream
+ * (device, client), b the upstream (proxy, server).
+ *
+ * Back-pressure: an end is read only while its buffer has room, and written only
+ * while the other's buffer has bytes. End of file is passed on as a half-close after
+ * the last byte; the relay is over when both directions have ended. A reset is
+ * passed on as a reset.
+ *
+ * Embedded in its owner. The relay owns both descriptors from relay_start on.
+ */
+#ifndef SIXPATH_RELAY_H
+#define SIXPATH_RELAY_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/buf.h"
+#include "core/reason.h"
+
+struct worker;
+struct relay;
+
+struct end {
+	int fd;
+	struct buf in;      /* read from fd, not yet written to the peer */
+	uint64_t bytes_in;  /* read from fd, including what was there at the start */
+	uint64_t bytes_out; /* written to fd by the relay */
+	ev_tstamp first_in; /* loop time of the first byte from fd; 0 = none yet */
+	bool eof;           /* no more to read */
+	bool shut;          /* our half-close has been sent */
+	/* private */
+	ev_io io;
+	struct end *peer;
+	struct relay *relay;
+};
+
+/* Called exactly once, never from inside relay_start: both descriptors are closed by
+ * then (as a reset where the reason asks for it) and buffers are given back. */
+typedef void relay_done_fn(struct relay *r, enum end_reason reason, int err);
+
+struct relay {
+	struct end a, b;
+	ev_tstamp last; /* loop time of the last byte either way */
+	double idle_s;
+	/* private */
+	struct worker *w;
+	relay_done_fn *done;
+	ev_timer tick; /* idle limit; also asks MPTCP ends whether they are dead */
+	bool running;
+};
+
+/* Zero everything; descriptors -1. Then the owner may fill a.in and b.in with bytes that
+ * came early, and add them to bytes_in. */
+void relay_init(struct relay *r);
+void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double idle_s,
+		 relay_done_fn *done);
+/* End it from outside with a reason: closes (resets for anything but END_CLOSED), calls done. */
+void relay_end(struct relay *r, enum end_reason reason, int err);
+
+#endif

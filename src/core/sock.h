@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Sockets: created from a table of wishes, and asked for what really happened.
+ * All descriptors are nonblocking and close-on-exec.
+ */
+#ifndef SIXPATH_SOCK_H
+#define SIXPATH_SOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+struct sock_wishes {
+	bool mptcp;       /* wanted; plain TCP if the kernel has none */
+	bool transparent; /* IP_TRANSPARENT and IPV6_TRANSPARENT (listener) */
+	bool reuseport;   /* listener */
+	bool v6only;      /* listener on an IPv6 address: leave IPv4 alone */
+	int fastopen;     /* listener: TCP_FASTOPEN queue length, 0 = off */
+	uint32_t mark;    /* SO_MARK, 0 = none */
+	int tos;          /* 0..255, or -1 = leave */
+	int ttl;          /* 1..255, or -1 = leave */
+	bool keepalive;
+};
+
+/* What a wish came to. */
+struct sock_granted {
+	bool mptcp;
+	bool tos, ttl; /* the option took */
+	bool fastopen;
+	int mark_error; /* errno of a refused SO_MARK, or 0 */
+};
+
+#define SOCK_WISHES_NONE                                                                           \
+	{                                                                                          \
+		.tos = -1, .ttl = -1                                                               \
+	}
+
+/* A TCP or MPTCP socket of the family. Returns the descriptor or -errno; a wish that is
+ * refused is told in *granted (may be NULL) and is not an error. */
+int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_granted *granted);
+
+/* Bound and listening, dual-stack when addr is [::]. Descriptor or -errno; transparent is
+ * the one wish that must be granted. */
+int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
+		struct sock_granted *granted);
+
+/* What a TCP or MPTCP socket says about itself. All fields are zero where unknown. */
+struct sock_info {
+	bool mptcp;        /* MPTCP in use now (TCP_IS_MPTCP) */
+	unsigned subflows; /* subflows in use, 1 for a single path; 0 without MPTCP */
+	bool syn_data_acked; /* connecting side: the peer took our SYN data; accepting: SYN had data */
+	unsigned
+		fastopen_fail; /* tcpi_fastopen_client_fail: 1 no cookie, 2 not acked, 3 SYN resent */
+	unsigned state;        /* TCP state, 1 = established, 3 = SYN_RECV, 7 = closed */
+	uint32_t rtt_us;
+};
+/* 0 or -errno. */
+int sock_info(int fd, struct sock_info *info);
+
+/* MPTCP: true when the connection has lost its last subflow although no error was
+ * reported yet (kernel: a plain RST shows only after close_timeout). */
+bool sock_mptcp_dead(int fd);
+
+/* Close so that the peer sees a reset (RST, or MP_FASTCLOSE). Descriptor becomes invalid. */
+void sock_reset(int fd);
+
+/* Does this errno of read or write mean that the peer reset the connection or is gone? */
+bool sock_errno_is_reset(int err);
+
+#endif

@@ -31,6 +31,7 @@ struct conf_key {
 	const char *const *words; /* for conf_word: allowed words, NULL-terminated */
 	const char *help;         /* "allowed" text in errors where the parser has none */
 	size_t size;              /* of the destination, for strings in arrays */
+	bool secret;              /* the value never appears in an error */
 };
 
 struct conf_section {
@@ -48,7 +49,9 @@ struct conf_section {
  * Load path with the sections (ends with a row without name), filling ctx. path NULL =
  * no file, defaults only. Sections that are absent and not named are filled with
  * defaults. Returns the number of errors; they are printed to errors, one a line
- * (sorted by line).
+ * (sorted by line), or logged when errors is NULL. The names of sections are compared
+ * without regard to case, and passed on as written. Required sections are asked for
+ * only in a file.
  */
 unsigned conf_load(const char *path, const struct conf_section *sections, void *ctx, FILE *errors);
 
@@ -56,14 +59,15 @@ unsigned conf_load(const char *path, const struct conf_section *sections, void *
 void conf_error(struct conf *c, const char *section, const char *name, const char *key,
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/* Parsers. Destinations are: */
+/* Parsers. min = max = 0: no range. An empty value is refused, except where the default is
+ * empty too; then it means none. Destinations are: */
 conf_parse_fn conf_bool;      /* bool: yes/no, true/false, on/off, 1/0 */
 conf_parse_fn conf_int;       /* int: decimal or 0x, min..max, nothing behind */
 conf_parse_fn conf_u32;       /* uint32_t, likewise */
 conf_parse_fn conf_seconds;   /* double: 30, 500ms, 5s, 10m, 1h, 2d; min..max in seconds */
 conf_parse_fn conf_word;      /* int: index into words */
-conf_parse_fn conf_string;    /* char * (malloc), freed before being replaced */
-conf_parse_fn conf_path;      /* char *: absolute path */
+conf_parse_fn conf_string;    /* char * (malloc), freed before being replaced; min..max octets */
+conf_parse_fn conf_path;      /* char *: absolute path; NULL for none */
 conf_parse_fn conf_log_level; /* enum log_level as int */
 conf_parse_fn conf_log_sink;  /* enum log_sink as int */
 conf_parse_fn conf_workers;   /* int: 1..256, or auto = 0 */
@@ -81,17 +85,19 @@ struct prefix_list {
 	struct prefix *v;
 	size_t n;
 };
-conf_parse_fn conf_prefix_list; /* struct prefix_list */
+conf_parse_fn conf_prefix_list; /* struct prefix_list; may be empty */
 
 /* A host and port that may be a name: "proxy.example.net:1080", "[::1]:1080". */
 struct hostport {
-	char *host;
+	char *host; /* malloc; without brackets */
 	uint16_t port;
 };
 conf_parse_fn conf_hostport; /* struct hostport; key->min = default port or 0 = required */
 
 /* Read a secret from a file: first line without its end, at most cap - 1 octets; refuses
- * files readable by others. Returns 0 or -errno (-EPERM for the mode). */
+ * files that others may read or write. Returns 0 or -errno (-EPERM for the mode, -ENODATA
+ * for an empty line, -EMSGSIZE if too long, -EINVAL for no regular file or a NUL). The
+ * caller wipes out. */
 int conf_read_secret(const char *path, char *out, size_t cap);
 
 #endif

@@ -14,7 +14,8 @@
  */
 int priv_drop(const char *user, bool is_default, const char *caps);
 
-/* Create dir (mode 0750) for user if absent, before priv_drop: 0 or -errno. */
+/* Create dir (mode 0750) for user (or nobody, if there is no such user) if absent, before
+ * priv_drop: 0 or -errno. A directory that exists is left as it is. */
 int priv_make_dir(const char *dir, const char *user);
 
 /* Raise the soft descriptor limit to the hard one; returns the limit now in force. */
@@ -22,7 +23,10 @@ unsigned long priv_raise_nofile(void);
 
 /*
  * Go into the background: the parent waits until the child calls priv_ready(code) and
- * exits with that code (0 = up). In the foreground (fork_wanted false) both do nothing.
+ * exits with that code (0 = up), or with the child's own if it ends before (EX_SOFTWARE if
+ * that was 0 or a signal). Standard error stays open until priv_ready, so that start-up
+ * errors are seen; the working directory stays, so that relative paths stay true. In the
+ * foreground (fork_wanted false) both do nothing. Returns 0 (in the child) or -errno.
  */
 int priv_daemonize(bool fork_wanted);
 void priv_ready(int code);

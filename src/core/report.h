@@ -22,7 +22,7 @@ const char *report_finish(struct report *r, size_t *len);
 /* Nested object: fields until _end; text mode indents. */
 void report_object(struct report *r, const char *key);
 /* A list of rows that all have the same fields; text mode: a table, columns in the order of
- * the first row, with title = key's text. */
+ * the first row, with title = key's text. Objects and lists inside a row appear only in JSON. */
 void report_list(struct report *r, const char *key);
 void report_row(struct report *r); /* starts the next row */
 void report_end(struct report *r); /* ends the innermost object or list */

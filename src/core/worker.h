@@ -39,7 +39,7 @@ struct worker {
 	pthread_t thread;
 	bool started;
 	ev_async wake;
-	ev_check turn;
+	ev_prepare turn;
 	struct list corpses;
 	pthread_mutex_t lock;
 	struct list mail;

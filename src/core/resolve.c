@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/resolve.h"
+
+#include <ares.h>
+#include <errno.h>
+#include <ev.h>
+#include <limits.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/list.h"
+#include "core/worker.h"
+
+#define TIMEOUT_MS 2000 /* for the first try of a server */
+#define TRIES	   3
+#define TTL_NUMERIC_S UINT_MAX
+
+/* A socket that c-ares waits for. */
+struct watch {
+	struct list_node node;
+	struct resolver *r;
+	ev_io io;
+};
+
+struct resolver {
+	struct worker *w;
+	ares_channel channel;
+	struct list watches;
+	struct list queries;
+	ev_timer timer; /* c-ares' own time limits */
+	uint32_t mark;
+	bool closing;
+};
+
+struct resolve {
+	struct list_node node;
+	struct resolver *r;
+	resolve_done_fn *done; /* NULL once cancelled */
+	void *owner;
+	uint16_t port;
+	bool pending; /* c-ares still has it */
+	enum resolve_error err;
+	struct addr addrs[RESOLVE_MAX];
+	unsigned n, min_ttl_s;
+	ev_timer deliver; /* answers are given in a turn of their own */
+};
+
+static pthread_once_t library_once = PTHREAD_ONCE_INIT;
+
+static void library_init(void)
+{
+	ares_library_init(ARES_LIB_INIT_ALL);
+}
+
+/* ---- c-ares on the loop ---- */
+
+static void rearm(struct resolver *r)
+{
+	struct timeval tv, *left = ares_timeout(r->channel, NULL, &tv);
+
+	ev_timer_stop(r->w->loop, &r->timer);
+	if (!left)
+		return;
+	ev_timer_set(&r->timer, (double)left->tv_sec + (double)left->tv_usec / 1e6 + 0.001, 0.);
+	ev_timer_start(r->w->loop, &r->timer);
+}
+
+static void io_cb(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct watch *watch = container_of(io, struct watch, io);
+	struct resolver *r = watch->r;
+	ares_socket_t fd = io->fd;
+
+	(void)loop; /* the watch may be gone after this call */
+	ares_process_fd(r->channel, events & EV_READ ? fd : ARES_SOCKET_BAD,
+			events & EV_WRITE ? fd : ARES_SOCKET_BAD);
+	rearm(r);
+}
+
+static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct resolver *r = container_of(t, struct resolver, timer);
+
+	(void)loop;
+	(void)events;
+	ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	rearm(r);
+}
+
+static struct watch *find_watch(struct resolver *r, ares_socket_t fd)
+{
+	struct list_node *n, *tmp;
+
+	list_for_each_safe(&r->watches, n, tmp)
+	{
+		struct watch *watch = container_of(n, struct watch, node);
+		if (watch->io.fd == fd)
+			return watch;
+	}
+	return NULL;
+}
+
+static void state_cb(void *arg, ares_socket_t fd, int readable, int writable)
+{
+	struct resolver *r = arg;
+	struct watch *watch = find_watch(r, fd);
+	int events = (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0);
+
+	if (watch)
+		ev_io_stop(r->w->loop, &watch->io);
+	if (!events) {
+		if (watch) {
+			list_remove(&r->watches, &watch->node);
+			free(watch);
+		}
+		return;
+	}
+	if (!watch) {
+		watch = calloc(1, sizeof(*watch));
+		if (!watch)
+			return; /* the query then ends by its time limit */
+		watch->r = r;
+		ev_init(&watch->io, io_cb);
+		list_push(&r->watches, &watch->node);
+	}
+	ev_io_set(&watch->io, fd, events);
+	ev_io_start(r->w->loop, &watch->io);
+}
+
+static int socket_cb(ares_socket_t fd, int type, void *arg)
+{
+	const struct resolver *r = arg;
+
+	(void)type;
+	if (r->mark)
+		setsockopt(fd, SOL_SOCKET, SO_MARK, &r->mark, sizeof(r->mark));
+	return 0;
+}
+
+struct resolver *resolver_new(struct worker *w, const char *servers, uint32_t mark)
+{
+	struct ares_options options = {.flags = 0, .timeout = TIMEOUT_MS, .tries = TRIES};
+	struct resolver *r = calloc(1, sizeof(*r));
+	int rc;
+
+	pthread_once(&library_once, library_init);
+	if (!r)
+		return NULL;
+	r->w = w;
+	r->mark = mark;
+	list_init(&r->watches);
+	list_init(&r->queries);
+	ev_init(&r->timer, timer_cb);
+	options.sock_state_cb = state_cb;
+	options.sock_state_cb_data = r;
+	rc = ares_init_options(&r->channel, &options,
+			       ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
+	if (rc != ARES_SUCCESS) {
+		free(r);
+		errno = rc == ARES_ENOMEM ? ENOMEM : EIO;
+		return NULL;
+	}
+	ares_set_socket_configure_callback(r->channel, socket_cb, r);
+	if (servers && *servers && ares_set_servers_ports_csv(r->channel, servers) != ARES_SUCCESS) {
+		resolver_free(r);
+		errno = EINVAL;
+		return NULL;
+	}
+	return r;
+}
+
+/* ---- queries ---- */
+
+static void query_free(struct resolve *q)
+{
+	ev_timer_stop(q->r->w->loop, &q->deliver);
+	list_remove(&q->r->queries, &q->node);
+	free(q);
+}
+
+void resolver_free(struct resolver *r)
+{
+	struct list_node *n;
+
+	if (!r)
+		return;
+	r->closing = true;
+	ares_destroy(r->channel); /* answers every query with ARES_EDESTRUCTION */
+	while ((n = list_first(&r->queries)))
+		query_free(container_of(n, struct resolve, node));
+	ev_timer_stop(r->w->loop, &r->timer);
+	free(r);
+}
+
+static void deliver_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct resolve *q = container_of(t, struct resolve, deliver);
+	struct resolve answer = *q; /* done may free the resolver */
+
+	(void)loop;
+	(void)events;
+	query_free(q);
+	answer.done(answer.owner, answer.err, answer.addrs, answer.n, answer.min_ttl_s);
+}
+
+static void deliver_soon(struct resolve *q)
+{
+	ev_timer_init(&q->deliver, deliver_cb, 0., 0.);
+	ev_timer_start(q->r->w->loop, &q->deliver);
+}
+
+static enum resolve_error error_of(int status)
+{
+	switch (status) {
+	case ARES_SUCCESS:
+		return RESOLVE_OK;
+	case ARES_ENOTFOUND:
+	case ARES_ENODATA:
+	case ARES_EBADNAME:
+		return RESOLVE_NO_NAME;
+	case ARES_ETIMEOUT:
+	case ARES_ECONNREFUSED:
+	case ARES_ESERVFAIL:
+	case ARES_EREFUSED:
+		return RESOLVE_TEMPORARY;
+	default:
+		return RESOLVE_FAILED;
+	}
+}
+
+static void keep_answer(struct resolve *q, const struct ares_addrinfo *answer)
+{
+	for (const struct ares_addrinfo_node *n = answer->nodes; n && q->n < RESOLVE_MAX;
+	     n = n->ai_next) {
+		struct addr *a = &q->addrs[q->n];
+		unsigned ttl = n->ai_ttl > 0 ? (unsigned)n->ai_ttl : 0;
+
+		if (!addr_from_sockaddr(a, n->ai_addr, (socklen_t)n->ai_addrlen))
+			continue;
+		addr_set_port(a, q->port);
+		if (ttl < q->min_ttl_s)
+			q->min_ttl_s = ttl;
+		q->n++;
+	}
+}
+
+static void answer_cb(void *arg, int status, int timeouts, struct ares_addrinfo *answer)
+{
+	struct resolve *q = arg;
+
+	(void)timeouts;
+	q->pending = false;
+	if (answer) {
+		keep_answer(q, answer);
+		ares_freeaddrinfo(answer);
+	}
+	if (q->r->closing)
+		return; /* resolver_free frees it */
+	if (!q->done) {
+		query_free(q);
+		return;
+	}
+	q->err = error_of(status);
+	if (q->err == RESOLVE_OK && q->n == 0)
+		q->err = RESOLVE_NO_NAME;
+	deliver_soon(q);
+}
+
+struct resolve *resolve_start(struct resolver *r, const char *name, uint16_t port, int family,
+			      resolve_done_fn *done, void *owner)
+{
+	struct ares_addrinfo_hints hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
+	struct resolve *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return NULL;
+	q->r = r;
+	q->done = done;
+	q->owner = owner;
+	q->port = port;
+	q->min_ttl_s = TTL_NUMERIC_S;
+	ev_init(&q->deliver, deliver_cb);
+	list_push(&r->queries, &q->node);
+	if (addr_parse_ip(&q->addrs[0], name) &&
+	    (family == AF_UNSPEC || family == addr_family(&q->addrs[0]))) {
+		addr_set_port(&q->addrs[0], port);
+		q->n = 1;
+		deliver_soon(q);
+		return q;
+	}
+	q->pending = true;
+	ares_getaddrinfo(r->channel, name, NULL, &hints, answer_cb, q);
+	rearm(r);
+	return q;
+}
+
+void resolve_cancel(struct resolve *q)
+{
+	if (q->pending)
+		q->done = NULL; /* c-ares keeps it until it has its answer */
+	else
+		query_free(q);
+}
+
+const char *resolve_error_str(enum resolve_error err)
+{
+	switch (err) {
+	case RESOLVE_OK:
+		return "no error";
+	case RESOLVE_NO_NAME:
+		return "no such name";
+	case RESOLVE_TEMPORARY:
+		return "no answer from the name servers";
+	case RESOLVE_FAILED:
+		break;
+	}
+	return "name resolution failed";
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/sock.h"
+
+#include <errno.h>
+#include <linux/tcp.h> /* not netinet/tcp.h: its tcp_info lacks the Fast Open bits */
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Missing in older headers, present in the kernels we run on. */
+#ifndef SOL_MPTCP
+#define SOL_MPTCP 284
+#endif
+#define MPTCP_INFO_OPT	 1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
+#define TCP_IS_MPTCP_OPT 43 /* TCP_IS_MPTCP */
+#define STATE_CLOSE	 7  /* TCP_CLOSE */
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT 75
+#endif
+#ifndef TCPI_OPT_SYN_DATA
+#define TCPI_OPT_SYN_DATA 32
+#endif
+
+/* A NAT's timeout may be as short as some minutes; two minutes keep it open, and a dead
+ * peer is found four to five minutes after the last byte. */
+#define KEEPALIVE_IDLE_S     120
+#define KEEPALIVE_INTERVAL_S 30
+#define KEEPALIVE_PROBES     4
+
+/* The part of struct mptcp_info up to subflows_total (Linux 6.7); natural alignment. */
+struct mptcp_state {
+	uint8_t subflows; /* beside the first */
+	uint8_t unused1[5];
+	uint32_t flags, token;
+	uint64_t write_seq, snd_una, rcv_nxt;
+	uint8_t unused2[3];
+	uint32_t retransmits;
+	uint64_t bytes_retrans, bytes_sent, bytes_received, bytes_acked;
+	uint8_t subflows_total; /* all that are left */
+	uint8_t unused3[15];	/* newer kernels have more to say */
+};
+
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int open_stream(sa_family_t family, bool *mptcp)
+{
+	int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, fd;
+
+	if (*mptcp) {
+		fd = socket(family, type, IPPROTO_MPTCP);
+		if (fd >= 0 || (errno != EPROTONOSUPPORT && errno != ENOPROTOOPT &&
+				errno != EINVAL && errno != EPERM && errno != ESOCKTNOSUPPORT))
+			return fd < 0 ? -errno : fd;
+		*mptcp = false; /* this kernel has none, or it is switched off */
+	}
+	fd = socket(family, type, IPPROTO_TCP);
+	return fd < 0 ? -errno : fd;
+}
+
+static bool set_tos(int fd, sa_family_t family, int tos)
+{
+	if (family == AF_INET6)
+		return set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, tos) == 0;
+	return set_int(fd, IPPROTO_IP, IP_TOS, tos) == 0;
+}
+
+static bool set_ttl(int fd, sa_family_t family, int ttl)
+{
+	if (family == AF_INET6)
+		return set_int(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, ttl) == 0;
+	return set_int(fd, IPPROTO_IP, IP_TTL, ttl) == 0;
+}
+
+static void set_keepalive(int fd)
+{
+	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
+}
+
+int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_granted *granted)
+{
+	struct sock_granted got = {.mptcp = wishes->mptcp};
+	int fd = open_stream(family, &got.mptcp);
+
+	if (fd < 0)
+		return fd;
+	/* A relay passes on what it gets when it gets it; waiting for more only adds delay. */
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (wishes->mark)
+		got.mark_error = -set_int(fd, SOL_SOCKET, SO_MARK, (int)wishes->mark);
+	if (wishes->tos >= 0)
+		got.tos = set_tos(fd, family, wishes->tos);
+	if (wishes->ttl > 0)
+		got.ttl = set_ttl(fd, family, wishes->ttl);
+	if (wishes->keepalive)
+		set_keepalive(fd);
+	if (granted)
+		*granted = got;
+	return fd;
+}
+
+static int set_transparent(int fd, sa_family_t family)
+{
+	int rc = set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
+
+	if (family == AF_INET6)
+		rc = set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
+	return rc;
+}
+
+int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
+		struct sock_granted *granted)
+{
+	struct sock_granted got;
+	sa_family_t family = addr_family(addr);
+	int fd = sock_open(family, wishes, &got), rc;
+
+	if (fd < 0)
+		return fd;
+	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (wishes->reuseport)
+		set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (family == AF_INET6)
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, wishes->v6only || !addr_is_any(addr));
+	rc = wishes->transparent ? set_transparent(fd, family) : 0;
+	if (rc == 0 && bind(fd, &addr->u.sa, addr->len) < 0)
+		rc = -errno;
+	if (wishes->fastopen)
+		got.fastopen = set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, wishes->fastopen) == 0;
+	if (rc == 0 && listen(fd, SOMAXCONN) < 0)
+		rc = -errno;
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	if (granted)
+		*granted = got;
+	return fd;
+}
+
+/* False if the socket is no MPTCP socket, or has fallen back to TCP. */
+static bool mptcp_state(int fd, struct mptcp_state *state, socklen_t *len)
+{
+	*len = sizeof(*state);
+	memset(state, 0, sizeof(*state));
+	return getsockopt(fd, SOL_MPTCP, MPTCP_INFO_OPT, state, len) == 0;
+}
+
+#define HAS_TOTAL(len) ((len) > offsetof(struct mptcp_state, subflows_total))
+
+int sock_info(int fd, struct sock_info *info)
+{
+	struct tcp_info tcp;
+	struct mptcp_state state;
+	socklen_t len = sizeof(tcp);
+	int on = 0;
+
+	memset(info, 0, sizeof(*info));
+	memset(&tcp, 0, sizeof(tcp));
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &len) < 0)
+		return -errno;
+	info->state = tcp.tcpi_state;
+	info->rtt_us = tcp.tcpi_rtt;
+	info->syn_data_acked = (tcp.tcpi_options & TCPI_OPT_SYN_DATA) != 0;
+	info->fastopen_fail = tcp.tcpi_fastopen_client_fail;
+	len = sizeof(on);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_IS_MPTCP_OPT, &on, &len) < 0 || !on)
+		return 0;
+	info->mptcp = true;
+	info->subflows = 1;
+	if (mptcp_state(fd, &state, &len))
+		info->subflows = HAS_TOTAL(len) ? state.subflows_total : state.subflows + 1u;
+	return 0;
+}
+
+bool sock_mptcp_dead(int fd)
+{
+	struct sock_info info;
+
+	return sock_info(fd, &info) == 0 &&
+	       ((info.mptcp && info.subflows == 0) || info.state == STATE_CLOSE);
+}
+
+void sock_reset(int fd)
+{
+	struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(fd);
+}
+
+bool sock_errno_is_reset(int err)
+{
+	switch (err) {
+	case ECONNRESET:
+	case EPIPE:
+	case ENOTCONN: /* MPTCP whose last subflow has died */
+	case ETIMEDOUT:
+	case ECONNABORTED:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ENETDOWN:
+		return true;
+	default:
+		return false;
+	}
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/worker.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POOL_KEEP 32 /* buffers kept by an idle worker: 2 MiB */
+
+/* Run what is in the mailbox now; jobs posted meanwhile wait for the next turn. */
+static void read_mail(struct worker *w)
+{
+	size_t n;
+
+	pthread_mutex_lock(&w->lock);
+	n = w->mail.count;
+	pthread_mutex_unlock(&w->lock);
+	while (n-- > 0) {
+		struct list_node *node;
+
+		pthread_mutex_lock(&w->lock);
+		node = list_pop(&w->mail);
+		pthread_mutex_unlock(&w->lock);
+		if (!node)
+			return;
+		struct job *job = container_of(node, struct job, node);
+		job->run(job, w);
+	}
+}
+
+static void wake_cb(struct ev_loop *loop, ev_async *a, int events)
+{
+	struct worker *w = container_of(a, struct worker, wake);
+	bool more;
+
+	(void)events;
+	read_mail(w);
+	pthread_mutex_lock(&w->lock);
+	more = !list_empty(&w->mail);
+	pthread_mutex_unlock(&w->lock);
+	if (more)
+		ev_async_send(loop, &w->wake);
+}
+
+static void bury_all(struct worker *w)
+{
+	struct list_node *node;
+
+	while ((node = list_pop(&w->corpses))) {
+		struct corpse *c = container_of(node, struct corpse, node);
+		c->bury(c);
+	}
+}
+
+/* Runs before the loop blocks again, when all events of the turn have been handled. */
+static void turn_cb(struct ev_loop *loop, ev_prepare *p, int events)
+{
+	(void)loop;
+	(void)events;
+	bury_all(container_of(p, struct worker, turn));
+}
+
+int worker_init(struct worker *w, unsigned index, void *owner)
+{
+	memset(w, 0, sizeof(*w));
+	w->index = index;
+	w->owner = owner;
+	w->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOSIGMASK);
+	if (!w->loop)
+		return -ENOMEM;
+	bufpool_init(&w->pool, POOL_KEEP);
+	list_init(&w->corpses);
+	list_init(&w->mail);
+	pthread_mutex_init(&w->lock, NULL);
+	ev_async_init(&w->wake, wake_cb);
+	ev_async_start(w->loop, &w->wake);
+	ev_prepare_init(&w->turn, turn_cb);
+	ev_prepare_start(w->loop, &w->turn);
+	return 0;
+}
+
+static void *thread_main(void *arg)
+{
+	struct worker *w = arg;
+
+	ev_run(w->loop, 0);
+	return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&w->thread, NULL, thread_main, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc)
+		return -rc;
+	w->started = true;
+	return 0;
+}
+
+static void break_loop(struct job *job, struct worker *w)
+{
+	(void)job;
+	ev_break(w->loop, EVBREAK_ALL);
+}
+
+void worker_stop(struct worker *w)
+{
+	struct job last = {.run = break_loop};
+
+	if (!w->started)
+		return;
+	worker_post(w, &last);
+	pthread_join(w->thread, NULL);
+	w->started = false;
+	while (!list_empty(&w->mail))
+		read_mail(w);
+	bury_all(w);
+}
+
+void worker_fini(struct worker *w)
+{
+	bury_all(w);
+	ev_async_stop(w->loop, &w->wake);
+	ev_prepare_stop(w->loop, &w->turn);
+	bufpool_fini(&w->pool);
+	ev_loop_destroy(w->loop);
+	pthread_mutex_destroy(&w->lock);
+}
+
+void worker_post(struct worker *w, struct job *job)
+{
+	pthread_mutex_lock(&w->lock);
+	list_push(&w->mail, &job->node);
+	pthread_mutex_unlock(&w->lock);
+	ev_async_send(w->loop, &w->wake);
+}
+
+void worker_bury(struct worker *w, struct corpse *c)
+{
+	list_push(&w->corpses, &c->node);
+}
+
+/* A walk over all workers; one job that is posted from one to the next. */
+struct gather {
+	struct job job;
+	struct worker *main_worker, *workers;
+	unsigned n, next;
+	void (*visit)(struct worker *w, void *ctx);
+	void (*done)(void *ctx);
+	void *ctx;
+};
+
+static void gather_run(struct job *job, struct worker *w)
+{
+	struct gather *g = container_of(job, struct gather, job);
+
+	if (w == g->main_worker) {
+		g->done(g->ctx);
+		free(g);
+		return;
+	}
+	g->visit(w, g->ctx);
+	g->next++;
+	worker_post(g->next < g->n ? &g->workers[g->next] : g->main_worker, job);
+}
+
+int worker_gather(struct worker *main_worker, struct worker *workers, unsigned n,
+		  void (*visit)(struct worker *w, void *ctx), void (*done)(void *ctx), void *ctx)
+{
+	struct gather *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return -ENOMEM;
+	g->job.run = gather_run;
+	g->main_worker = main_worker;
+	g->workers = workers;
+	g->n = n;
+	g->visit = visit;
+	g->done = done;
+	g->ctx = ctx;
+	worker_post(n ? &workers[0] : main_worker, &g->job);
+	return 0;
+}

@@ -518,12 +518,12 @@ static int read_line(int fd, char *out, size_t cap)
 		end = memchr(out + len, '\n', (size_t)n);
 		len += (size_t)n;
 	}
+	if (!end && len == cap)
+		return -EMSGSIZE;
 	if (end)
 		len = (size_t)(end - out);
 	if (len && out[len - 1] == '\r')
 		len--;
-	if (len >= cap)
-		return -EMSGSIZE;
 	out[len] = '\0';
 	if (len == 0)
 		return -ENODATA;

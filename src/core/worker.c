@@ -150,7 +150,8 @@ void worker_bury(struct worker *w, struct corpse *c)
 /* A walk over all workers; one job that is posted from one to the next. */
 struct gather {
 	struct job job;
-	struct worker *main_worker, *workers;
+	struct worker *main_worker;
+	struct worker *const *workers;
 	unsigned n, next;
 	void (*visit)(struct worker *w, void *ctx);
 	void (*done)(void *ctx);
@@ -168,10 +169,10 @@ static void gather_run(struct job *job, struct worker *w)
 	}
 	g->visit(w, g->ctx);
 	g->next++;
-	worker_post(g->next < g->n ? &g->workers[g->next] : g->main_worker, job);
+	worker_post(g->next < g->n ? g->workers[g->next] : g->main_worker, job);
 }
 
-int worker_gather(struct worker *main_worker, struct worker *workers, unsigned n,
+int worker_gather(struct worker *main_worker, struct worker *const *workers, unsigned n,
 		  void (*visit)(struct worker *w, void *ctx), void (*done)(void *ctx), void *ctx)
 {
 	struct gather *g = calloc(1, sizeof(*g));
@@ -185,6 +186,6 @@ int worker_gather(struct worker *main_worker, struct worker *workers, unsigned n
 	g->visit = visit;
 	g->done = done;
 	g->ctx = ctx;
-	worker_post(n ? &workers[0] : main_worker, &g->job);
+	worker_post(n ? workers[0] : main_worker, &g->job);
 	return 0;
 }

@@ -62,10 +62,10 @@ void worker_bury(struct worker *w, struct corpse *c);
 
 /*
  * Run visit on each of the n workers, one after the other, then done on the main
- * worker. The caller returns at once. ctx passes from thread to thread, so neither
+ * worker. The caller returns at once; gathers end in the order of their start. ctx passes from thread to thread, so neither
  * function needs a lock. Answers -ENOMEM if it cannot start.
  */
-int worker_gather(struct worker *main_worker, struct worker *workers, unsigned n,
+int worker_gather(struct worker *main_worker, struct worker *const *workers, unsigned n,
 		  void (*visit)(struct worker *w, void *ctx), void (*done)(void *ctx), void *ctx);
 
 #endif

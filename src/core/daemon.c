@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+#include "core/daemon.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <ares.h>
+
+#include "core/list.h"
+#include "core/log.h"
+
+const char *daemon_version(void)
+{
+	return PACKAGE_VERSION;
+}
+
+static void print_help(const struct daemon_about *about, FILE *out)
+{
+	fprintf(out, "%s: %s\n\nusage: %s [-c FILE%s] [-t] [-f] [-v] [-V]\n", about->name,
+		about->purpose, about->name, about->takes_proxy ? " | --proxy HOST:PORT" : "");
+	fprintf(out, "  -c FILE  configuration (default %s)\n", about->config);
+	if (about->takes_proxy)
+		fputs("  --proxy HOST:PORT  one upstream proxy, defaults for the rest, no file\n", out);
+	fputs("  -t       check the configuration and exit: 0 good, 1 bad\n"
+	      "  -f       stay in the foreground, log to stderr\n"
+	      "  -v       log more (debug)\n"
+	      "  -V       version and what was compiled in\n"
+	      "  -h       this help\n",
+	      out);
+}
+
+static void print_version(const struct daemon_about *about)
+{
+	printf("%s (sixpath) %s\nSOCKS version 6, draft-olteanu-intarea-socks-6-11\n"
+	       "libev %d.%d, c-ares %s\n",
+	       about->name, PACKAGE_VERSION, ev_version_major(), ev_version_minor(),
+	       ares_version(NULL));
+}
+
+static int check_config(const struct daemon_about *about, struct daemon_args *a)
+{
+	if (a->proxy && a->config) {
+		fprintf(stderr, "%s: -c and --proxy exclude each other\n", about->name);
+		return EX_USAGE;
+	}
+	if (a->config || a->proxy)
+		return -1;
+	if (access(about->config, F_OK) == 0)
+		a->config = about->config;
+	return -1;
+}
+
+int daemon_args(int argc, char **argv, const struct daemon_about *about, struct daemon_args *out)
+{
+	static const struct option with_proxy[] = {
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{"proxy", required_argument, NULL, 'p'},
+		{NULL, 0, NULL, 0},
+	};
+	static const struct option plain[] = {
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{NULL, 0, NULL, 0},
+	};
+	int c;
+
+	memset(out, 0, sizeof(*out));
+	while ((c = getopt_long(argc, argv, "c:tfvVh", about->takes_proxy ? with_proxy : plain,
+				NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			out->config = optarg;
+			break;
+		case 'p':
+			out->proxy = optarg;
+			break;
+		case 't':
+			out->test = true;
+			break;
+		case 'f':
+			out->foreground = true;
+			break;
+		case 'v':
+			out->verbose = true;
+			break;
+		case 'V':
+			print_version(about);
+			return 0;
+		case 'h':
+			print_help(about, stdout);
+			return 0;
+		default:
+			print_help(about, stderr);
+			return EX_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "%s: unexpected argument \"%s\"\n", about->name, argv[optind]);
+		return EX_USAGE;
+	}
+	return check_config(about, out);
+}
+
+static void stop_cb(struct ev_loop *loop, ev_signal *sig, int events)
+{
+	struct daemon_signals *s = sig->data;
+
+	(void)loop;
+	(void)events;
+	if (s->stopping) {
+		log_warning("second signal: stopping at once");
+		_exit(EX_SOFTWARE);
+	}
+	s->stopping = true;
+	s->stop(s->ctx);
+}
+
+static void hup_cb(struct ev_loop *loop, ev_signal *sig, int events)
+{
+	struct daemon_signals *s = container_of(sig, struct daemon_signals, hup);
+
+	(void)loop;
+	(void)events;
+	s->reload(s->ctx);
+}
+
+static void usr1_cb(struct ev_loop *loop, ev_signal *sig, int events)
+{
+	struct daemon_signals *s = container_of(sig, struct daemon_signals, usr1);
+
+	(void)loop;
+	(void)events;
+	s->status(s->ctx);
+}
+
+void daemon_signals_start(struct daemon_signals *s, struct ev_loop *loop)
+{
+	signal(SIGPIPE, SIG_IGN);
+	ev_signal_init(&s->term, stop_cb, SIGTERM);
+	ev_signal_init(&s->intr, stop_cb, SIGINT);
+	s->term.data = s->intr.data = s;
+	ev_signal_init(&s->hup, hup_cb, SIGHUP);
+	ev_signal_init(&s->usr1, usr1_cb, SIGUSR1);
+	ev_signal_start(loop, &s->term);
+	ev_signal_start(loop, &s->intr);
+	ev_signal_start(loop, &s->hup);
+	ev_signal_start(loop, &s->usr1);
+}
+
+void daemon_signals_end(struct daemon_signals *s, struct ev_loop *loop)
+{
+	ev_signal_stop(loop, &s->term);
+	ev_signal_stop(loop, &s->intr);
+	ev_signal_stop(loop, &s->hup);
+	ev_signal_stop(loop, &s->usr1);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What both daemons do the same way: command line, signals, version. */
+#ifndef SIXPATH_DAEMON_H
+#define SIXPATH_DAEMON_H
+
+#include <ev.h>
+#include <stdbool.h>
+
+struct daemon_about {
+	const char *name;	  /* "sixpath-redir" */
+	const char *config;	  /* default configuration file */
+	const char *purpose;	  /* one line for --help */
+	bool takes_proxy;	  /* --proxy HOST:PORT instead of a file */
+};
+
+struct daemon_args {
+	const char *config; /* NULL: there is no file, use defaults */
+	const char *proxy;  /* --proxy, or NULL */
+	bool test, foreground, verbose;
+};
+
+/* Returns -1 to go on, or the exit code to leave with (help, version, bad usage, no such file).
+ * A default configuration file that does not exist is no error: config becomes NULL. */
+int daemon_args(int argc, char **argv, const struct daemon_about *about, struct daemon_args *out);
+
+/* SIGTERM and SIGINT stop in order, a second one at once; SIGHUP reloads; SIGUSR1 logs a
+ * status; SIGPIPE is ignored. The callbacks run in the loop. */
+struct daemon_signals {
+	ev_signal term, intr, hup, usr1;
+	bool stopping;
+	void (*stop)(void *ctx);
+	void (*reload)(void *ctx);
+	void (*status)(void *ctx);
+	void *ctx;
+};
+void daemon_signals_start(struct daemon_signals *s, struct ev_loop *loop);
+void daemon_signals_end(struct daemon_signals *s, struct ev_loop *loop);
+
+const char *daemon_version(void);
+
+#endif

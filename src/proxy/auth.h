@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Password checks in a thread of their own, because good password hashes are slow by
+ * design and must not hold up an event loop. The queue is bounded. An address that keeps
+ * failing is answered "no" without a computation until some time has passed.
+ */
+#ifndef PROXY_AUTH_H
+#define PROXY_AUTH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/worker.h"
+
+struct auth;
+struct auth_check;
+
+struct auth *auth_new(void); /* NULL = no thread or memory */
+/* When nobody asks any more and the workers still take mail. */
+void auth_free(struct auth *a);
+
+/* On the worker that asked, once, never from inside auth_start. */
+typedef void auth_done_fn(void *owner, bool accepted);
+
+/* Check the password against hash (NULL = unknown user: takes as long, answers no). Copies
+ * what it is given. NULL = queue full, too many failures, or out of memory: refuse. */
+struct auth_check *auth_start(struct auth *a, struct worker *w, const struct addr *from,
+			      const char *hash, const uint8_t *password, size_t len,
+			      auth_done_fn *done, void *owner);
+/* The owner goes away: done will not be called. On the worker that asked. */
+void auth_cancel(struct auth_check *c);
+
+#endif

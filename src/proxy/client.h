@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One client connection of the proxy, from accept to its log line. Belongs to the worker
+ * that accepted it and frees itself when it has ended.
+ */
+#ifndef PROXY_CLIENT_H
+#define PROXY_CLIENT_H
+
+#include "core/addr.h"
+#include "core/reason.h"
+
+struct client;
+struct proxy_worker;
+struct report;
+
+/* Takes the descriptor and the place that perclient_take gave. */
+void client_start(struct proxy_worker *pw, int fd, const struct addr *peer);
+
+/* End all clients of a worker. */
+void client_end_all(struct proxy_worker *pw, enum end_reason reason);
+
+/* A row for each client of the worker. */
+void client_report_all(struct proxy_worker *pw, struct report *r);
+
+#endif

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* sixpath-proxy: arguments, set-up in order, run, undo in reverse. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/priv.h"
+#include "proxy/acceptor.h"
+#include "proxy/client.h"
+#include "proxy/perclient.h"
+#include "proxy/proxy.h"
+
+static const struct daemon_about about = {
+	.name = "sixpath-proxy",
+	.config = "/etc/sixpath/proxy.conf",
+	.purpose = "SOCKSv6 proxy for TCP and Multipath TCP",
+};
+
+#define RUN_DIR "/run/sixpath"
+
+static struct issued_limits limits_of(const struct proxy_conf *c)
+{
+	return (struct issued_limits){
+		.max_sessions = (unsigned)c->max_sessions,
+		.max_per_user = (unsigned)c->max_sessions_per_user,
+		.max_window = c->token_window,
+		.ttl_s = c->session_ttl_s,
+	};
+}
+
+static void set_log_level(const struct proxy *p)
+{
+	log_set_level(p->verbose ? LVL_DEBUG : (enum log_level)p->conf->log);
+}
+
+/* ---- reload ---- */
+
+static void visit_conf(struct worker *w, void *ctx)
+{
+	struct proxy_worker *pw = proxy_worker_of(w);
+
+	proxy_conf_put(pw->conf);
+	pw->conf = proxy_conf_get(ctx);
+}
+
+static void conf_done(void *ctx)
+{
+	proxy_conf_put(ctx);
+}
+
+int proxy_reload(struct proxy *p, char *text, size_t cap)
+{
+	struct proxy_conf *c = proxy_conf_load(p->conf_path, NULL);
+	struct issued_limits limits;
+	char restart[128];
+
+	if (!c) {
+		snprintf(text, cap, "the new configuration is bad (see the log); the old one stays");
+		log_error("reload: %s", text);
+		return -1;
+	}
+	if (worker_gather(&p->main, p->list, p->n_workers, visit_conf, conf_done,
+			  proxy_conf_get(c)) < 0) {
+		snprintf(text, cap, "out of memory; the old configuration stays");
+		proxy_conf_put(c);
+		proxy_conf_put(c);
+		return -1;
+	}
+	proxy_conf_needs_restart(p->conf, c, restart, sizeof(restart));
+	proxy_conf_put(p->conf);
+	p->conf = c;
+	limits = limits_of(c);
+	issued_set_limits(p->issued, &limits);
+	set_log_level(p);
+	snprintf(text, cap, "configuration loaded%s%s", restart[0] ? "; only a restart changes: " : "",
+		 restart);
+	log_notice("reload: %s", text);
+	return 0;
+}
+
+/* ---- signals ---- */
+
+static void visit_stop(struct worker *w, void *ctx)
+{
+	struct proxy_worker *pw = proxy_worker_of(w);
+
+	(void)ctx;
+	for (unsigned i = 0; i < pw->n_acceptors; i++)
+		acceptor_close(&pw->acceptors[i]);
+	client_end_all(pw, END_SHUTDOWN);
+}
+
+static void stop_done(void *ctx)
+{
+	struct proxy *p = ctx;
+
+	ev_break(p->main.loop, EVBREAK_ALL);
+}
+
+static void on_stop(void *ctx)
+{
+	struct proxy *p = ctx;
+
+	log_notice("stopping");
+	if (worker_gather(&p->main, p->list, p->n_workers, visit_stop, stop_done, p) < 0)
+		stop_done(p);
+}
+
+static void on_reload(void *ctx)
+{
+	char text[256];
+
+	proxy_reload(ctx, text, sizeof(text));
+}
+
+static void on_status(void *ctx)
+{
+	proxy_log_status(ctx);
+}
+
+/* ---- set-up and its reverse ---- */
+
+static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index)
+{
+	const struct proxy_conf *c = p->conf;
+	char text[ADDR_STRLEN];
+	int rc;
+
+	pw->proxy = p;
+	pw->conf = proxy_conf_get(p->conf);
+	list_init(&pw->clients);
+	rc = worker_init(&pw->w, index, pw);
+	if (rc == 0)
+		rc = synwatch_init(&pw->synwatch, &pw->w);
+	if (rc < 0) {
+		log_error("cannot set up worker %u: %s", index, strerror(-rc));
+		return EX_OSERR;
+	}
+	pw->resolver = resolver_new(&pw->w, c->resolve, 0);
+	if (!pw->resolver) {
+		log_error("cannot set up name resolution (resolve = %s): %s", c->resolve,
+			  strerror(errno));
+		return errno == EINVAL ? EX_CONFIG : EX_OSERR;
+	}
+	pw->acceptors = calloc(c->listen.n, sizeof(*pw->acceptors));
+	if (!pw->acceptors)
+		return EX_OSERR;
+	for (size_t i = 0; i < c->listen.n; i++) {
+		rc = acceptor_open(&pw->acceptors[i], pw, &c->listen.v[i]);
+		if (rc < 0) {
+			log_error("cannot listen on %s: %s%s",
+				  addr_str(&c->listen.v[i], text, sizeof(text)), strerror(-rc),
+				  rc == -EADDRINUSE ? " (is another proxy running?)" : "");
+			return rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+		}
+		pw->n_acceptors++;
+	}
+	return 0;
+}
+
+static void worker_undo(struct proxy_worker *pw)
+{
+	if (!pw->w.loop)
+		return;
+	for (unsigned i = 0; i < pw->n_acceptors; i++)
+		acceptor_close(&pw->acceptors[i]);
+	free(pw->acceptors);
+	resolver_free(pw->resolver);
+	if (pw->synwatch.w)
+		synwatch_fini(&pw->synwatch);
+	worker_fini(&pw->w);
+	proxy_conf_put(pw->conf);
+}
+
+static int setup_workers(struct proxy *p)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int rc;
+
+	p->n_workers = p->conf->workers ? (unsigned)p->conf->workers : cpus > 0 ? (unsigned)cpus : 1;
+	p->workers = calloc(p->n_workers, sizeof(*p->workers));
+	p->list = calloc(p->n_workers, sizeof(*p->list));
+	if (!p->workers || !p->list)
+		return EX_OSERR;
+	for (unsigned i = 0; i < p->n_workers; i++) {
+		p->list[i] = &p->workers[i].w;
+		rc = worker_setup(p, &p->workers[i], i);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int setup_control(struct proxy *p)
+{
+	const char *path = p->conf->control;
+
+	if (!path || !*path)
+		return 0;
+	p->control = control_new(&p->main, path, proxy_commands, p);
+	if (p->control)
+		return 0;
+	log_error("cannot open the control socket %s: %s (set \"control\" to another path, or to "
+		  "nothing to go without)",
+		  path, strerror(errno));
+	return EX_UNAVAILABLE;
+}
+
+static int setup(struct proxy *p)
+{
+	struct issued_limits limits = limits_of(p->conf);
+	bool is_default = strcmp(p->conf->user, PROXY_DEFAULT_USER) == 0;
+	int rc = worker_init(&p->main, UINT32_MAX, p);
+
+	if (rc < 0)
+		return EX_OSERR;
+	p->started = ev_now(p->main.loop);
+	p->nofile = priv_raise_nofile();
+	p->issued = issued_new(&limits);
+	p->perclient = perclient_new();
+	if (!p->issued || !p->perclient)
+		return EX_OSERR;
+	rc = setup_workers(p);
+	if (rc)
+		return rc;
+	if (p->conf->control && strncmp(p->conf->control, RUN_DIR "/", strlen(RUN_DIR) + 1) == 0)
+		priv_make_dir(RUN_DIR, p->conf->user);
+	rc = priv_drop(p->conf->user, is_default, NULL);
+	if (rc)
+		return rc;
+	rc = setup_control(p);
+	if (rc)
+		return rc;
+	p->auth = auth_new();
+	return p->auth ? 0 : EX_OSERR;
+}
+
+static int run(struct proxy *p)
+{
+	p->signals.stop = on_stop;
+	p->signals.reload = on_reload;
+	p->signals.status = on_status;
+	p->signals.ctx = p;
+	daemon_signals_start(&p->signals, p->main.loop);
+	for (unsigned i = 0; i < p->n_workers; i++) {
+		struct proxy_worker *pw = &p->workers[i];
+
+		for (unsigned k = 0; k < pw->n_acceptors; k++)
+			acceptor_start(&pw->acceptors[k]);
+		if (worker_start(&pw->w) < 0) {
+			log_error("cannot start a thread");
+			return EX_OSERR;
+		}
+	}
+	log_notice("sixpath-proxy %s is up: %u workers, %zu users, at most %lu descriptors",
+		   daemon_version(), p->n_workers, users_count(p->conf->users), p->nofile);
+	if (!p->conf->users)
+		log_notice("no users file: only clients on this machine are served");
+	priv_ready(0);
+	ev_run(p->main.loop, 0);
+	return 0;
+}
+
+static void undo(struct proxy *p)
+{
+	auth_free(p->auth);
+	for (unsigned i = 0; i < p->n_workers && p->workers; i++)
+		worker_stop(&p->workers[i].w);
+	if (p->signals.stop)
+		daemon_signals_end(&p->signals, p->main.loop);
+	control_free(p->control);
+	for (unsigned i = 0; i < p->n_workers && p->workers; i++)
+		worker_undo(&p->workers[i]);
+	free(p->workers);
+	free(p->list);
+	perclient_free(p->perclient);
+	issued_free(p->issued);
+	if (p->main.loop)
+		worker_fini(&p->main);
+	proxy_conf_put(p->conf);
+}
+
+int main(int argc, char **argv)
+{
+	struct proxy p;
+	struct daemon_args args;
+	int rc = daemon_args(argc, argv, &about, &args);
+
+	if (rc >= 0)
+		return rc;
+	memset(&p, 0, sizeof(p));
+	p.conf_path = args.config;
+	p.verbose = args.verbose;
+	p.conf = proxy_conf_load(args.config, stderr);
+	if (!p.conf)
+		return args.test ? 1 : EX_CONFIG;
+	if (args.test) {
+		printf("%s: configuration OK\n", args.config ? args.config : "defaults");
+		proxy_conf_put(p.conf);
+		return 0;
+	}
+	log_init(about.name, (enum log_sink)p.conf->log_to, args.foreground);
+	set_log_level(&p);
+	priv_daemonize(!args.foreground);
+	rc = setup(&p);
+	if (rc == 0)
+		rc = run(&p);
+	else
+		priv_ready(rc);
+	undo(&p);
+	if (rc == 0)
+		log_notice("stopped");
+	return rc;
+}

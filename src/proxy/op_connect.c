@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "proxy/op_connect.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/dial.h"
+#include "core/resolve.h"
+#include "core/s6glue.h"
+#include "proxy/acl.h"
+#include "proxy/proxy.h"
+
+#define STAGGER_S 0.25 /* RFC 8305: Connection Attempt Delay */
+
+struct op_connect {
+	struct proxy_worker *pw;
+	struct proxy_conf *conf; /* a reference */
+	op_connect_done_fn *done;
+	void *owner;
+	const struct buf *early;
+	struct dial_wishes wishes;
+	bool fastopen;	  /* the client wants TFO towards the server */
+	size_t syn_max;	  /* octets allowed in the SYN; 0 = no limit */
+	bool race;	  /* Happy Eyeballs */
+	struct resolve *resolve;
+	struct addr addrs[RESOLVE_MAX];
+	struct dial attempts[RESOLVE_MAX];
+	unsigned n, next, open; /* addresses, next one to try, attempts under way */
+	int err;		/* of the last failed attempt, positive */
+	ev_timer limit;		/* connect_timeout for all of it */
+	ev_timer step;		/* the next attempt, or an answer that was known at once */
+	struct op_connect_result result;
+};
+
+static void stop_all(struct op_connect *op)
+{
+	struct ev_loop *loop = op->pw->w.loop;
+
+	if (op->resolve)
+		resolve_cancel(op->resolve);
+	ev_timer_stop(loop, &op->limit);
+	ev_timer_stop(loop, &op->step);
+	for (unsigned i = 0; i < op->next; i++)
+		dial_stop(&op->attempts[i]);
+}
+
+static void op_free(struct op_connect *op)
+{
+	stop_all(op);
+	proxy_conf_put(op->conf);
+	free(op);
+}
+
+void op_connect_stop(struct op_connect *op)
+{
+	op_free(op);
+}
+
+bool op_connect_resolving(const struct op_connect *op)
+{
+	return op->resolve != NULL;
+}
+
+/* The one way it ends by itself. */
+static void op_end(struct op_connect *op, uint8_t code, int err)
+{
+	struct op_connect_result result = op->result;
+	op_connect_done_fn *done = op->done;
+	void *owner = op->owner;
+
+	result.code = code;
+	result.err = err;
+	op_free(op);
+	done(owner, &result);
+}
+
+static void attempt_done(struct dial *d, int err);
+
+static bool is_own_listener(const struct op_connect *op, const struct addr *dst)
+{
+	const struct addr_list *listen = &op->conf->listen;
+
+	for (size_t i = 0; i < listen->n; i++)
+		if (addr_port(&listen->v[i]) == addr_port(dst) && addr_is_local(dst))
+			return true;
+	return false;
+}
+
+/* Start the next attempt; false if there is no address left. */
+static bool try_next(struct op_connect *op)
+{
+	while (op->next < op->n) {
+		struct dial *d = &op->attempts[op->next];
+		size_t len = op->early->len;
+		int rc;
+
+		op->wishes.dst = op->addrs[op->next++];
+		if (!op->race) /* an address that swallows packets leaves time for the others */
+			op->wishes.timeout_s = op->conf->connect_timeout_s / op->n + 1;
+		/* Data in two SYNs could be executed twice: only with a single address. */
+		op->wishes.fastopen = op->fastopen && op->n == 1 && len > 0;
+		op->wishes.data = buf_data(op->early);
+		op->wishes.len = op->syn_max && len > op->syn_max ? op->syn_max : len;
+		rc = dial_start(d, &op->pw->w, &op->wishes, attempt_done, op);
+		if (rc == 0) {
+			op->open++;
+			return true;
+		}
+		op->err = -rc;
+	}
+	return false;
+}
+
+static void schedule(struct op_connect *op)
+{
+	struct ev_loop *loop = op->pw->w.loop;
+
+	ev_timer_stop(loop, &op->step);
+	if (!op->race || op->next == op->n)
+		return;
+	ev_timer_set(&op->step, STAGGER_S, 0.);
+	ev_timer_start(loop, &op->step);
+}
+
+static void attempt_done(struct dial *d, int err)
+{
+	struct op_connect *op = d->owner;
+	struct op_connect_result *r = &op->result;
+	struct sock_info info;
+
+	op->open--;
+	if (err < 0) {
+		op->err = -err;
+		if (try_next(op))
+			schedule(op);
+		else if (op->open == 0)
+			op_end(op, s6glue_reply_of_errno(op->err), op->err);
+		return;
+	}
+	r->fd = dial_take(d);
+	r->dst = op->addrs[d - op->attempts];
+	r->local = d->local;
+	r->queued = d->queued;
+	r->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
+	r->mptcp = sock_info(r->fd, &info) == 0 && info.mptcp;
+	addr_of_socket(r->fd, &r->local); /* complete only now if it was bound to any */
+	op_end(op, S6_REPLY_SUCCESS, 0);
+}
+
+/* Keep the addresses that the access list allows; NULL-terminated by op->n. */
+static void keep_allowed(struct op_connect *op, const struct addr *addrs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!acl_allows(&op->conf->acl, &addrs[i]) || is_own_listener(op, &addrs[i]))
+			continue;
+		op->addrs[op->n++] = addrs[i];
+	}
+}
+
+/* RFC 8305 section 4: alternate the families, keeping the order within each. */
+static void interleave(struct addr *addrs, unsigned n)
+{
+	struct addr sorted[RESOLVE_MAX];
+	sa_family_t want = n ? addr_family(&addrs[0]) : AF_UNSPEC;
+	bool used[RESOLVE_MAX] = {false};
+
+	for (unsigned out = 0; out < n; out++) {
+		unsigned pick = n, any = n;
+		for (unsigned i = n; i-- > 0;) {
+			if (used[i])
+				continue;
+			any = i;
+			if (addr_family(&addrs[i]) == want)
+				pick = i;
+		}
+		if (pick == n)
+			pick = any;
+		used[pick] = true;
+		sorted[out] = addrs[pick];
+		want = addr_family(&addrs[pick]) == AF_INET6 ? AF_INET : AF_INET6;
+	}
+	memcpy(addrs, sorted, n * sizeof(*addrs));
+}
+
+static void begin(struct op_connect *op)
+{
+	if (op->n == 0)
+		op_end(op, S6_REPLY_NOT_ALLOWED, EACCES);
+	else if (try_next(op))
+		schedule(op);
+	else
+		op_end(op, s6glue_reply_of_errno(op->err), op->err);
+}
+
+static void resolved(void *owner, enum resolve_error err, const struct addr *addrs, unsigned n,
+		     unsigned min_ttl_s)
+{
+	struct op_connect *op = owner;
+
+	(void)min_ttl_s;
+	op->resolve = NULL;
+	if (err == RESOLVE_NO_NAME) {
+		op_end(op, S6_REPLY_HOST_UNREACHABLE, ENOENT);
+	} else if (err != RESOLVE_OK) {
+		op_end(op, S6_REPLY_FAILURE, EAGAIN);
+	} else {
+		keep_allowed(op, addrs, n);
+		if (op->race)
+			interleave(op->addrs, op->n);
+		begin(op);
+	}
+}
+
+static void step_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct op_connect *op = container_of(t, struct op_connect, step);
+
+	(void)loop;
+	(void)events;
+	if (op->next == 0) {
+		begin(op); /* a numeric destination: the first event after the start */
+		return;
+	}
+	try_next(op);
+	schedule(op);
+}
+
+static void limit_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	op_end(container_of(t, struct op_connect, limit), S6_REPLY_TIMED_OUT, ETIMEDOUT);
+}
+
+static int octet_or_unset(const struct s6_stack *s, enum s6_stack_id id)
+{
+	return s6_stack_has(s, id) ? s->value[id] : -1;
+}
+
+static void take_wishes(struct op_connect *op, const struct s6_stack *s)
+{
+	struct sock_wishes *sock = &op->wishes.sock;
+
+	sock->tos = octet_or_unset(s, S6_STACK_TOS_REMOTE);
+	sock->ttl = octet_or_unset(s, S6_STACK_TTL_REMOTE);
+	sock->keepalive = true;
+	sock->mptcp = s6_stack_has(s, S6_STACK_MULTIPATH) &&
+		      s->value[S6_STACK_MULTIPATH] == S6_AVAIL_YES;
+	op->fastopen = s6_stack_has(s, S6_STACK_TFO);
+	op->syn_max = op->fastopen ? s->value[S6_STACK_TFO] : 0;
+	op->race = s6_stack_has(s, S6_STACK_HAPPY_EYEBALLS) &&
+		   s->value[S6_STACK_HAPPY_EYEBALLS] == S6_AVAIL_YES;
+	op->wishes.timeout_s = op->conf->connect_timeout_s + 1; /* op->limit comes first */
+}
+
+struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_connect_wish *wish,
+				    op_connect_done_fn *done, void *owner)
+{
+	struct op_connect *op = calloc(1, sizeof(*op));
+	struct addr dst;
+
+	if (!op)
+		return NULL;
+	op->pw = pw;
+	op->conf = proxy_conf_get(pw->conf);
+	op->done = done;
+	op->owner = owner;
+	op->early = wish->early;
+	op->result.fd = -1;
+	take_wishes(op, wish->stack);
+	ev_timer_init(&op->limit, limit_cb, op->conf->connect_timeout_s, 0.);
+	ev_timer_init(&op->step, step_cb, 0., 0.);
+	if (s6glue_to_addr(&dst, wish->dst)) {
+		keep_allowed(op, &dst, 1);
+		ev_timer_start(pw->w.loop, &op->step);
+	} else {
+		op->resolve = resolve_start(pw->resolver, wish->dst->u.name, wish->dst->port,
+					    AF_UNSPEC, resolved, op);
+		if (!op->resolve) {
+			proxy_conf_put(op->conf);
+			free(op);
+			return NULL;
+		}
+	}
+	ev_timer_start(pw->w.loop, &op->limit);
+	return op;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How many connections each client address has: IPv4 addresses one by one, IPv6 by /64.
+ * Shared by all workers, locks itself. Memory is bounded by the total it allows.
+ */
+#ifndef PROXY_PERCLIENT_H
+#define PROXY_PERCLIENT_H
+
+#include <stdbool.h>
+
+#include "core/addr.h"
+
+struct perclient;
+
+struct perclient *perclient_new(void); /* NULL = out of memory */
+void perclient_free(struct perclient *p);
+
+/* One more connection of this address. False if that would exceed one of the limits. */
+bool perclient_take(struct perclient *p, const struct addr *from, unsigned max_each,
+		    unsigned max_total);
+void perclient_give(struct perclient *p, const struct addr *from);
+unsigned perclient_total(struct perclient *p);
+
+#endif

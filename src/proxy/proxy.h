@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The proxy daemon's own structures. struct proxy is the main thread's; a struct
+ * proxy_worker is touched by its worker only.
+ */
+#ifndef PROXY_H
+#define PROXY_H
+
+#include "core/control.h"
+#include "core/daemon.h"
+#include "core/log.h"
+#include "core/reason.h"
+#include "core/resolve.h"
+#include "core/worker.h"
+#include "proxy/auth.h"
+#include "proxy/issued.h"
+#include "proxy/proxy_conf.h"
+#include "proxy/synwatch.h"
+
+#define REPLY_CODES 10
+
+struct counters {
+	uint64_t accepted, mptcp_clients, fastopen_clients;
+	uint64_t ended[END__COUNT];
+	uint64_t replies[REPLY_CODES];
+	uint64_t auth_ok, auth_failed;
+	uint64_t sessions_opened, sessions_invalid;
+	uint64_t tokens_accepted, tokens_rejected;
+	uint64_t bytes_up, bytes_down; /* of ended relays */
+};
+
+struct acceptor;
+struct perclient;
+
+struct proxy_worker {
+	struct worker w; /* w.owner points here */
+	struct proxy *proxy;
+	struct proxy_conf *conf; /* a reference */
+	struct resolver *resolver;
+	struct synwatch synwatch;
+	struct acceptor *acceptors; /* one for each address of "listen" */
+	unsigned n_acceptors;
+	struct list clients;
+	uint64_t next_id; /* of clients; unique with the worker's index */
+	struct counters counters;
+	struct log_limit limit_auth, limit_accept, limit_protocol;
+};
+
+struct proxy {
+	struct worker main;
+	struct proxy_conf *conf;
+	const char *conf_path; /* NULL = none */
+	struct proxy_worker *workers;
+	struct worker **list; /* the same, for worker_gather */
+	unsigned n_workers;
+	struct issued *issued;	     /* shared; locks itself */
+	struct auth *auth;	     /* likewise */
+	struct perclient *perclient; /* likewise */
+	struct control *control;
+	struct daemon_signals signals;
+	ev_tstamp started;
+	unsigned long nofile;
+	int verbose;
+	bool stopping;
+};
+
+static inline struct proxy_worker *proxy_worker_of(struct worker *w)
+{
+	return w->owner;
+}
+
+/* main.c: load and check anew; tells what happened in text (cap octets). 0 or -1. */
+int proxy_reload(struct proxy *p, char *text, size_t cap);
+
+/* proxy_ctl.c */
+extern const struct control_command proxy_commands[];
+void proxy_log_status(struct proxy *p);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "proxy/proxy_conf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY(field) offsetof(struct proxy_conf, field)
+
+static const struct conf_key proxy_keys[] = {
+	{.name = "listen", .parse = conf_addr_list, .offset = KEY(listen), .def = "[::]:1080"},
+	{.name = "mptcp", .parse = conf_auto_bool, .offset = KEY(mptcp), .def = "auto"},
+	{.name = "tfo", .parse = conf_auto_bool, .offset = KEY(tfo), .def = "auto"},
+	{.name = "workers", .parse = conf_workers, .offset = KEY(workers), .def = "auto"},
+	{.name = "user", .parse = conf_string, .offset = KEY(user), .def = PROXY_DEFAULT_USER},
+	{.name = "log", .parse = conf_log_level, .offset = KEY(log), .def = "info"},
+	{.name = "log_to", .parse = conf_log_sink, .offset = KEY(log_to), .def = "auto"},
+	{.name = "control", .parse = conf_path, .offset = KEY(control),
+	 .def = "/run/sixpath/proxy.sock"},
+	{.name = "resolve", .parse = conf_string, .offset = KEY(resolve), .def = ""},
+	{.name = "session_ttl", .parse = conf_seconds, .offset = KEY(session_ttl_s), .def = "1h",
+	 .min = 10, .max = 30 * 86400},
+	{.name = "token_window", .parse = conf_u32, .offset = KEY(token_window), .def = "4096",
+	 .min = 8, .max = 1048576},
+	{.name = "request_timeout", .parse = conf_seconds, .offset = KEY(request_timeout_s),
+	 .def = "10s", .min = 1, .max = 300},
+	{.name = "connect_timeout", .parse = conf_seconds, .offset = KEY(connect_timeout_s),
+	 .def = "30s", .min = 1, .max = 300},
+	{.name = "idle", .parse = conf_seconds, .offset = KEY(idle_s), .def = "7440", .min = 10,
+	 .max = 30 * 86400},
+	{.name = "max_clients", .parse = conf_int, .offset = KEY(max_clients), .def = "20000",
+	 .min = 1, .max = 1000000},
+	{.name = "max_per_client", .parse = conf_int, .offset = KEY(max_per_client), .def = "4096",
+	 .min = 1, .max = 1000000},
+	{.name = "max_sessions", .parse = conf_int, .offset = KEY(max_sessions), .def = "4096",
+	 .min = 1, .max = 1000000},
+	{.name = "max_sessions_per_user", .parse = conf_int, .offset = KEY(max_sessions_per_user),
+	 .def = "256", .min = 1, .max = 1000000},
+	{.name = "repeat_session_id", .parse = conf_bool, .offset = KEY(repeat_session_id),
+	 .def = "no"},
+	{.name = NULL},
+};
+
+static const struct conf_key auth_keys[] = {
+	{.name = "users", .parse = conf_path, .offset = KEY(users_file), .def = ""},
+	{.name = NULL},
+};
+
+static const struct conf_key acl_keys[] = {
+	{.name = "allow", .parse = conf_prefix_list, .offset = KEY(acl.allow), .def = ""},
+	{.name = "deny", .parse = conf_prefix_list, .offset = KEY(acl.deny), .def = ""},
+	{.name = NULL},
+};
+
+/* Every section fills the one struct. */
+static void *begin(void *ctx, const char *name)
+{
+	(void)name;
+	return ctx;
+}
+
+static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct proxy_conf *p = dst;
+
+	(void)ctx;
+	if (p->listen.n == 0)
+		conf_error(c, "proxy", name, "listen", "must name at least one address");
+	if (p->max_sessions_per_user > p->max_sessions)
+		conf_error(c, "proxy", name, "max_sessions_per_user",
+			   "%d is more than max_sessions (%d)", p->max_sessions_per_user,
+			   p->max_sessions);
+}
+
+static void check_auth(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	struct proxy_conf *p = dst;
+	char err[320];
+
+	(void)ctx;
+	if (!p->users_file || !*p->users_file)
+		return;
+	p->users = users_load(p->users_file, err, sizeof(err));
+	if (!p->users)
+		conf_error(c, "auth", name, "users",
+			   "cannot use \"%s\": %s (it must be readable by the user the proxy runs "
+			   "as; write it with \"sixpathctl passwd\")",
+			   p->users_file, err);
+}
+
+static const struct conf_section sections[] = {
+	{.name = "proxy", .keys = proxy_keys, .begin = begin, .check = check_proxy},
+	{.name = "auth", .keys = auth_keys, .begin = begin, .check = check_auth},
+	{.name = "acl", .keys = acl_keys, .begin = begin},
+	{.name = NULL},
+};
+
+static void conf_free(struct proxy_conf *c)
+{
+	free(c->listen.v);
+	free(c->user);
+	free(c->control);
+	free(c->resolve);
+	free(c->users_file);
+	users_free(c->users);
+	free(c->acl.allow.v);
+	free(c->acl.deny.v);
+	free(c);
+}
+
+struct proxy_conf *proxy_conf_load(const char *path, FILE *errors)
+{
+	struct proxy_conf *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	atomic_init(&c->refs, 1);
+	if (conf_load(path, sections, c, errors) > 0) {
+		conf_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+struct proxy_conf *proxy_conf_get(struct proxy_conf *c)
+{
+	atomic_fetch_add(&c->refs, 1);
+	return c;
+}
+
+void proxy_conf_put(struct proxy_conf *c)
+{
+	if (c && atomic_fetch_sub(&c->refs, 1) == 1)
+		conf_free(c);
+}
+
+static void name_if(bool differs, const char *name, char *buf, size_t cap)
+{
+	size_t len = strlen(buf);
+
+	if (differs)
+		snprintf(buf + len, cap - len, "%s%s", len ? ", " : "", name);
+}
+
+static bool differ(const char *x, const char *y)
+{
+	return strcmp(x ? x : "", y ? y : "") != 0;
+}
+
+static bool lists_differ(const struct addr_list *x, const struct addr_list *y)
+{
+	if (x->n != y->n)
+		return true;
+	for (size_t i = 0; i < x->n; i++)
+		if (!addr_equal(&x->v[i], &y->v[i]))
+			return true;
+	return false;
+}
+
+void proxy_conf_needs_restart(const struct proxy_conf *old, const struct proxy_conf *new, char *buf,
+			      size_t cap)
+{
+	buf[0] = '\0';
+	name_if(lists_differ(&old->listen, &new->listen), "listen", buf, cap);
+	name_if(old->mptcp != new->mptcp, "mptcp", buf, cap);
+	name_if(old->tfo != new->tfo, "tfo", buf, cap);
+	name_if(old->workers != new->workers, "workers", buf, cap);
+	name_if(differ(old->user, new->user), "user", buf, cap);
+	name_if(differ(old->control, new->control), "control", buf, cap);
+	name_if(differ(old->resolve, new->resolve), "resolve", buf, cap);
+	name_if(old->log_to != new->log_to, "log_to", buf, cap);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Accepted MPTCP connections with Fast Open have a trap (measured on Linux 6.18): what is
+ * written before the third packet of the handshake has come is not sent when it comes, but
+ * only after a further write or socket option. Level-triggered epoll does not tell when that
+ * is; edge-triggered epoll does. So each worker has an edge-triggered epoll of its own for
+ * such sockets, itself watched by the loop, and pokes a socket when its handshake is over.
+ * A slow timer looks after those whose event was missed.
+ */
+#ifndef PROXY_SYNWATCH_H
+#define PROXY_SYNWATCH_H
+
+#include <ev.h>
+
+#include "core/list.h"
+
+struct worker;
+
+struct synwatch {
+	struct worker *w;
+	int epfd;
+	ev_io io;
+	ev_timer timer;
+	struct list entries;
+	unsigned long poked, missed; /* handshakes completed; of these, found by the timer */
+};
+
+/* One socket; embedded in its owner, who removes it before closing the descriptor. */
+struct synwatch_entry {
+	struct list_node node;
+	int fd;
+};
+
+int synwatch_init(struct synwatch *s, struct worker *w); /* 0 or -errno */
+void synwatch_fini(struct synwatch *s);
+
+/* Watch fd if it needs it (MPTCP, handshake not complete). */
+void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd);
+void synwatch_remove(struct synwatch *s, struct synwatch_entry *e); /* harmless if not added */
+
+#endif

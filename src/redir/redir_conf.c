@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "redir/redir_conf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KEY(field)   offsetof(struct redir_conf, field)
+#define PROXY(field) offsetof(struct proxy_section, field)
+
+static const char *const modes[] = {"tproxy", "redirect", NULL};
+static const char *const failures[] = {"next", "direct", "refuse", NULL};
+static const char *const protocols[] = {"socks6", NULL};
+
+static const struct conf_key redir_keys[] = {
+	{.name = "listen", .parse = conf_addr_list, .offset = KEY(listen), .def = "[::]:1077"},
+	{.name = "mode", .parse = conf_word, .offset = KEY(mode), .def = "tproxy", .words = modes},
+	{.name = "workers", .parse = conf_workers, .offset = KEY(workers), .def = "auto"},
+	{.name = "first_data_ms", .parse = conf_int, .offset = KEY(first_data_ms), .def = "30",
+	 .min = 0, .max = 1000},
+	{.name = "mark", .parse = conf_u32, .offset = KEY(mark), .def = "0x5061", .min = 0,
+	 .max = 0x7fffffff},
+	{.name = "user", .parse = conf_string, .offset = KEY(user), .def = REDIR_DEFAULT_USER},
+	{.name = "log", .parse = conf_log_level, .offset = KEY(log), .def = "info"},
+	{.name = "log_to", .parse = conf_log_sink, .offset = KEY(log_to), .def = "auto"},
+	{.name = "control", .parse = conf_path, .offset = KEY(control),
+	 .def = "/run/sixpath/redir.sock"},
+	{.name = NULL},
+};
+
+static const struct conf_key connect_keys[] = {
+	{.name = "on_proxy_failure", .parse = conf_word, .offset = KEY(on_proxy_failure),
+	 .def = "direct", .words = failures},
+	{.name = "idle", .parse = conf_seconds, .offset = KEY(idle_s), .def = "7440", .min = 10,
+	 .max = 30 * 86400},
+	{.name = "dial_timeout", .parse = conf_seconds, .offset = KEY(dial_timeout_s), .def = "5s",
+	 .min = 1, .max = 120},
+	{.name = "reply_timeout", .parse = conf_seconds, .offset = KEY(reply_timeout_s),
+	 .def = "75s", .min = 1, .max = 600},
+	{.name = NULL},
+};
+
+static const struct conf_key proxy_keys[] = {
+	{.name = "address", .parse = conf_hostport, .offset = PROXY(address)},
+	{.name = "protocol", .parse = conf_word, .offset = PROXY(protocol), .def = "socks6",
+	 .words = protocols},
+	{.name = "username", .parse = conf_string, .offset = PROXY(username), .def = ""},
+	{.name = "password", .parse = conf_string, .offset = PROXY(password), .def = "",
+	 .secret = true},
+	{.name = "password_file", .parse = conf_path, .offset = PROXY(password_file), .def = ""},
+	{.name = "mptcp", .parse = conf_auto_bool, .offset = PROXY(mptcp), .def = "auto"},
+	{.name = "tfo", .parse = conf_auto_bool, .offset = PROXY(tfo), .def = "auto"},
+	{.name = "priority", .parse = conf_int, .offset = PROXY(priority), .def = "10", .min = 0,
+	 .max = 1000},
+	{.name = NULL},
+};
+
+static void *begin_plain(void *ctx, const char *name)
+{
+	(void)name;
+	return ctx;
+}
+
+static struct proxy_section *section_new(struct redir_conf *c, const char *name)
+{
+	struct proxy_section *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->name = strdup(name);
+	if (!p->name) {
+		free(p);
+		return NULL;
+	}
+	list_push(&c->proxies, &p->node);
+	return p;
+}
+
+static void *begin_proxy(void *ctx, const char *name)
+{
+	return section_new(ctx, name);
+}
+
+static void check_redir(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct redir_conf *r = dst;
+
+	(void)ctx;
+	if (r->listen.n == 0)
+		conf_error(c, "redir", name, "listen", "must name at least one address");
+}
+
+static bool is_set(const char *text)
+{
+	return text && *text;
+}
+
+#define FIELD_MAX 255 /* RFC 1929 */
+
+/* Reads the password; it is kept in memory only. */
+static void check_password_file(struct conf *c, struct proxy_section *p, const char *name)
+{
+	char secret[FIELD_MAX + 2];
+	int rc = conf_read_secret(p->password_file, secret, sizeof(secret));
+
+	if (rc == -EPERM) {
+		conf_error(c, "proxy", name, "password_file",
+			   "%s can be read by others: make it mode 0600 (chmod 600)",
+			   p->password_file);
+		return;
+	}
+	if (rc < 0) {
+		conf_error(c, "proxy", name, "password_file", "cannot read %s: %s",
+			   p->password_file, strerror(-rc));
+		return;
+	}
+	free(p->password);
+	p->password = strdup(secret);
+	explicit_bzero(secret, sizeof(secret));
+}
+
+static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	struct proxy_section *p = dst;
+
+	(void)ctx;
+	if (!p->address.host) {
+		conf_error(c, "proxy", name, NULL, "address is missing: set address = HOST:PORT");
+		return;
+	}
+	if (is_set(p->password) && is_set(p->password_file))
+		conf_error(c, "proxy", name, "password_file",
+			   "password and password_file exclude each other");
+	else if (is_set(p->password_file))
+		check_password_file(c, p, name);
+	if (is_set(p->username) != is_set(p->password) && !is_set(p->password_file))
+		conf_error(c, "proxy", name, is_set(p->username) ? "username" : "password",
+			   "username and password (or password_file) belong together");
+	if (is_set(p->username) && strlen(p->username) > FIELD_MAX)
+		conf_error(c, "proxy", name, "username", "must have at most %d octets", FIELD_MAX);
+	if (is_set(p->password) && strlen(p->password) > FIELD_MAX)
+		conf_error(c, "proxy", name, "password", "must have at most %d octets", FIELD_MAX);
+}
+
+static const struct conf_section file_sections[] = {
+	{.name = "redir", .keys = redir_keys, .begin = begin_plain, .check = check_redir},
+	{.name = "proxy", .named = true, .required = true, .keys = proxy_keys,
+	 .begin = begin_proxy, .check = check_proxy},
+	{.name = "connect", .keys = connect_keys, .begin = begin_plain},
+	{.name = NULL},
+};
+
+static void section_free(struct proxy_section *p)
+{
+	if (p->password)
+		explicit_bzero(p->password, strlen(p->password));
+	free(p->name);
+	free(p->address.host);
+	free(p->username);
+	free(p->password);
+	free(p->password_file);
+	free(p);
+}
+
+static void conf_free(struct redir_conf *c)
+{
+	struct list_node *n;
+
+	while ((n = list_pop(&c->proxies)))
+		section_free(container_of(n, struct proxy_section, node));
+	free(c->listen.v);
+	free(c->user);
+	free(c->control);
+	free(c);
+}
+
+/* The one proxy of the command line, everything else as by default. */
+static bool take_argument(struct redir_conf *c, const char *proxy, FILE *errors)
+{
+	static const struct conf_key address = {.name = "--proxy", .min = 1080};
+	struct proxy_section *p = section_new(c, "proxy");
+	char err[256];
+
+	if (!p)
+		return false;
+	p->mptcp = p->tfo = 2;
+	p->priority = 10;
+	if (conf_hostport(proxy, &p->address, &address, err, sizeof(err)))
+		return true;
+	if (errors)
+		fprintf(errors, "--proxy: \"%s\" is not valid: %s\n", proxy, err);
+	return false;
+}
+
+struct redir_conf *redir_conf_load(const char *path, const char *proxy, FILE *errors)
+{
+	struct redir_conf *c = calloc(1, sizeof(*c));
+	bool good;
+
+	if (!c)
+		return NULL;
+	atomic_init(&c->refs, 1);
+	list_init(&c->proxies);
+	good = conf_load(proxy ? NULL : path, file_sections, c, errors) == 0;
+	if (good && proxy)
+		good = take_argument(c, proxy, errors);
+	if (!good) {
+		conf_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+struct redir_conf *redir_conf_get(struct redir_conf *c)
+{
+	atomic_fetch_add(&c->refs, 1);
+	return c;
+}
+
+void redir_conf_put(struct redir_conf *c)
+{
+	if (c && atomic_fetch_sub(&c->refs, 1) == 1)
+		conf_free(c);
+}
+
+static void name_if(bool differs, const char *name, char *buf, size_t cap)
+{
+	size_t len = strlen(buf);
+
+	if (differs)
+		snprintf(buf + len, cap - len, "%s%s", len ? ", " : "", name);
+}
+
+static bool differ(const char *x, const char *y)
+{
+	return strcmp(x ? x : "", y ? y : "") != 0;
+}
+
+static bool lists_differ(const struct addr_list *x, const struct addr_list *y)
+{
+	if (x->n != y->n)
+		return true;
+	for (size_t i = 0; i < x->n; i++)
+		if (!addr_equal(&x->v[i], &y->v[i]))
+			return true;
+	return false;
+}
+
+void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new, char *buf,
+			      size_t cap)
+{
+	buf[0] = '\0';
+	name_if(lists_differ(&old->listen, &new->listen), "listen", buf, cap);
+	name_if(old->mode != new->mode, "mode", buf, cap);
+	name_if(old->workers != new->workers, "workers", buf, cap);
+	name_if(old->mark != new->mark, "mark", buf, cap);
+	name_if(differ(old->user, new->user), "user", buf, cap);
+	name_if(differ(old->control, new->control), "control", buf, cap);
+	name_if(old->log_to != new->log_to, "log_to", buf, cap);
+}

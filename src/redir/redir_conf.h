@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * redir.conf as a snapshot: built and checked as a whole, then immutable and counted. A
+ * reload makes a new one; flows keep the one they started with.
+ */
+#ifndef REDIR_CONF_H
+#define REDIR_CONF_H
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "core/addr.h"
+#include "core/conf.h"
+#include "core/list.h"
+
+enum redir_mode { MODE_TPROXY, MODE_REDIRECT };
+enum on_failure { FAILURE_NEXT, FAILURE_DIRECT, FAILURE_REFUSE };
+
+/* [proxy NAME] */
+struct proxy_section {
+	struct list_node node; /* in redir_conf.proxies, as in the file */
+	char *name;
+	struct hostport address;
+	int protocol;
+	char *username, *password, *password_file;
+	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
+	int priority;
+};
+
+struct redir_conf {
+	atomic_uint refs;
+	/* [redir]; those marked R need a restart */
+	struct addr_list listen; /* R */
+	int mode;		 /* R; enum redir_mode */
+	int workers;		 /* R; 0 = processors */
+	int first_data_ms;
+	uint32_t mark;		 /* R */
+	char *user;		 /* R */
+	int log, log_to;
+	char *control;		 /* R; NULL or empty = off */
+	/* [connect] */
+	int on_proxy_failure;	 /* enum on_failure */
+	double idle_s, dial_timeout_s, reply_timeout_s;
+	/* [proxy NAME] */
+	struct list proxies;
+};
+
+#define REDIR_DEFAULT_USER "sixpath"
+
+/* proxy: HOST:PORT of --proxy, then path is ignored. NULL when there are errors; they go to
+ * errors, or to the log. */
+struct redir_conf *redir_conf_load(const char *path, const char *proxy, FILE *errors);
+struct redir_conf *redir_conf_get(struct redir_conf *c);
+void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
+
+/* Names of keys that differ and need a restart, comma separated, into buf. */
+void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new, char *buf,
+			      size_t cap);
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "redir/up_socks6.h"
+
+#include <string.h>
+
+#include "core/s6glue.h"
+
+#define WINDOW_WISH 4096 /* tokens */
+
+/* data needs 516 octets and must live until the request is built. */
+static void add_credentials(struct s6_request *req, const struct upstream *up, uint8_t *data,
+			    size_t cap)
+{
+	struct s6_userpass cred;
+	size_t len;
+
+	if (!up->username || !up->password)
+		return;
+	cred.user = (const uint8_t *)up->username;
+	cred.user_len = (uint8_t)strlen(up->username);
+	cred.pass = (const uint8_t *)up->password;
+	cred.pass_len = (uint8_t)strlen(up->password);
+	if (s6_userpass_build(&cred, data, cap, &len) != S6_OK)
+		return;
+	req->opts.auth_data[0] = (struct s6_auth_data){
+		.method = S6_METHOD_USERPASS, .len = (uint16_t)len, .data = data};
+	req->opts.n_auth_data = 1;
+}
+
+bool up_socks6_request(struct up_socks6 *u, const struct up_request *rq, uint8_t *out, size_t *len)
+{
+	struct s6_request req;
+	struct s6_options *o = &req.opts;
+	uint8_t credentials[2 * S6_USERPASS_MAX + 6];
+	bool ok;
+
+	memset(u, 0, sizeof(*u));
+	memset(&req, 0, sizeof(req));
+	req.command = rq->command;
+	req.addr.type = S6_ADDR_IPV4; /* NOOP: all zero */
+	if (rq->command == S6_CMD_CONNECT) {
+		s6glue_from_addr(&req.addr, rq->dst);
+		s6_stack_set(&o->stack, S6_STACK_MULTIPATH,
+			     rq->up->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
+		/* Without a token a replayed SYN could repeat what it asks for. */
+		if (rq->up->tfo && rq->g->has_token)
+			s6_stack_set(&o->stack, S6_STACK_TFO, 0);
+	}
+	if (rq->g->in_session && !rq->open_session) {
+		o->session_id = rq->g->id;
+		o->session_id_len = rq->g->id_len;
+		o->has_token_spend = rq->g->has_token;
+		o->token_spend = rq->g->token;
+		u->in_session = true;
+		u->has_token = rq->g->has_token;
+	} else {
+		add_credentials(&req, rq->up, credentials, sizeof(credentials));
+		o->session_request = rq->open_session;
+		o->has_token_request = rq->open_session;
+		o->token_request = WINDOW_WISH;
+	}
+	ok = s6_request_build(&req, out, UP_REQUEST_MAX, len) == S6_OK;
+	explicit_bzero(credentials, sizeof(credentials));
+	return ok;
+}
+
+static void keep_session(struct up_socks6 *u, const struct s6_options *o)
+{
+	if (o->has_token_window) {
+		u->has_window = true;
+		u->window_base = o->token_base;
+		u->window_size = o->token_size;
+	}
+	if (u->has_session || o->session_id_len == 0 || o->session_id_len > SESSION_ID_MAX)
+		return; /* first seen wins (R2) */
+	u->has_session = true;
+	u->session_id_len = o->session_id_len;
+	memcpy(u->session_id, o->session_id, o->session_id_len);
+}
+
+static enum up_verdict read_auth(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)
+{
+	struct s6_auth_reply reply;
+
+	switch (s6_auth_reply_parse(data, len, &reply, used, &u->fault)) {
+	case S6_MORE:
+		return UP_MORE;
+	case S6_BAD:
+		return UP_NOT_SOCKS6;
+	case S6_OK:
+		break;
+	}
+	if (reply.opts.refuse != S6_FAULT_NONE) {
+		u->fault = reply.opts.refuse;
+		return UP_NOT_SOCKS6;
+	}
+	keep_session(u, &reply.opts);
+	if (reply.type == S6_AUTH_SUCCESS) {
+		u->wait = UP_WAIT_OP;
+		return UP_AUTHENTICATED;
+	}
+	if (reply.opts.session_invalid)
+		return UP_SESSION_INVALID;
+	return reply.opts.token_rejected ? UP_TOKEN_REJECTED : UP_AUTH_REFUSED;
+}
+
+static enum up_verdict read_op(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)
+{
+	struct s6_op_reply reply;
+
+	switch (s6_op_reply_parse(data, len, &reply, used, &u->fault)) {
+	case S6_MORE:
+		return UP_MORE;
+	case S6_BAD:
+		return UP_MALFORMED;
+	case S6_OK:
+		break;
+	}
+	keep_session(u, &reply.opts);
+	u->wait = UP_WAIT_NOTHING;
+	u->code = reply.code;
+	if (s6_stack_has(&reply.opts.stack, S6_STACK_MULTIPATH))
+		u->server_mptcp = (uint8_t)reply.opts.stack.value[S6_STACK_MULTIPATH];
+	if (s6_stack_has(&reply.opts.stack, S6_STACK_TFO)) {
+		u->server_tfo_known = true;
+		u->server_tfo = reply.opts.stack.value[S6_STACK_TFO];
+	}
+	return reply.code == S6_REPLY_SUCCESS ? UP_READY : UP_REPLY;
+}
+
+enum up_verdict up_socks6_feed(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)
+{
+	*used = 0;
+	if (u->wait == UP_WAIT_AUTH)
+		return read_auth(u, data, len, used);
+	if (u->wait == UP_WAIT_OP)
+		return read_op(u, data, len, used);
+	return UP_READY;
+}
+
+bool up_socks6_is_mismatch(const struct up_socks6 *u, const uint8_t *data, size_t len)
+{
+	return u->wait == UP_WAIT_AUTH && len == 1 && data[0] == S6_VERSION;
+}
+
+const char *up_verdict_str(enum up_verdict v)
+{
+	switch (v) {
+	case UP_MORE:
+		return "reply is not complete";
+	case UP_AUTHENTICATED:
+		return "authenticated";
+	case UP_READY:
+		return "ready";
+	case UP_REPLY:
+		return "operation failed";
+	case UP_NOT_SOCKS6:
+		return "it does not speak SOCKSv6";
+	case UP_AUTH_REFUSED:
+		return "authentication refused";
+	case UP_SESSION_INVALID:
+		return "session unknown";
+	case UP_TOKEN_REJECTED:
+		return "token rejected";
+	case UP_MALFORMED:
+		return "malformed operation reply";
+	}
+	return "unknown";
+}

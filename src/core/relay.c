@@ -65,6 +65,8 @@ void relay_end(struct relay *r, enum end_reason reason, int err)
 
 	if (!r->running)
 		return;
+	if (r->closing)
+		r->closing(r);
 	r->running = false;
 	ev_io_stop(loop, &r->a.io);
 	ev_io_stop(loop, &r->b.io);
@@ -117,6 +119,19 @@ static bool end_flush(struct end *e)
 	return true;
 }
 
+static void count_in(struct end *e, size_t n)
+{
+	struct relay *r = e->relay;
+	bool is_first = e->bytes_in == 0;
+
+	e->bytes_in += n;
+	if (!is_first)
+		return;
+	e->first_in = r->last;
+	if (r->first)
+		r->first(r, e);
+}
+
 /* Read e until it is dry or its turn is over, sending on at once. False when the relay
  * has ended. */
 static bool end_read(struct end *e)
@@ -152,10 +167,8 @@ static bool end_read(struct end *e)
 			if (e->in.len == 0)
 				buf_clear(&e->in, &r->w->pool);
 		} else {
-			if (e->bytes_in == 0)
-				e->first_in = r->last;
-			e->bytes_in += (uint64_t)n;
 			buf_added(&e->in, (size_t)n);
+			count_in(e, (size_t)n);
 		}
 		if (!end_flush(e->peer))
 			return false;

@@ -42,8 +42,15 @@ struct end {
  * then (as a reset where the reason asks for it) and buffers are given back. */
 typedef void relay_done_fn(struct relay *r, enum end_reason reason, int err);
 
+/* The first byte from an end came. */
+typedef void relay_first_fn(struct relay *r, struct end *e);
+/* The descriptors are about to be closed: the last moment to ask the sockets something. */
+typedef void relay_closing_fn(struct relay *r);
+
 struct relay {
 	struct end a, b;
+	relay_first_fn *first;     /* set by the owner before the start, or NULL */
+	relay_closing_fn *closing; /* likewise */
 	ev_tstamp last; /* loop time of the last byte either way */
 	double idle_s;
 	/* private */

@@ -12,8 +12,8 @@
 #include "proxy/proxy.h"
 
 #define ACCEPTS_PER_TURN 64
-#define FASTOPEN_QUEUE	 1024
-#define REST_S		 1.0
+#define FASTOPEN_QUEUE   1024
+#define REST_S           1.0
 
 static void rest(struct acceptor *a, int err)
 {
@@ -43,9 +43,10 @@ static void admit(struct acceptor *a, int fd, const struct addr *peer)
 	if (!perclient_take(pw->proxy->perclient, peer, (unsigned)c->max_per_client,
 			    (unsigned)c->max_clients)) {
 		pw->counters.ended[END_LIMIT]++;
-		log_limited(&pw->limit_accept, 5, LVL_WARNING,
-			    "client %s: too many connections (max_per_client = %d, max_clients = %d)",
-			    addr_str(peer, text, sizeof(text)), c->max_per_client, c->max_clients);
+		log_limited(
+			&pw->limit_accept, 5, LVL_WARNING,
+			"client %s: too many connections (max_per_client = %d, max_clients = %d)",
+			addr_str(peer, text, sizeof(text)), c->max_per_client, c->max_clients);
 		sock_reset(fd);
 		return;
 	}
@@ -106,8 +107,9 @@ int acceptor_open(struct acceptor *a, struct proxy_worker *pw, const struct addr
 	if (a->fd < 0)
 		return a->fd;
 	if (pw->w.index == 0 && c->mptcp == 1 && !granted.mptcp)
-		log_warning("mptcp = yes, but this kernel has no MPTCP (or net.mptcp.enabled is 0): "
-			    "listening on plain TCP");
+		log_warning(
+			"mptcp = yes, but this kernel has no MPTCP (or net.mptcp.enabled is 0): "
+			"listening on plain TCP");
 	if (pw->w.index == 0 && c->tfo == 1 && !granted.fastopen)
 		log_warning("tfo = yes, but this kernel does no Fast Open on the listener");
 	ev_io_init(&a->io, accept_cb, a->fd, EV_READ);

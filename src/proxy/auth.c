@@ -6,17 +6,17 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 
+#include "libsocks6/socks6.h"
+#include "proxy/perclient.h"
+
 #define QUEUE_MAX      256
-#define PASSWORD_MAX   255
-#define HASH_MAX       384 /* crypt(3): CRYPT_OUTPUT_SIZE */
+#define HASH_MAX       CRYPT_OUTPUT_SIZE
 #define FAIL_SLOTS     1024
 #define FAIL_BURST     8 /* failures of an address before it has to wait ... */
 #define FAIL_RECOVER_S 5 /* ... this long for each further try */
-
-/* What an unknown user's password is hashed against, so that the time tells nothing. */
-static const char no_hash[] = "$y$j9T$sixpathsixpathsixpaths1$";
 
 struct auth_check {
 	struct job answer; /* back to the worker */
@@ -24,15 +24,17 @@ struct auth_check {
 	struct worker *w;
 	auth_done_fn *done; /* NULL once cancelled; touched by the worker only */
 	void *owner;
+	struct addr from; /* perclient_key of the client */
 	bool known, accepted;
-	uint32_t slot;
 	char hash[HASH_MAX];
-	char password[PASSWORD_MAX + 1];
-	struct auth *auth;
+	char password[S6_USERPASS_MAX + 1];
 };
 
+/* The failures of one address. Two addresses that meet in a slot take it from each other,
+ * so that nobody is refused for what another has done. */
 struct fail {
-	uint8_t count;
+	struct addr from;
+	unsigned count;
 	time_t last;
 };
 
@@ -42,7 +44,9 @@ struct auth {
 	pthread_cond_t wake;
 	struct list queue;
 	bool stop;
+	uint32_t seed;
 	struct fail fails[FAIL_SLOTS];
+	struct crypt_data scratch; /* of the thread */
 };
 
 static time_t now_s(void)
@@ -53,32 +57,44 @@ static time_t now_s(void)
 	return ts.tv_sec;
 }
 
-/* Failures fade with time. Lock held. */
-static struct fail *fade(struct auth *a, uint32_t slot)
-{
-	struct fail *f = &a->fails[slot];
-	time_t now = now_s(), gone = (now - f->last) / FAIL_RECOVER_S;
+/* ---- failures; the lock is held ---- */
 
-	if (gone >= f->count)
-		f->count = 0;
-	else
-		f->count = (uint8_t)(f->count - gone);
-	if (gone > 0)
-		f->last = now;
-	return f;
+static struct fail *slot_of(struct auth *a, const struct addr *from)
+{
+	return &a->fails[addr_hash(from, a->seed) % FAIL_SLOTS];
+}
+
+/* Failures fade with time. */
+static bool must_wait(struct auth *a, const struct addr *from)
+{
+	struct fail *f = slot_of(a, from);
+	time_t gone = (now_s() - f->last) / FAIL_RECOVER_S;
+
+	if (f->count == 0 || !addr_equal_ip(&f->from, from))
+		return false;
+	f->count = gone >= f->count ? 0 : f->count - (unsigned)gone;
+	f->last += gone * FAIL_RECOVER_S;
+	return f->count >= FAIL_BURST;
 }
 
 static void note_result(struct auth *a, const struct auth_check *c)
 {
-	struct fail *f = fade(a, c->slot);
+	struct fail *f = slot_of(a, &c->from);
 
-	if (c->accepted)
-		f->count = 0;
-	else if (f->count < UINT8_MAX)
+	bool same = addr_equal_ip(&f->from, &c->from);
+
+	if (c->accepted) {
+		f->count = same ? 0 : f->count;
+		return;
+	}
+	if (f->count == 0 || !same)
+		*f = (struct fail){.from = c->from, .last = now_s()};
+	if (f->count < FAIL_BURST)
 		f->count++;
 }
 
-/* crypt's results are compared in constant time. */
+/* ---- the thread ---- */
+
 static bool same_text(const char *x, const char *y)
 {
 	size_t n = strlen(x);
@@ -95,9 +111,14 @@ static void compute(struct auth_check *c, struct crypt_data *scratch)
 {
 	const char *got = crypt_r(c->password, c->hash, scratch);
 
-	c->accepted = got && got[0] != '*' && c->known && same_text(got, c->hash);
-	explicit_bzero(c->password, sizeof(c->password));
+	c->accepted = got && got[0] != '*' && same_text(got, c->hash) && c->known;
 	explicit_bzero(scratch, sizeof(*scratch));
+}
+
+static void check_free(struct auth_check *c)
+{
+	explicit_bzero(c, sizeof(*c));
+	free(c);
 }
 
 static void answer_run(struct job *job, struct worker *w)
@@ -107,61 +128,67 @@ static void answer_run(struct job *job, struct worker *w)
 	(void)w;
 	if (c->done)
 		c->done(c->owner, c->accepted);
-	free(c);
+	check_free(c);
 }
 
+/* An address that has failed too often meanwhile is refused without a computation, so a burst
+ * of bad passwords holds up the others for FAIL_BURST computations only. */
 static void *auth_main(void *arg)
 {
 	struct auth *a = arg;
-	struct crypt_data *scratch = calloc(1, sizeof(*scratch));
-	struct list_node *n;
 
 	pthread_mutex_lock(&a->lock);
 	while (!a->stop) {
-		n = list_pop(&a->queue);
+		struct list_node *n = list_pop(&a->queue);
+		struct auth_check *c;
+
 		if (!n) {
 			pthread_cond_wait(&a->wake, &a->lock);
 			continue;
 		}
-		pthread_mutex_unlock(&a->lock);
-		struct auth_check *c = container_of(n, struct auth_check, node);
-		if (scratch)
-			compute(c, scratch);
-		pthread_mutex_lock(&a->lock);
-		note_result(a, c);
+		c = container_of(n, struct auth_check, node);
+		if (!must_wait(a, &c->from)) {
+			pthread_mutex_unlock(&a->lock);
+			compute(c, &a->scratch);
+			pthread_mutex_lock(&a->lock);
+			note_result(a, c);
+		}
 		worker_post(c->w, &c->answer);
 	}
 	pthread_mutex_unlock(&a->lock);
-	free(scratch);
 	return NULL;
+}
+
+/* ---- the outside ---- */
+
+static int start_thread(struct auth *a)
+{
+	sigset_t all, old;
+	int rc;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&a->thread, NULL, auth_main, a);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return rc;
 }
 
 struct auth *auth_new(void)
 {
 	struct auth *a = calloc(1, sizeof(*a));
-	sigset_t all, old;
-	int rc;
 
 	if (!a)
 		return NULL;
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->wake, NULL);
 	list_init(&a->queue);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&a->thread, NULL, auth_main, a);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc) {
+	if (getrandom(&a->seed, sizeof(a->seed), 0) != sizeof(a->seed))
+		a->seed = (uint32_t)now_s();
+	if (start_thread(a) != 0) {
 		free(a);
 		return NULL;
 	}
 	return a;
-}
-
-static void check_free(struct auth_check *c)
-{
-	explicit_bzero(c->password, sizeof(c->password));
-	free(c);
 }
 
 void auth_free(struct auth *a)
@@ -182,37 +209,40 @@ void auth_free(struct auth *a)
 	free(a);
 }
 
-struct auth_check *auth_start(struct auth *a, struct worker *w, const struct addr *from,
-			      const char *hash, const uint8_t *password, size_t len,
-			      auth_done_fn *done, void *owner)
+static bool enqueue(struct auth *a, struct auth_check *c)
 {
-	struct auth_check *c;
-	struct addr ip = *from;
 	bool room;
 
-	if (len > PASSWORD_MAX || memchr(password, 0, len) || (hash && strlen(hash) >= HASH_MAX))
-		return NULL;
-	c = calloc(1, sizeof(*c));
-	if (!c)
-		return NULL;
-	addr_set_port(&ip, 0);
-	c->auth = a;
-	c->w = w;
-	c->done = done;
-	c->owner = owner;
-	c->answer.run = answer_run;
-	c->known = hash != NULL;
-	c->slot = addr_hash(&ip, 0) % FAIL_SLOTS;
-	strcpy(c->hash, hash ? hash : no_hash);
-	memcpy(c->password, password, len);
 	pthread_mutex_lock(&a->lock);
-	room = a->queue.count < QUEUE_MAX && fade(a, c->slot)->count < FAIL_BURST;
+	room = a->queue.count < QUEUE_MAX && !must_wait(a, &c->from);
 	if (room) {
 		list_push(&a->queue, &c->node);
 		pthread_cond_signal(&a->wake);
 	}
 	pthread_mutex_unlock(&a->lock);
-	if (!room) {
+	return room;
+}
+
+struct auth_check *auth_start(struct auth *a, struct worker *w, const struct addr *from,
+			      const char *hash, bool known, const uint8_t *password, size_t len,
+			      auth_done_fn *done, void *owner)
+{
+	struct auth_check *c;
+
+	if (len > S6_USERPASS_MAX || memchr(password, 0, len) || strlen(hash) >= HASH_MAX)
+		return NULL;
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	c->w = w;
+	c->done = done;
+	c->owner = owner;
+	c->answer.run = answer_run;
+	c->from = perclient_key(from);
+	c->known = known;
+	strcpy(c->hash, hash);
+	memcpy(c->password, password, len);
+	if (!enqueue(a, c)) {
 		check_free(c);
 		return NULL;
 	}

@@ -23,10 +23,13 @@ void auth_free(struct auth *a);
 /* On the worker that asked, once, never from inside auth_start. */
 typedef void auth_done_fn(void *owner, bool accepted);
 
-/* Check the password against hash (NULL = unknown user: takes as long, answers no). Copies
- * what it is given. NULL = queue full, too many failures, or out of memory: refuse. */
+/*
+ * Check the password against hash. With known false the answer is no, but it takes as long as
+ * hash does. Copies what it is given. NULL = queue full, too many failures of this address, or
+ * out of memory: refuse.
+ */
 struct auth_check *auth_start(struct auth *a, struct worker *w, const struct addr *from,
-			      const char *hash, const uint8_t *password, size_t len,
+			      const char *hash, bool known, const uint8_t *password, size_t len,
 			      auth_done_fn *done, void *owner);
 /* The owner goes away: done will not be called. On the worker that asked. */
 void auth_cancel(struct auth_check *c);

@@ -26,20 +26,20 @@
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
-#define DRAIN_S	  2.0
+#define DRAIN_S   2.0
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
 
 enum client_state {
 	CLIENT_REQUEST, /* the request is not complete yet */
-	CLIENT_AUTH,	/* the password is being checked */
+	CLIENT_AUTH,    /* the password is being checked */
 	CLIENT_CONNECT, /* resolving or connecting to the server; early data is buffered */
-	CLIENT_RELAY,	/* copying both ways */
-	CLIENT_DRAIN,	/* the last answer is out; waiting for the client to close */
-	CLIENT_CLOSED	/* ended; freed at the end of the loop turn */
+	CLIENT_RELAY,   /* copying both ways */
+	CLIENT_DRAIN,   /* the last answer is out; waiting for the client to close */
+	CLIENT_CLOSED   /* ended; freed at the end of the loop turn */
 };
 
 static const char *const state_words[] = {
-	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",	[CLIENT_CONNECT] = "connect",
+	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",   [CLIENT_CONNECT] = "connect",
 	[CLIENT_RELAY] = "relay",     [CLIENT_DRAIN] = "drain", [CLIENT_CLOSED] = "closed",
 };
 
@@ -51,8 +51,8 @@ struct client {
 	uint64_t id;
 	enum client_state state;
 	struct addr peer;
-	int fd;	   /* -1 once the relay owns it */
-	ev_io io;  /* until the relay takes over */
+	int fd;   /* -1 once the relay owns it */
+	ev_io io; /* until the relay takes over */
 	ev_timer deadline;
 	struct synwatch_entry syn;
 	struct relay relay; /* relay.a.in holds the request and early data before it runs */
@@ -113,7 +113,7 @@ static void note_facts(struct client *cl)
 
 	if (fd < 0 || sock_info(fd, &info) < 0)
 		return;
-	cl->mptcp = info.mptcp;
+	cl->mptcp |= info.mptcp; /* a connection that is closing does not say any more */
 	if (info.subflows > cl->subflows)
 		cl->subflows = info.subflows;
 }
@@ -131,11 +131,10 @@ static void log_end(const struct client *cl, enum end_reason reason, int err)
 		" down=%" PRIu64 " duration=%.3fs reason=%s%s%s%s%s",
 		addr_str(&cl->peer, peer, sizeof(peer)), user, s6_command_str(cl->command),
 		dst_str(cl, dst, sizeof(dst)), cl->mptcp ? "yes" : "no", cl->subflows,
-		cl->fastopen ? "yes" : "no", cl->remote_mptcp ? "yes" : "no",
-		cl->relay.b.bytes_out, cl->relay.b.bytes_in, ev_now(cl->pw->w.loop) - cl->started,
-		end_reason_str(reason), cl->replied ? " reply=" : "",
-		cl->replied ? s6_reply_str(cl->reply_code) : "", err ? " error=" : "",
-		err ? strerror(err) : "");
+		cl->fastopen ? "yes" : "no", cl->remote_mptcp ? "yes" : "no", cl->relay.b.bytes_out,
+		cl->relay.b.bytes_in, ev_now(cl->pw->w.loop) - cl->started, end_reason_str(reason),
+		cl->replied ? " reply=" : "", cl->replied ? s6_reply_str(cl->reply_code) : "",
+		err ? " error=" : "", err ? strerror(err) : "");
 }
 
 /* The one way a client ends, with a reason. */
@@ -417,6 +416,11 @@ static bool send_op_reply(struct client *cl, uint8_t code, const struct op_conne
 
 /* ---- relay ---- */
 
+static void relay_closing(struct relay *r)
+{
+	note_facts(container_of(r, struct client, relay));
+}
+
 static void relay_done(struct relay *r, enum end_reason reason, int err)
 {
 	struct client *cl = container_of(r, struct client, relay);
@@ -434,8 +438,8 @@ static void connected(void *owner, const struct op_connect_result *result)
 	if (result->code != S6_REPLY_SUCCESS) {
 		if (send_op_reply(cl, result->code, NULL))
 			client_drain(cl, result->code == S6_REPLY_NOT_ALLOWED ? END_NOT_ALLOWED
-					 : result->err == ENOENT	       ? END_RESOLVE_FAILED
-									       : END_CONNECT_FAILED);
+					 : result->err == ENOENT              ? END_RESOLVE_FAILED
+									      : END_CONNECT_FAILED);
 		return;
 	}
 	if (!send_op_reply(cl, S6_REPLY_SUCCESS, result)) {
@@ -449,6 +453,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 	ev_io_stop(pw->w.loop, &cl->io);
 	cl->fd = -1;
 	client_change(cl, CLIENT_RELAY);
+	cl->relay.closing = relay_closing;
 	relay_start(&cl->relay, &pw->w, fd, result->fd, cl->conf->idle_s, relay_done);
 }
 
@@ -582,10 +587,11 @@ static void authenticate(struct client *cl, const struct s6_options *o)
 		authenticated(cl); /* no need for authentication */
 		return;
 	} else {
-		log_limited(&pw->limit_auth, 5, LVL_WARNING,
-			    "client %s refused: without a users file only clients on this machine are "
-			    "served (set [auth] users)",
-			    addr_str(&cl->peer, peer, sizeof(peer)));
+		log_limited(
+			&pw->limit_auth, 5, LVL_WARNING,
+			"client %s refused: without a users file only clients on this machine are "
+			"served (set [auth] users)",
+			addr_str(&cl->peer, peer, sizeof(peer)));
 	}
 	pw->counters.auth_failed++;
 	refuse(cl, END_AUTH_FAILED, false); /* R18: never an in-band negotiation */
@@ -798,8 +804,7 @@ void client_report_all(struct proxy_worker *pw, struct report *r)
 	struct list_node *n, *tmp;
 	char text[S6_NAME_MAX * 4 + 16];
 
-	list_for_each_safe(&pw->clients, n, tmp)
-	{
+	list_for_each_safe (&pw->clients, n, tmp) {
 		struct client *cl = container_of(n, struct client, node);
 
 		note_facts(cl);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "proxy/issued.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,22 +9,33 @@
 #include "core/list.h"
 #include "libsocks6/socks6.h"
 
-#define BUCKETS 1024 /* a power of 2 */
+#define BUCKETS       16384 /* of sessions; a power of 2 */
+#define OWNER_BUCKETS 256   /* of users; a power of 2 */
+
+/* A user who has sessions. */
+struct owner {
+	struct owner *chain;  /* in its bucket */
+	struct list sessions; /* oldest first */
+	char name[];
+};
 
 struct session {
 	struct list_node lru;  /* in issued.lru, oldest first */
+	struct list_node mine; /* in owner.sessions */
 	struct session *chain; /* in its bucket */
+	struct owner *owner;
 	uint8_t id[ISSUED_ID_LEN];
-	char user[ISSUED_USER_MAX];
 	double used_s;
 	uint32_t base, size; /* size 0 = no window granted */
-	uint8_t *spent;	     /* a bit for each token, at token mod size */
+	uint32_t mask;       /* bits of the map below, a power of 2, minus one */
+	uint8_t *spent;      /* a bit for each token, at token & mask */
 };
 
 struct issued {
 	pthread_mutex_t lock;
 	struct issued_limits limits;
 	struct session *buckets[BUCKETS];
+	struct owner *owners[OWNER_BUCKETS];
 	struct list lru;
 };
 
@@ -41,51 +51,84 @@ struct issued *issued_new(const struct issued_limits *limits)
 	return is;
 }
 
-/* IDs are random and ours, so their first octets are as good as a hash. */
+/* ---- users; the lock is held in all that follows ---- */
+
+/* Names are the administrator's, not an attacker's: any hash will do. */
+static struct owner **owner_find(struct issued *is, const char *name)
+{
+	struct owner **link;
+	unsigned hash = 0;
+
+	for (const char *c = name; *c; c++)
+		hash = hash * 31 + (unsigned char)*c;
+	link = &is->owners[hash & (OWNER_BUCKETS - 1)];
+	while (*link && strcmp((*link)->name, name) != 0)
+		link = &(*link)->chain;
+	return link;
+}
+
+static struct owner *owner_get(struct issued *is, const char *name)
+{
+	struct owner **link = owner_find(is, name), *o = *link;
+	size_t size = strlen(name) + 1;
+
+	if (o)
+		return o;
+	o = calloc(1, sizeof(*o) + size);
+	if (!o)
+		return NULL;
+	memcpy(o->name, name, size);
+	list_init(&o->sessions);
+	*link = o;
+	return o;
+}
+
+static void owner_put(struct issued *is, struct owner *o)
+{
+	if (!list_empty(&o->sessions))
+		return;
+	*owner_find(is, o->name) = o->chain;
+	free(o);
+}
+
+/* ---- sessions ---- */
+
+/* IDs are random and ours, so their first octets are as good as a seeded hash. */
 static struct session **bucket_of(struct issued *is, const uint8_t *id)
 {
 	return &is->buckets[((unsigned)id[0] << 8 | id[1]) & (BUCKETS - 1)];
 }
 
+static void link_session(struct issued *is, struct session *s)
+{
+	struct session **bucket = bucket_of(is, s->id);
+
+	s->chain = *bucket;
+	*bucket = s;
+	list_push(&is->lru, &s->lru);
+	list_push(&s->owner->sessions, &s->mine);
+}
+
 static void drop(struct issued *is, struct session *s)
 {
-	struct session **p = bucket_of(is, s->id);
+	struct session **link = bucket_of(is, s->id);
 
-	while (*p != s)
-		p = &(*p)->chain;
-	*p = s->chain;
+	while (*link != s)
+		link = &(*link)->chain;
+	*link = s->chain;
 	list_remove(&is->lru, &s->lru);
+	list_remove(&s->owner->sessions, &s->mine);
+	owner_put(is, s->owner);
 	free(s->spent);
 	free(s);
 }
 
-void issued_free(struct issued *is)
+static void drop_oldest(struct issued *is)
 {
-	struct list_node *n;
+	struct list_node *n = list_first(&is->lru);
 
-	if (!is)
-		return;
-	while ((n = list_first(&is->lru)))
+	if (n)
 		drop(is, container_of(n, struct session, lru));
-	pthread_mutex_destroy(&is->lock);
-	free(is);
-}
-
-void issued_set_limits(struct issued *is, const struct issued_limits *limits)
-{
-	pthread_mutex_lock(&is->lock);
-	is->limits = *limits;
-	pthread_mutex_unlock(&is->lock);
-}
-
-size_t issued_count(struct issued *is)
-{
-	size_t n;
-
-	pthread_mutex_lock(&is->lock);
-	n = is->lru.count;
-	pthread_mutex_unlock(&is->lock);
-	return n;
 }
 
 static void expire(struct issued *is, double now_s)
@@ -118,29 +161,38 @@ static void touch(struct issued *is, struct session *s, double now_s)
 	s->used_s = now_s;
 	list_remove(&is->lru, &s->lru);
 	list_push(&is->lru, &s->lru);
+	list_remove(&s->owner->sessions, &s->mine);
+	list_push(&s->owner->sessions, &s->mine);
+}
+
+static void make_room(struct issued *is, const char *user)
+{
+	struct owner *o;
+
+	while ((o = *owner_find(is, user)) && o->sessions.count >= is->limits.max_per_user)
+		drop(is, container_of(list_first(&o->sessions), struct session, mine));
+	while (is->lru.count > 0 && is->lru.count >= is->limits.max_sessions)
+		drop_oldest(is);
 }
 
 /* ---- tokens ---- */
 
-static uint32_t bit_of(const struct session *s, uint32_t token)
-{
-	return token % s->size;
-}
-
 static bool is_spent(const struct session *s, uint32_t token)
 {
-	return (s->spent[bit_of(s, token) / 8] >> (bit_of(s, token) % 8)) & 1;
+	uint32_t bit = token & s->mask;
+
+	return (s->spent[bit / 8] >> (bit % 8)) & 1;
 }
 
 static void set_spent(struct session *s, uint32_t token, bool spent)
 {
-	uint8_t mask = (uint8_t)(1u << (bit_of(s, token) % 8)), *octet = &s->spent[bit_of(s, token) / 8];
+	uint32_t bit = token & s->mask;
+	uint8_t *octet = &s->spent[bit / 8], mask = (uint8_t)(1u << (bit % 8));
 
 	*octet = (uint8_t)(spent ? *octet | mask : *octet & ~mask);
 }
 
-/* Raise the base by one; the token that leaves makes room for one at the other end, in the
- * same bit. Holds while size divides 2^32: sizes are powers of 2. */
+/* Raise the base by one; the token that leaves gives its bit to one that comes in later. */
 static void raise_base(struct session *s)
 {
 	set_spent(s, s->base, false);
@@ -154,9 +206,9 @@ static bool spend(struct session *s, uint32_t token)
 	if (s->size == 0 || !s6_token_in(token, s->base, s->size) || is_spent(s, token))
 		return false;
 	set_spent(s, token, true);
-	while ((uint32_t)(token - s->base) < s->size && token - s->base > s->size / 2)
+	while (token - s->base > s->size / 2)
 		raise_base(s);
-	for (uint32_t i = 0; i < s->size && is_spent(s, s->base); i++)
+	while (is_spent(s, s->base)) /* ends at the token behind the last one spent */
 		raise_base(s);
 	return true;
 }
@@ -164,18 +216,20 @@ static bool spend(struct session *s, uint32_t token)
 /* One window per session; a wish that cannot be granted is ignored (section 6.4, R29). */
 static void grant_window(struct issued *is, struct session *s, uint32_t wish)
 {
-	uint32_t size = 8;
+	uint32_t size = wish < is->limits.max_window ? wish : is->limits.max_window;
+	uint32_t bits = 16; /* more than the window: the token behind it is always unspent */
 
-	if (s->size || wish == 0 || is->limits.max_window < 8)
+	if (s->size || size == 0)
 		return;
-	while (size < wish && size * 2 <= is->limits.max_window)
-		size *= 2;
-	s->spent = calloc(1, size / 8);
+	while (bits <= size)
+		bits *= 2;
+	s->spent = calloc(1, bits / 8);
 	if (!s->spent)
 		return;
 	if (getrandom(&s->base, sizeof(s->base), 0) != sizeof(s->base))
 		s->base = 0;
 	s->size = size;
+	s->mask = bits - 1;
 }
 
 static void answer_ask(struct issued *is, struct session *s, const struct issued_ask *ask,
@@ -186,57 +240,49 @@ static void answer_ask(struct issued *is, struct session *s, const struct issued
 	if (ask->spend)
 		answer->token = spend(s, ask->token) ? TOKEN_ACCEPTED : TOKEN_REJECTED;
 	memcpy(answer->id, s->id, sizeof(answer->id));
-	memcpy(answer->user, s->user, sizeof(answer->user));
+	strcpy(answer->user, s->owner->name); /* fits: issued_open has seen to it */
 	answer->has_window = s->size > 0;
 	answer->base = s->base;
 	answer->size = s->size;
 }
 
-/* ---- sessions ---- */
-
-static void make_room(struct issued *is, const char *user)
+static struct session *session_new(struct issued *is, const char *user, double now_s)
 {
-	struct session *oldest = NULL;
-	struct list_node *n, *tmp;
-	unsigned of_user = 0;
+	struct session *s = calloc(1, sizeof(*s));
 
-	list_for_each_safe(&is->lru, n, tmp)
-	{
-		struct session *s = container_of(n, struct session, lru);
-		if (strcmp(s->user, user) != 0)
-			continue;
-		if (!oldest)
-			oldest = s;
-		of_user++;
+	if (!s || strlen(user) >= ISSUED_USER_MAX ||
+	    getrandom(s->id, sizeof(s->id), 0) != sizeof(s->id) ||
+	    !(s->owner = owner_get(is, user))) {
+		free(s);
+		return NULL;
 	}
-	if (oldest && of_user >= is->limits.max_per_user)
-		drop(is, oldest);
-	if (is->lru.count >= is->limits.max_sessions && (n = list_first(&is->lru)))
-		drop(is, container_of(n, struct session, lru));
+	s->used_s = now_s;
+	link_session(is, s);
+	return s;
 }
+
+/* ---- the outside; takes the lock ---- */
 
 bool issued_open(struct issued *is, const char *user, double now_s, const struct issued_ask *ask,
 		 struct issued_answer *answer)
 {
-	struct session *s = calloc(1, sizeof(*s)), **bucket;
-	size_t len = strlen(user);
+	struct session *s;
+	bool opened;
 
-	if (!s || len >= sizeof(s->user) || getrandom(s->id, sizeof(s->id), 0) != sizeof(s->id)) {
-		free(s);
-		return false;
-	}
-	memcpy(s->user, user, len);
-	s->used_s = now_s;
+	memset(answer, 0, sizeof(*answer));
 	pthread_mutex_lock(&is->lock);
 	expire(is, now_s);
 	make_room(is, user);
-	bucket = bucket_of(is, s->id);
-	s->chain = *bucket;
-	*bucket = s;
-	list_push(&is->lru, &s->lru);
-	answer_ask(is, s, ask, answer);
+	s = session_new(is, user, now_s);
+	if (s)
+		answer_ask(is, s, ask, answer);
+	opened = s && answer->token != TOKEN_REJECTED;
+	if (s && !opened) {
+		drop(is, s);
+		answer->has_window = false;
+	}
 	pthread_mutex_unlock(&is->lock);
-	return true;
+	return opened;
 }
 
 bool issued_use(struct issued *is, const uint8_t *id, size_t len, double now_s,
@@ -264,4 +310,49 @@ bool issued_teardown(struct issued *is, const uint8_t *id, size_t len, double no
 		drop(is, s);
 	pthread_mutex_unlock(&is->lock);
 	return s != NULL;
+}
+
+size_t issued_revoke(struct issued *is, bool (*gone)(const char *user, void *ctx), void *ctx)
+{
+	struct list_node *n, *next;
+	size_t before, dropped;
+
+	pthread_mutex_lock(&is->lock);
+	before = is->lru.count;
+	for (n = list_first(&is->lru); n; n = next) {
+		struct session *s = container_of(n, struct session, lru);
+		next = list_next(&is->lru, n);
+		if (gone(s->owner->name, ctx))
+			drop(is, s);
+	}
+	dropped = before - is->lru.count;
+	pthread_mutex_unlock(&is->lock);
+	return dropped;
+}
+
+void issued_set_limits(struct issued *is, const struct issued_limits *limits)
+{
+	pthread_mutex_lock(&is->lock);
+	is->limits = *limits;
+	pthread_mutex_unlock(&is->lock);
+}
+
+size_t issued_count(struct issued *is)
+{
+	size_t n;
+
+	pthread_mutex_lock(&is->lock);
+	n = is->lru.count;
+	pthread_mutex_unlock(&is->lock);
+	return n;
+}
+
+void issued_free(struct issued *is)
+{
+	if (!is)
+		return;
+	while (!list_empty(&is->lru))
+		drop_oldest(is);
+	pthread_mutex_destroy(&is->lock);
+	free(is);
 }

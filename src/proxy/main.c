@@ -57,7 +57,8 @@ int proxy_reload(struct proxy *p, char *text, size_t cap)
 	char restart[128];
 
 	if (!c) {
-		snprintf(text, cap, "the new configuration is bad (see the log); the old one stays");
+		snprintf(text, cap,
+			 "the new configuration is bad (see the log); the old one stays");
 		log_error("reload: %s", text);
 		return -1;
 	}
@@ -74,8 +75,8 @@ int proxy_reload(struct proxy *p, char *text, size_t cap)
 	limits = limits_of(c);
 	issued_set_limits(p->issued, &limits);
 	set_log_level(p);
-	snprintf(text, cap, "configuration loaded%s%s", restart[0] ? "; only a restart changes: " : "",
-		 restart);
+	snprintf(text, cap, "configuration loaded%s%s",
+		 restart[0] ? "; only a restart changes: " : "", restart);
 	log_notice("reload: %s", text);
 	return 0;
 }
@@ -179,7 +180,9 @@ static int setup_workers(struct proxy *p)
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int rc;
 
-	p->n_workers = p->conf->workers ? (unsigned)p->conf->workers : cpus > 0 ? (unsigned)cpus : 1;
+	p->n_workers = p->conf->workers ? (unsigned)p->conf->workers
+		       : cpus > 0       ? (unsigned)cpus
+					: 1;
 	p->workers = calloc(p->n_workers, sizeof(*p->workers));
 	p->list = calloc(p->n_workers, sizeof(*p->list));
 	if (!p->workers || !p->list)

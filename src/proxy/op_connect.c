@@ -21,16 +21,16 @@ struct op_connect {
 	void *owner;
 	const struct buf *early;
 	struct dial_wishes wishes;
-	bool fastopen;	  /* the client wants TFO towards the server */
-	size_t syn_max;	  /* octets allowed in the SYN; 0 = no limit */
-	bool race;	  /* Happy Eyeballs */
+	bool fastopen;  /* the client wants TFO towards the server */
+	size_t syn_max; /* octets allowed in the SYN; 0 = no limit */
+	bool race;      /* Happy Eyeballs */
 	struct resolve *resolve;
 	struct addr addrs[RESOLVE_MAX];
 	struct dial attempts[RESOLVE_MAX];
 	unsigned n, next, open; /* addresses, next one to try, attempts under way */
-	int err;		/* of the last failed attempt, positive */
-	ev_timer limit;		/* connect_timeout for all of it */
-	ev_timer step;		/* the next attempt, or an answer that was known at once */
+	int err;                /* of the last failed attempt, positive */
+	ev_timer limit;         /* connect_timeout for all of it */
+	ev_timer step;          /* the next attempt, or an answer that was known at once */
 	struct op_connect_result result;
 };
 
@@ -64,26 +64,34 @@ bool op_connect_resolving(const struct op_connect *op)
 }
 
 /* The one way it ends by itself. */
-static void op_end(struct op_connect *op, uint8_t code, int err)
+static void op_end(struct op_connect *op, uint8_t code, enum end_reason reason, int err)
 {
 	struct op_connect_result result = op->result;
 	op_connect_done_fn *done = op->done;
 	void *owner = op->owner;
 
 	result.code = code;
+	result.reason = reason;
 	result.err = err;
 	op_free(op);
 	done(owner, &result);
 }
 
+static void failed(struct op_connect *op)
+{
+	op_end(op, s6glue_reply_of_errno(op->err), END_CONNECT_FAILED, op->err);
+}
+
 static void attempt_done(struct dial *d, int err);
 
+/* A client that reaches ourselves through us would go round in circles. */
 static bool is_own_listener(const struct op_connect *op, const struct addr *dst)
 {
 	const struct addr_list *listen = &op->conf->listen;
 
 	for (size_t i = 0; i < listen->n; i++)
-		if (addr_port(&listen->v[i]) == addr_port(dst) && addr_is_local(dst))
+		if (addr_port(&listen->v[i]) == addr_port(dst) &&
+		    (addr_is_any(dst) || addr_is_local(dst)))
 			return true;
 	return false;
 }
@@ -136,7 +144,7 @@ static void attempt_done(struct dial *d, int err)
 		if (try_next(op))
 			schedule(op);
 		else if (op->open == 0)
-			op_end(op, s6glue_reply_of_errno(op->err), op->err);
+			failed(op);
 		return;
 	}
 	r->fd = dial_take(d);
@@ -146,10 +154,10 @@ static void attempt_done(struct dial *d, int err)
 	r->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
 	r->mptcp = sock_info(r->fd, &info) == 0 && info.mptcp;
 	addr_of_socket(r->fd, &r->local); /* complete only now if it was bound to any */
-	op_end(op, S6_REPLY_SUCCESS, 0);
+	op_end(op, S6_REPLY_SUCCESS, END_NONE, 0);
 }
 
-/* Keep the addresses that the access list allows; NULL-terminated by op->n. */
+/* Keep the addresses that the access list allows. */
 static void keep_allowed(struct op_connect *op, const struct addr *addrs, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -187,11 +195,11 @@ static void interleave(struct addr *addrs, unsigned n)
 static void begin(struct op_connect *op)
 {
 	if (op->n == 0)
-		op_end(op, S6_REPLY_NOT_ALLOWED, EACCES);
+		op_end(op, S6_REPLY_NOT_ALLOWED, END_NOT_ALLOWED, 0);
 	else if (try_next(op))
 		schedule(op);
 	else
-		op_end(op, s6glue_reply_of_errno(op->err), op->err);
+		failed(op);
 }
 
 static void resolved(void *owner, enum resolve_error err, const struct addr *addrs, unsigned n,
@@ -202,9 +210,9 @@ static void resolved(void *owner, enum resolve_error err, const struct addr *add
 	(void)min_ttl_s;
 	op->resolve = NULL;
 	if (err == RESOLVE_NO_NAME) {
-		op_end(op, S6_REPLY_HOST_UNREACHABLE, ENOENT);
+		op_end(op, S6_REPLY_HOST_UNREACHABLE, END_RESOLVE_FAILED, 0);
 	} else if (err != RESOLVE_OK) {
-		op_end(op, S6_REPLY_FAILURE, EAGAIN);
+		op_end(op, S6_REPLY_FAILURE, END_RESOLVE_FAILED, 0);
 	} else {
 		keep_allowed(op, addrs, n);
 		if (op->race)
@@ -229,9 +237,12 @@ static void step_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 static void limit_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
+	struct op_connect *op = container_of(t, struct op_connect, limit);
+
 	(void)loop;
 	(void)events;
-	op_end(container_of(t, struct op_connect, limit), S6_REPLY_TIMED_OUT, ETIMEDOUT);
+	op_end(op, S6_REPLY_TIMED_OUT, op->resolve ? END_RESOLVE_FAILED : END_CONNECT_FAILED,
+	       ETIMEDOUT);
 }
 
 static int octet_or_unset(const struct s6_stack *s, enum s6_stack_id id)
@@ -246,8 +257,8 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 	sock->tos = octet_or_unset(s, S6_STACK_TOS_REMOTE);
 	sock->ttl = octet_or_unset(s, S6_STACK_TTL_REMOTE);
 	sock->keepalive = true;
-	sock->mptcp = s6_stack_has(s, S6_STACK_MULTIPATH) &&
-		      s->value[S6_STACK_MULTIPATH] == S6_AVAIL_YES;
+	sock->mptcp =
+		s6_stack_has(s, S6_STACK_MULTIPATH) && s->value[S6_STACK_MULTIPATH] == S6_AVAIL_YES;
 	op->fastopen = s6_stack_has(s, S6_STACK_TFO);
 	op->syn_max = op->fastopen ? s->value[S6_STACK_TFO] : 0;
 	op->race = s6_stack_has(s, S6_STACK_HAPPY_EYEBALLS) &&

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "core/reason.h"
 #include "core/sock.h"
 #include "libsocks6/socks6.h"
 
@@ -27,12 +28,13 @@ struct op_connect_wish {
 };
 
 struct op_connect_result {
-	uint8_t code;	  /* enum s6_reply_code */
-	int err;	  /* errno behind it, or 0 */
-	int fd;		  /* connected socket for the caller, or -1 */
+	uint8_t code;           /* enum s6_reply_code */
+	enum end_reason reason; /* of a failure */
+	int err;                /* errno behind it, or 0 */
+	int fd;                 /* connected socket for the caller, or -1 */
 	struct addr dst, local;
-	bool mptcp;	  /* in use towards the server */
-	size_t queued;	  /* octets of early data already given to the kernel */
+	bool mptcp;         /* in use towards the server */
+	size_t queued;      /* octets of early data already given to the kernel */
 	unsigned syn_bytes; /* octets that the server took from the SYN */
 };
 

@@ -48,7 +48,7 @@ void perclient_free(struct perclient *p)
 	free(p);
 }
 
-static struct addr key_of(const struct addr *from)
+struct addr perclient_key(const struct addr *from)
 {
 	struct addr key = *from;
 
@@ -71,7 +71,7 @@ static struct entry **find(struct perclient *p, const struct addr *key)
 bool perclient_take(struct perclient *p, const struct addr *from, unsigned max_each,
 		    unsigned max_total)
 {
-	struct addr key = key_of(from);
+	struct addr key = perclient_key(from);
 	struct entry **link, *e;
 	bool ok;
 
@@ -97,7 +97,7 @@ bool perclient_take(struct perclient *p, const struct addr *from, unsigned max_e
 
 void perclient_give(struct perclient *p, const struct addr *from)
 {
-	struct addr key = key_of(from);
+	struct addr key = perclient_key(from);
 	struct entry **link, *e;
 
 	pthread_mutex_lock(&p->lock);

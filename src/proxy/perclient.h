@@ -15,6 +15,9 @@ struct perclient;
 struct perclient *perclient_new(void); /* NULL = out of memory */
 void perclient_free(struct perclient *p);
 
+/* What counts as one client: the address without port, of IPv6 the first 64 bits. */
+struct addr perclient_key(const struct addr *from);
+
 /* One more connection of this address. False if that would exceed one of the limits. */
 bool perclient_take(struct perclient *p, const struct addr *from, unsigned max_each,
 		    unsigned max_total);

@@ -53,8 +53,8 @@ struct proxy {
 	struct proxy_worker *workers;
 	struct worker **list; /* the same, for worker_gather */
 	unsigned n_workers;
-	struct issued *issued;	     /* shared; locks itself */
-	struct auth *auth;	     /* likewise */
+	struct issued *issued;       /* shared; locks itself */
+	struct auth *auth;           /* likewise */
 	struct perclient *perclient; /* likewise */
 	struct control *control;
 	struct daemon_signals signals;

@@ -17,16 +17,16 @@ struct proxy_conf {
 	atomic_uint refs;
 	/* [proxy]; those marked R need a restart */
 	struct addr_list listen; /* R */
-	int mptcp, tfo;		 /* R; 0 no, 1 yes, 2 auto */
-	int workers;		 /* R; 0 = processors */
-	char *user;		 /* R */
+	int mptcp, tfo;          /* R; 0 no, 1 yes, 2 auto */
+	int workers;             /* R; 0 = processors */
+	char *user;              /* R */
 	int log, log_to;
-	char *control;		 /* R; NULL or empty = off */
-	char *resolve;		 /* R; name servers, empty = the system's */
+	char *control; /* R; NULL or empty = off */
+	char *resolve; /* R; name servers, empty = the system's */
 	double session_ttl_s, request_timeout_s, connect_timeout_s, idle_s;
 	uint32_t token_window;
 	int max_clients, max_per_client, max_sessions, max_sessions_per_user;
-	bool repeat_session_id;	 /* the Session ID in the operation reply as well (R2) */
+	bool repeat_session_id; /* the Session ID in the operation reply as well (R2) */
 	/* [auth] */
 	char *users_file;
 	struct users *users; /* NULL = none */
@@ -39,7 +39,7 @@ struct proxy_conf {
 /* path NULL = defaults. NULL when there are errors; they go to errors, or to the log. */
 struct proxy_conf *proxy_conf_load(const char *path, FILE *errors);
 struct proxy_conf *proxy_conf_get(struct proxy_conf *c); /* one more reference */
-void proxy_conf_put(struct proxy_conf *c);		 /* NULL is allowed */
+void proxy_conf_put(struct proxy_conf *c);               /* NULL is allowed */
 
 /* Names of keys that differ and need a restart, comma separated, into buf. */
 void proxy_conf_needs_restart(const struct proxy_conf *old, const struct proxy_conf *new, char *buf,

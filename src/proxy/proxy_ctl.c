@@ -109,9 +109,9 @@ static void log_done(void *ctx)
 	struct gathered *g = ctx;
 	const struct counters *c = &g->sum;
 
-	log_notice("status: clients=%" PRIu64 " accepted=%" PRIu64 " sessions=%zu auth_failed=%" PRIu64
-		   " tokens_accepted=%" PRIu64 " tokens_rejected=%" PRIu64 " up=%" PRIu64
-		   " down=%" PRIu64,
+	log_notice("status: clients=%" PRIu64 " accepted=%" PRIu64
+		   " sessions=%zu auth_failed=%" PRIu64 " tokens_accepted=%" PRIu64
+		   " tokens_rejected=%" PRIu64 " up=%" PRIu64 " down=%" PRIu64,
 		   g->clients, c->accepted, issued_count(g->p->issued), c->auth_failed,
 		   c->tokens_accepted, c->tokens_rejected, c->bytes_up, c->bytes_down);
 	free(g);

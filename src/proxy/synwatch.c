@@ -13,9 +13,10 @@
 #include "core/sock.h"
 #include "core/worker.h"
 
-#define EVENTS_MAX 64
-#define TIMER_S	   0.05
-#define SYN_RECV   3 /* TCP_SYN_RECV of the kernel */
+#define EVENTS_MAX  64
+#define TIMER_MIN_S 0.01
+#define TIMER_MAX_S 1.0
+#define SYN_RECV    3 /* TCP_SYN_RECV of the kernel */
 
 /* Not MPTCP_INFO: during the handshake the socket does not say yet that it is MPTCP. */
 static bool is_mptcp(int fd)
@@ -63,16 +64,18 @@ static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
 	struct synwatch *s = container_of(t, struct synwatch, timer);
 	struct list_node *n, *tmp;
 
-	(void)loop;
 	(void)events;
-	list_for_each_safe(&s->entries, n, tmp)
-	{
+	list_for_each_safe (&s->entries, n, tmp) {
 		struct synwatch_entry *e = container_of(n, struct synwatch_entry, node);
 		if (!in_handshake(e->fd)) {
 			s->missed++;
 			poke(s, e);
 		}
 	}
+	if (list_empty(&s->entries))
+		return;
+	t->repeat = t->repeat * 2 < TIMER_MAX_S ? t->repeat * 2 : TIMER_MAX_S;
+	ev_timer_again(loop, t);
 }
 
 int synwatch_init(struct synwatch *s, struct worker *w)
@@ -85,7 +88,7 @@ int synwatch_init(struct synwatch *s, struct worker *w)
 		return -errno;
 	ev_io_init(&s->io, event_cb, s->epfd, EV_READ);
 	ev_io_start(w->loop, &s->io);
-	ev_timer_init(&s->timer, timer_cb, TIMER_S, TIMER_S);
+	ev_init(&s->timer, timer_cb);
 	return 0;
 }
 
@@ -105,8 +108,11 @@ void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd)
 	e->fd = fd;
 	list_push(&s->entries, &e->node);
 	epoll_ctl(s->epfd, EPOLL_CTL_ADD, fd, &event); /* if it fails, the timer remains */
-	if (s->entries.count == 1)
+	/* A timer that is already quick is left alone: many sockets must not put it off for ever. */
+	if (!ev_is_active(&s->timer) || s->timer.repeat > TIMER_MIN_S) {
+		s->timer.repeat = TIMER_MIN_S;
 		ev_timer_again(s->w->loop, &s->timer);
+	}
 }
 
 void synwatch_remove(struct synwatch *s, struct synwatch_entry *e)

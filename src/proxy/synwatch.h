@@ -5,12 +5,14 @@
  * only after a further write or socket option. Level-triggered epoll does not tell when that
  * is; edge-triggered epoll does. So each worker has an edge-triggered epoll of its own for
  * such sockets, itself watched by the loop, and pokes a socket when its handshake is over.
- * A slow timer looks after those whose event was missed.
+ * A timer looks after those whose event was missed, ever more slowly until another socket
+ * is added.
  */
 #ifndef PROXY_SYNWATCH_H
 #define PROXY_SYNWATCH_H
 
 #include <ev.h>
+#include <stdint.h>
 
 #include "core/list.h"
 
@@ -22,7 +24,7 @@ struct synwatch {
 	ev_io io;
 	ev_timer timer;
 	struct list entries;
-	unsigned long poked, missed; /* handshakes completed; of these, found by the timer */
+	uint64_t poked, missed; /* handshakes completed; of these, found by the timer */
 };
 
 /* One socket; embedded in its owner, who removes it before closing the descriptor. */

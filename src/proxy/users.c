@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "proxy/users.h"
 
+#include <crypt.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "libsocks6/socks6.h"
+
 struct user {
-	char *name, *hash; /* one allocation: name */
+	char *name, *hash;
 };
 
 struct users {
@@ -21,23 +24,41 @@ static int by_name(const void *x, const void *y)
 	return strcmp(((const struct user *)x)->name, ((const struct user *)y)->name);
 }
 
-/* Hashes that crypt(3) knows start with '$' or '_', or are 13 characters (traditional DES);
- * anything else is most likely a password in clear. */
+/* The old 13 character hashes look like anything, take 8 characters of the password and are
+ * broken in no time: refused. What is no hash is most likely a password in clear. */
 static bool is_hash(const char *text)
 {
-	return text[0] == '$' || text[0] == '_';
+	if (text[0] != '$' && text[0] != '_')
+		return false;
+#ifdef CRYPT_SALT_INVALID
+	return crypt_checksalt(text) != CRYPT_SALT_INVALID;
+#else
+	return true;
+#endif
+}
+
+static bool add_user(struct users *u, const char *name, const char *hash)
+{
+	struct user *v = realloc(u->v, (u->n + 1) * sizeof(*v));
+
+	if (!v)
+		return false;
+	u->v = v;
+	v[u->n].name = strdup(name);
+	v[u->n].hash = strdup(hash);
+	u->n++;
+	return v[u->n - 1].name && v[u->n - 1].hash;
 }
 
 static bool add_line(struct users *u, char *line, unsigned number, char *err, size_t errcap)
 {
-	struct user *v;
 	char *colon;
 
 	line[strcspn(line, "\r\n")] = '\0';
 	if (line[0] == '\0' || line[0] == '#')
 		return true;
 	colon = strchr(line, ':');
-	if (!colon || colon == line || colon - line > 255) {
+	if (!colon || colon == line || colon - line > S6_USERPASS_MAX) {
 		snprintf(err, errcap, "line %u: must be \"user:hash\"", number);
 		return false;
 	}
@@ -49,15 +70,7 @@ static bool add_line(struct users *u, char *line, unsigned number, char *err, si
 			 number, line);
 		return false;
 	}
-	v = realloc(u->v, (u->n + 1) * sizeof(*v));
-	if (!v) {
-		snprintf(err, errcap, "out of memory");
-		return false;
-	}
-	u->v = v;
-	v[u->n].name = strdup(line);
-	v[u->n].hash = strdup(colon + 1);
-	if (!v[u->n++].name || !v[u->n - 1].hash) {
+	if (!add_user(u, line, colon + 1)) {
 		snprintf(err, errcap, "out of memory");
 		return false;
 	}
@@ -75,30 +88,37 @@ static bool no_repeats(const struct users *u, char *err, size_t errcap)
 	return true;
 }
 
-struct users *users_load(const char *path, char *err, size_t errcap)
+static bool read_lines(struct users *u, FILE *f, char *err, size_t errcap)
 {
-	struct users *u = calloc(1, sizeof(*u));
-	FILE *f = fopen(path, "re");
 	char *line = NULL;
 	size_t cap = 0;
 	unsigned number = 0;
-	bool good = u && f;
+	bool good = true;
 
-	if (!good)
-		snprintf(err, errcap, "%s", strerror(errno));
 	while (good && getline(&line, &cap, f) >= 0)
 		good = add_line(u, line, ++number, err, errcap);
 	if (good && ferror(f)) {
 		snprintf(err, errcap, "%s", strerror(errno));
 		good = false;
 	}
-	if (good && u->n > 0)
-		qsort(u->v, u->n, sizeof(*u->v), by_name);
-	if (good)
-		good = no_repeats(u, err, errcap);
 	if (line)
 		explicit_bzero(line, cap);
 	free(line);
+	return good;
+}
+
+struct users *users_load(const char *path, char *err, size_t errcap)
+{
+	struct users *u = calloc(1, sizeof(*u));
+	FILE *f = fopen(path, "re");
+	bool good = u && f;
+
+	if (!good)
+		snprintf(err, errcap, "%s", strerror(errno));
+	good = good && read_lines(u, f, err, errcap);
+	if (good && u->n > 0)
+		qsort(u->v, u->n, sizeof(*u->v), by_name);
+	good = good && no_repeats(u, err, errcap);
 	if (f)
 		fclose(f);
 	if (!good) {
@@ -127,7 +147,7 @@ size_t users_count(const struct users *u)
 
 const char *users_hash(const struct users *u, const uint8_t *name, size_t len)
 {
-	char text[256];
+	char text[S6_USERPASS_MAX + 1];
 	struct user key = {.name = text}, *found;
 
 	if (!u || u->n == 0 || len >= sizeof(text) || memchr(name, 0, len))
@@ -136,4 +156,9 @@ const char *users_hash(const struct users *u, const uint8_t *name, size_t len)
 	text[len] = '\0';
 	found = bsearch(&key, u->v, u->n, sizeof(*u->v), by_name);
 	return found ? found->hash : NULL;
+}
+
+const char *users_any_hash(const struct users *u)
+{
+	return users_count(u) ? u->v[0].hash : NULL;
 }

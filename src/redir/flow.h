@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One captured connection, from accept to its log line. Belongs to the worker that accepted
+ * it and frees itself when it has ended.
+ */
+#ifndef REDIR_FLOW_H
+#define REDIR_FLOW_H
+
+#include "core/addr.h"
+#include "core/reason.h"
+
+struct redir_worker;
+struct report;
+
+/* Takes the descriptor. */
+void flow_start(struct redir_worker *rw, int fd, const struct addr *src);
+
+/* End all flows of a worker. */
+void flow_end_all(struct redir_worker *rw, enum end_reason reason);
+
+/* A row for each flow of the worker. */
+void flow_report_all(struct redir_worker *rw, struct report *r);
+
+#endif

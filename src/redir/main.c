@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* sixpath-redir: arguments, set-up in order, run, undo in reverse. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "core/priv.h"
+#include "redir/flow.h"
+#include "redir/listener.h"
+#include "redir/noop.h"
+#include "redir/redir.h"
+
+static const struct daemon_about about = {
+	.name = "sixpath-redir",
+	.config = "/etc/sixpath/redir.conf",
+	.purpose = "sends captured TCP connections through a SOCKSv6 proxy over MPTCP",
+	.takes_proxy = true,
+};
+
+#define RUN_DIR	      "/run/sixpath"
+#define ACCEPT_WAIT_S 2.0 /* longest wait for the first NOOPs before flows are taken */
+#define CAPABILITIES  "cap_net_admin" /* for SO_MARK and IP_TRANSPARENT */
+
+static void set_log_level(const struct redir *rd)
+{
+	log_set_level(rd->verbose ? LVL_DEBUG : (enum log_level)rd->conf->log);
+}
+
+/* ---- accepting ---- */
+
+static void visit_accept(struct worker *w, void *ctx)
+{
+	struct redir_worker *rw = redir_worker_of(w);
+
+	(void)ctx;
+	for (unsigned i = 0; i < rw->n_listeners; i++)
+		if (rw->listeners[i].fd >= 0)
+			listener_start(&rw->listeners[i]);
+}
+
+static void nothing_more(void *ctx)
+{
+	(void)ctx;
+}
+
+static void start_accepting(struct redir *rd)
+{
+	if (rd->accepting || rd->signals.stopping)
+		return;
+	ev_timer_stop(rd->main.loop, &rd->accept_timer);
+	rd->accepting = worker_gather(&rd->main, rd->list, rd->n_workers, visit_accept,
+				      nothing_more, NULL) == 0;
+}
+
+static void accept_timer_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	start_accepting(container_of(t, struct redir, accept_timer));
+}
+
+void redir_first_noop_done(struct redir *rd)
+{
+	if (!rd->accepting && noop_all_have_run(rd))
+		start_accepting(rd);
+}
+
+/* ---- reload ---- */
+
+struct snapshot {
+	struct redir_conf *conf;
+	struct pool *pool;
+};
+
+static void visit_snapshot(struct worker *w, void *ctx)
+{
+	struct redir_worker *rw = redir_worker_of(w);
+	struct snapshot *s = ctx;
+
+	redir_conf_put(rw->conf);
+	pool_put(rw->pool);
+	rw->conf = redir_conf_get(s->conf);
+	rw->pool = pool_get(s->pool);
+}
+
+static void snapshot_done(void *ctx)
+{
+	struct snapshot *s = ctx;
+
+	redir_conf_put(s->conf);
+	pool_put(s->pool);
+	free(s);
+}
+
+static int reload_failed(char *text, size_t cap, const char *why)
+{
+	snprintf(text, cap, "%s; the old configuration stays", why);
+	log_error("reload: %s", text);
+	return -1;
+}
+
+int redir_reload(struct redir *rd, char *text, size_t cap)
+{
+	struct redir_conf *c = redir_conf_load(rd->conf_path, rd->conf_proxy, NULL);
+	struct snapshot *s;
+	char restart[128];
+
+	if (!c)
+		return reload_failed(text, cap, "the new configuration is bad (see the log)");
+	s = calloc(1, sizeof(*s));
+	if (s) {
+		s->conf = redir_conf_get(c);
+		s->pool = pool_new(c, rd->pool, &rd->main);
+	}
+	if (!s || !s->pool ||
+	    worker_gather(&rd->main, rd->list, rd->n_workers, visit_snapshot, snapshot_done, s) < 0) {
+		if (s)
+			snapshot_done(s);
+		redir_conf_put(c);
+		return reload_failed(text, cap, "out of memory");
+	}
+	redir_conf_needs_restart(rd->conf, c, restart, sizeof(restart));
+	redir_conf_put(rd->conf);
+	pool_put(rd->pool);
+	rd->conf = c;
+	rd->pool = pool_get(s->pool); /* snapshot_done runs on this thread, later */
+	set_log_level(rd);
+	if (noop_follow_pool(rd) < 0)
+		log_error("reload: out of memory; not all proxies are checked");
+	snprintf(text, cap, "configuration loaded%s%s", restart[0] ? "; only a restart changes: " : "",
+		 restart);
+	log_notice("reload: %s", text);
+	return 0;
+}
+
+/* ---- signals ---- */
+
+static void visit_stop(struct worker *w, void *ctx)
+{
+	struct redir_worker *rw = redir_worker_of(w);
+
+	(void)ctx;
+	for (unsigned i = 0; i < rw->n_listeners; i++)
+		listener_close(&rw->listeners[i]);
+	flow_end_all(rw, END_SHUTDOWN);
+}
+
+static void stop_done(void *ctx)
+{
+	struct redir *rd = ctx;
+
+	ev_break(rd->main.loop, EVBREAK_ALL);
+}
+
+static void on_stop(void *ctx)
+{
+	struct redir *rd = ctx;
+
+	log_notice("stopping");
+	if (worker_gather(&rd->main, rd->list, rd->n_workers, visit_stop, stop_done, rd) < 0)
+		stop_done(rd);
+}
+
+static void on_reload(void *ctx)
+{
+	char text[256];
+
+	redir_reload(ctx, text, sizeof(text));
+}
+
+static void on_status(void *ctx)
+{
+	redir_log_status(ctx);
+}
+
+/* ---- set-up and its reverse ---- */
+
+static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned index)
+{
+	const struct redir_conf *c = rd->conf;
+	char text[ADDR_STRLEN];
+	int rc;
+
+	rw->redir = rd;
+	rw->conf = redir_conf_get(rd->conf);
+	rw->pool = pool_get(rd->pool);
+	list_init(&rw->flows);
+	if (worker_init(&rw->w, index, rw) < 0)
+		return EX_OSERR;
+	rw->listeners = calloc(c->listen.n, sizeof(*rw->listeners));
+	if (!rw->listeners)
+		return EX_OSERR;
+	for (size_t i = 0; i < c->listen.n; i++) {
+		rc = listener_open(&rw->listeners[i], rw, &c->listen.v[i]);
+		if (rc < 0) {
+			log_error("cannot listen on %s: %s%s",
+				  addr_str(&c->listen.v[i], text, sizeof(text)), strerror(-rc),
+				  rc == -EADDRINUSE ? " (is another sixpath-redir running?)"
+				  : rc == -EPERM    ? " (mode = tproxy needs CAP_NET_ADMIN: start as root)"
+						    : "");
+			return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+		}
+		rw->n_listeners++;
+	}
+	return 0;
+}
+
+static void worker_undo(struct redir_worker *rw)
+{
+	redir_conf_put(rw->conf);
+	pool_put(rw->pool);
+	if (!rw->w.loop)
+		return;
+	for (unsigned i = 0; i < rw->n_listeners; i++)
+		listener_close(&rw->listeners[i]);
+	free(rw->listeners);
+	worker_fini(&rw->w);
+}
+
+static int setup_workers(struct redir *rd)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int rc;
+
+	rd->n_workers = rd->conf->workers ? (unsigned)rd->conf->workers
+			: cpus > 0	  ? (unsigned)cpus
+					  : 1;
+	rd->workers = calloc(rd->n_workers, sizeof(*rd->workers));
+	rd->list = calloc(rd->n_workers, sizeof(*rd->list));
+	if (!rd->workers || !rd->list)
+		return EX_OSERR;
+	for (unsigned i = 0; i < rd->n_workers; i++) {
+		rd->list[i] = &rd->workers[i].w;
+		rc = worker_setup(rd, &rd->workers[i], i);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int setup_control(struct redir *rd)
+{
+	const char *path = rd->conf->control;
+
+	if (!path || !*path)
+		return 0;
+	rd->control = control_new(&rd->main, path, redir_commands, rd);
+	if (rd->control)
+		return 0;
+	log_error("cannot open the control socket %s: %s (set \"control\" to another path, or to "
+		  "nothing to go without)",
+		  path, strerror(errno));
+	return EX_UNAVAILABLE;
+}
+
+static int setup(struct redir *rd)
+{
+	bool is_default = strcmp(rd->conf->user, REDIR_DEFAULT_USER) == 0;
+	int rc;
+
+	list_init(&rd->noops);
+	if (worker_init(&rd->main, UINT32_MAX, rd) < 0)
+		return EX_OSERR;
+	ev_timer_init(&rd->accept_timer, accept_timer_cb, ACCEPT_WAIT_S, 0.);
+	rd->started = ev_now(rd->main.loop);
+	rd->nofile = priv_raise_nofile();
+	rd->loopguard = loopguard_new();
+	rd->pool = pool_new(rd->conf, NULL, &rd->main);
+	if (!rd->loopguard || !rd->pool)
+		return EX_OSERR;
+	rc = setup_workers(rd);
+	if (rc)
+		return rc;
+	if (rd->conf->control && strncmp(rd->conf->control, RUN_DIR "/", strlen(RUN_DIR) + 1) == 0)
+		priv_make_dir(RUN_DIR, rd->conf->user);
+	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
+	if (rc)
+		return rc;
+	rd->resolver = resolver_new(&rd->main, NULL, rd->conf->mark);
+	if (!rd->resolver) {
+		log_error("cannot set up name resolution: %s", strerror(errno));
+		return EX_OSERR;
+	}
+	return setup_control(rd);
+}
+
+static int run(struct redir *rd)
+{
+	rd->signals.stop = on_stop;
+	rd->signals.reload = on_reload;
+	rd->signals.status = on_status;
+	rd->signals.ctx = rd;
+	daemon_signals_start(&rd->signals, rd->main.loop);
+	for (unsigned i = 0; i < rd->n_workers; i++) {
+		if (worker_start(&rd->workers[i].w) < 0) {
+			log_error("cannot start a thread");
+			return EX_OSERR;
+		}
+	}
+	if (noop_follow_pool(rd) < 0)
+		return EX_OSERR;
+	ev_timer_start(rd->main.loop, &rd->accept_timer);
+	log_notice("sixpath-redir %s is up: %u workers, %u proxies, mode %s, at most %lu descriptors",
+		   daemon_version(), rd->n_workers, rd->pool->n,
+		   rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect", rd->nofile);
+	priv_ready(0);
+	ev_run(rd->main.loop, 0);
+	return 0;
+}
+
+static void undo(struct redir *rd)
+{
+	for (unsigned i = 0; i < rd->n_workers && rd->workers; i++)
+		worker_stop(&rd->workers[i].w);
+	if (rd->signals.stop)
+		daemon_signals_end(&rd->signals, rd->main.loop);
+	control_free(rd->control);
+	if (rd->main.loop) {
+		noop_free_all(rd);
+		resolver_free(rd->resolver);
+		ev_timer_stop(rd->main.loop, &rd->accept_timer);
+	}
+	for (unsigned i = 0; i < rd->n_workers && rd->workers; i++)
+		worker_undo(&rd->workers[i]);
+	free(rd->workers);
+	free(rd->list);
+	pool_put(rd->pool);
+	loopguard_free(rd->loopguard);
+	if (rd->main.loop)
+		worker_fini(&rd->main);
+	redir_conf_put(rd->conf);
+}
+
+int main(int argc, char **argv)
+{
+	struct redir rd;
+	struct daemon_args args;
+	int rc = daemon_args(argc, argv, &about, &args);
+
+	if (rc >= 0)
+		return rc;
+	if (!args.config && !args.proxy) {
+		fprintf(stderr, "%s: no configuration: write %s, or use -c FILE or --proxy HOST:PORT\n",
+			about.name, about.config);
+		return args.test ? 1 : EX_CONFIG;
+	}
+	memset(&rd, 0, sizeof(rd));
+	rd.conf_path = args.config;
+	rd.conf_proxy = args.proxy;
+	rd.verbose = args.verbose;
+	rd.conf = redir_conf_load(args.config, args.proxy, stderr);
+	if (!rd.conf)
+		return args.test ? 1 : EX_CONFIG;
+	if (args.test) {
+		printf("%s: configuration OK\n", args.config ? args.config : args.proxy);
+		redir_conf_put(rd.conf);
+		return 0;
+	}
+	log_init(about.name, (enum log_sink)rd.conf->log_to, args.foreground);
+	set_log_level(&rd);
+	priv_daemonize(!args.foreground);
+	rc = setup(&rd);
+	if (rc == 0)
+		rc = run(&rd);
+	else
+		priv_ready(rc);
+	undo(&rd);
+	if (rc == 0)
+		log_notice("stopped");
+	return rc;
+}

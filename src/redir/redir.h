@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The redirector's own structures. struct redir is the main thread's; a struct
+ * redir_worker is touched by its worker only.
+ */
+#ifndef REDIR_H
+#define REDIR_H
+
+#include "core/control.h"
+#include "core/daemon.h"
+#include "core/log.h"
+#include "core/reason.h"
+#include "core/resolve.h"
+#include "core/worker.h"
+#include "redir/firstdata.h"
+#include "redir/loopguard.h"
+#include "redir/pool.h"
+#include "redir/redir_conf.h"
+
+enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_COUNT };
+
+struct counters {
+	uint64_t accepted, routed[ROUTE_COUNT], ended[END__COUNT];
+	uint64_t mptcp, fastopen;	/* connections to proxies that really used them */
+	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
+	uint64_t bytes_up, bytes_down;
+};
+
+struct listener;
+
+struct redir_worker {
+	struct worker w; /* w.owner points here */
+	struct redir *redir;
+	struct redir_conf *conf; /* a reference */
+	struct pool *pool;	 /* a reference */
+	struct listener *listeners;
+	unsigned n_listeners;
+	struct list flows;
+	uint64_t next_id;
+	struct firstdata firstdata;
+	struct counters counters;
+	struct log_limit limit_accept, limit_loop, limit_upstream, limit_mark;
+};
+
+struct redir {
+	struct worker main;
+	struct redir_conf *conf;
+	struct pool *pool;
+	const char *conf_path, *conf_proxy; /* of the command line */
+	struct redir_worker *workers;
+	struct worker **list; /* the same, for worker_gather */
+	unsigned n_workers;
+	struct loopguard *loopguard; /* shared; locks itself */
+	struct resolver *resolver;
+	struct list noops;
+	struct control *control;
+	struct daemon_signals signals;
+	ev_timer accept_timer; /* accepting starts after the first NOOPs, or when this fires */
+	bool accepting;
+	ev_tstamp started;
+	unsigned long nofile;
+	bool verbose;
+};
+
+static inline struct redir_worker *redir_worker_of(struct worker *w)
+{
+	return w->owner;
+}
+
+/* main.c */
+int redir_reload(struct redir *rd, char *text, size_t cap); /* 0 or -1; tells in text */
+void redir_first_noop_done(struct redir *rd);		    /* noop.c calls it */
+
+/* redir_ctl.c */
+extern const struct control_command redir_commands[];
+void redir_log_status(struct redir *rd);
+
+#endif

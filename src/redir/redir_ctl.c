@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Control commands of the redirector. */
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "redir/flow.h"
+#include "redir/redir.h"
+
+/* What travels from worker to worker. */
+struct gathered {
+	struct redir *rd;
+	struct control_request *rq; /* NULL: for the log */
+	struct counters sum;
+	uint64_t flows;
+};
+
+static void add_counters(struct counters *sum, const struct counters *c)
+{
+	sum->accepted += c->accepted;
+	for (int i = 0; i < ROUTE_COUNT; i++)
+		sum->routed[i] += c->routed[i];
+	for (int i = 0; i < END__COUNT; i++)
+		sum->ended[i] += c->ended[i];
+	sum->mptcp += c->mptcp;
+	sum->fastopen += c->fastopen;
+	sum->tokens_rejected += c->tokens_rejected;
+	sum->sessions_invalid += c->sessions_invalid;
+	sum->retries += c->retries;
+	sum->fallbacks += c->fallbacks;
+	sum->bytes_up += c->bytes_up;
+	sum->bytes_down += c->bytes_down;
+}
+
+static void visit_counters(struct worker *w, void *ctx)
+{
+	struct gathered *g = ctx;
+	struct redir_worker *rw = redir_worker_of(w);
+
+	add_counters(&g->sum, &rw->counters);
+	g->flows += rw->flows.count;
+}
+
+/* Open descriptors of this process, to be held against the limit. */
+static uint64_t descriptors_in_use(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	uint64_t n = 0;
+
+	if (!d)
+		return 0;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n > 3 ? n - 3 : 0; /* ".", ".." and the one that looks */
+}
+
+static void report_listeners(struct report *r, const struct redir_conf *c)
+{
+	char text[ADDR_STRLEN];
+
+	report_list(r, "listeners");
+	for (size_t i = 0; i < c->listen.n; i++) {
+		report_row(r);
+		report_str(r, "address", addr_str(&c->listen.v[i], text, sizeof(text)));
+	}
+	report_end(r);
+}
+
+static void report_counters(struct report *r, const struct counters *c)
+{
+	report_object(r, "counters");
+	report_u64(r, "accepted", c->accepted);
+	report_u64(r, "proxied", c->routed[ROUTE_PROXY]);
+	report_u64(r, "direct", c->routed[ROUTE_DIRECT]);
+	report_u64(r, "mptcp", c->mptcp);
+	report_u64(r, "fastopen", c->fastopen);
+	report_u64(r, "retries", c->retries);
+	report_u64(r, "fallbacks", c->fallbacks);
+	report_u64(r, "tokens_rejected", c->tokens_rejected);
+	report_u64(r, "sessions_invalid", c->sessions_invalid);
+	report_bytes(r, "bytes_up", c->bytes_up);
+	report_bytes(r, "bytes_down", c->bytes_down);
+	report_end(r);
+	report_object(r, "ended");
+	for (int i = END_CLOSED; i < END__COUNT; i++)
+		if (c->ended[i])
+			report_u64(r, end_reason_str((enum end_reason)i), c->ended[i]);
+	report_end(r);
+}
+
+static void status_done(void *ctx)
+{
+	struct gathered *g = ctx;
+	struct redir *rd = g->rd;
+	struct report *r = control_report(g->rq);
+
+	report_str(r, "daemon", "sixpath-redir");
+	report_str(r, "version", daemon_version());
+	report_seconds(r, "uptime", ev_now(rd->main.loop) - rd->started);
+	report_str(r, "mode", rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
+	report_u64(r, "workers", rd->n_workers);
+	report_bool(r, "accepting", rd->accepting);
+	report_u64(r, "flows", g->flows);
+	report_u64(r, "proxies", rd->pool->n);
+	report_u64(r, "descriptors", descriptors_in_use());
+	report_u64(r, "descriptor_limit", rd->nofile);
+	report_listeners(r, rd->conf);
+	report_counters(r, &g->sum);
+	control_reply(g->rq);
+	free(g);
+}
+
+static void log_done(void *ctx)
+{
+	struct gathered *g = ctx;
+	const struct counters *c = &g->sum;
+
+	log_notice("status: flows=%" PRIu64 " accepted=%" PRIu64 " proxied=%" PRIu64
+		   " direct=%" PRIu64 " mptcp=%" PRIu64 " fastopen=%" PRIu64 " retries=%" PRIu64
+		   " fallbacks=%" PRIu64 " up=%" PRIu64 " down=%" PRIu64,
+		   g->flows, c->accepted, c->routed[ROUTE_PROXY], c->routed[ROUTE_DIRECT], c->mptcp,
+		   c->fastopen, c->retries, c->fallbacks, c->bytes_up, c->bytes_down);
+	free(g);
+}
+
+static void visit_flows(struct worker *w, void *ctx)
+{
+	struct gathered *g = ctx;
+
+	flow_report_all(redir_worker_of(w), control_report(g->rq));
+}
+
+static void flows_done(void *ctx)
+{
+	struct gathered *g = ctx;
+
+	report_end(control_report(g->rq));
+	control_reply(g->rq);
+	free(g);
+}
+
+static int gather(struct redir *rd, struct control_request *rq,
+		  void (*visit)(struct worker *, void *), void (*done)(void *))
+{
+	struct gathered *g = calloc(1, sizeof(*g));
+	int rc;
+
+	if (!g)
+		return -1;
+	g->rd = rd;
+	g->rq = rq;
+	rc = worker_gather(&rd->main, rd->list, rd->n_workers, visit, done, g);
+	if (rc < 0)
+		free(g);
+	return rc;
+}
+
+static void run_status(struct control_request *rq, void *ctx)
+{
+	if (gather(ctx, rq, visit_counters, status_done) < 0)
+		control_fail(rq, "out of memory");
+}
+
+static void run_flows(struct control_request *rq, void *ctx)
+{
+	report_list(control_report(rq), "flows");
+	if (gather(ctx, rq, visit_flows, flows_done) < 0)
+		control_fail(rq, "out of memory");
+}
+
+static void report_upstream(struct report *r, struct upstream *up, double now_s)
+{
+	char text[ADDR_STRLEN];
+
+	pthread_mutex_lock(&up->lock);
+	report_row(r);
+	report_str(r, "name", up->name);
+	report_str(r, "address",
+		   up->n_addrs ? addr_str(&up->addrs[up->current], text, sizeof(text)) : NULL);
+	report_u64(r, "priority", (uint64_t)up->priority);
+	report_str(r, "state", upstream_state_str(up->state));
+	report_seconds(r, "since", up->since_s > 0 ? now_s - up->since_s : -1.);
+	report_bool(r, "session", up->session.valid);
+	report_u64(r, "tokens_left", tokens_left(&up->session.tokens));
+	report_u64(r, "flows", up->n_flows);
+	report_u64(r, "ok", up->n_ok);
+	report_u64(r, "failed", up->n_failed);
+	report_u64(r, "sessions_opened", up->n_sessions);
+	report_u64(r, "sessions_lost", up->n_lost);
+	report_bool(r, "tfo", up->tfo != 0 && now_s >= up->tfo_until_s);
+	report_seconds(r, "rtt", up->rtt_us ? up->rtt_us / 1e6 : -1.);
+	report_str(r, "last_error", up->last_error[0] ? up->last_error : NULL);
+	pthread_mutex_unlock(&up->lock);
+}
+
+static void run_proxies(struct control_request *rq, void *ctx)
+{
+	struct redir *rd = ctx;
+	struct report *r = control_report(rq);
+
+	report_list(r, "proxies");
+	for (unsigned i = 0; i < rd->pool->n; i++)
+		report_upstream(r, rd->pool->v[i], ev_now(rd->main.loop));
+	report_end(r);
+	control_reply(rq);
+}
+
+static void run_reload(struct control_request *rq, void *ctx)
+{
+	char text[512];
+
+	if (redir_reload(ctx, text, sizeof(text)) < 0) {
+		control_fail(rq, "%s", text);
+		return;
+	}
+	report_str(control_report(rq), "result", text);
+	control_reply(rq);
+}
+
+void redir_log_status(struct redir *rd)
+{
+	gather(rd, NULL, visit_counters, log_done);
+}
+
+const struct control_command redir_commands[] = {
+	{"status", "counters and limits", run_status},
+	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
+	{"proxies", "a row for each upstream proxy: state, session, tokens", run_proxies},
+	{"reload", "load the configuration anew; connections stay", run_reload},
+	{NULL, NULL, NULL},
+};

@@ -2,6 +2,7 @@
 #include "proxy/acceptor.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -88,6 +89,36 @@ static void accept_cb(struct ev_loop *loop, ev_io *io, int events)
 	}
 }
 
+/* The socket option is always granted; the network namespace's switch decides. */
+static bool fastopen_enabled(void)
+{
+	FILE *f = fopen("/proc/sys/net/ipv4/tcp_fastopen", "re");
+	unsigned value = 0;
+	bool known = f && fscanf(f, "%u", &value) == 1;
+
+	if (f)
+		fclose(f);
+	return !known || (value & 2);
+}
+
+/* Told once, and louder where the administrator insists. */
+static void tell_what_is_missing(const struct acceptor *a)
+{
+	const struct proxy_conf *c = a->pw->conf;
+
+	if (a->pw->w.index > 0 || a != a->pw->acceptors)
+		return;
+	if (c->mptcp != 0 && !a->mptcp)
+		log_msg(c->mptcp == 1 ? LVL_WARNING : LVL_NOTICE,
+			"this kernel has no MPTCP, or it is off (net.mptcp.enabled): serving plain "
+			"TCP only");
+	if (c->tfo != 0 && !a->fastopen)
+		log_msg(c->tfo == 1 ? LVL_WARNING : LVL_NOTICE,
+			"Fast Open is off for servers: requests cost a round trip more (switch it "
+			"on "
+			"with \"sysctl net.ipv4.tcp_fastopen=3\")");
+}
+
 int acceptor_open(struct acceptor *a, struct proxy_worker *pw, const struct addr *addr)
 {
 	const struct proxy_conf *c = pw->conf;
@@ -103,15 +134,13 @@ int acceptor_open(struct acceptor *a, struct proxy_worker *pw, const struct addr
 
 	memset(a, 0, sizeof(*a));
 	a->pw = pw;
+	a->addr = *addr;
 	a->fd = sock_listen(addr, &wishes, &granted);
 	if (a->fd < 0)
 		return a->fd;
-	if (pw->w.index == 0 && c->mptcp == 1 && !granted.mptcp)
-		log_warning(
-			"mptcp = yes, but this kernel has no MPTCP (or net.mptcp.enabled is 0): "
-			"listening on plain TCP");
-	if (pw->w.index == 0 && c->tfo == 1 && !granted.fastopen)
-		log_warning("tfo = yes, but this kernel does no Fast Open on the listener");
+	a->mptcp = granted.mptcp;
+	a->fastopen = granted.fastopen && fastopen_enabled();
+	tell_what_is_missing(a);
 	ev_io_init(&a->io, accept_cb, a->fd, EV_READ);
 	ev_timer_init(&a->rest, rest_cb, REST_S, 0.);
 	return 0;

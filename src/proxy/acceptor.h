@@ -7,6 +7,7 @@
 #define PROXY_ACCEPTOR_H
 
 #include <ev.h>
+#include <stdbool.h>
 
 #include "core/addr.h"
 
@@ -14,7 +15,9 @@ struct proxy_worker;
 
 struct acceptor {
 	struct proxy_worker *pw;
+	struct addr addr;
 	int fd;
+	bool mptcp, fastopen; /* what the kernel does on it */
 	ev_io io;
 	ev_timer rest;
 };

@@ -32,7 +32,7 @@
 enum client_state {
 	CLIENT_REQUEST, /* the request is not complete yet */
 	CLIENT_AUTH,    /* the password is being checked */
-	CLIENT_CONNECT, /* resolving or connecting to the server; early data is buffered */
+	CLIENT_CONNECT, /* resolving the name or connecting to the server; early data is buffered */
 	CLIENT_RELAY,   /* copying both ways */
 	CLIENT_DRAIN,   /* the last answer is out; waiting for the client to close */
 	CLIENT_CLOSED   /* ended; freed at the end of the loop turn */
@@ -56,7 +56,8 @@ struct client {
 	ev_timer deadline;
 	struct synwatch_entry syn;
 	struct relay relay; /* relay.a.in holds the request and early data before it runs */
-	enum end_reason drain_reason;
+	enum end_reason drain_reason; /* why it will have ended when the drain is over */
+	int err;                      /* errno behind that, or 0 */
 	size_t drained;
 	ev_tstamp started;
 
@@ -65,11 +66,11 @@ struct client {
 	struct s6_address dst;
 	struct s6_stack stack;
 	char user[ISSUED_USER_MAX];
-	bool open_session; /* as asked for in the request */
+	bool want_session; /* as asked for in the request */
 	struct issued_ask ask;
-	bool sent_id; /* a Session ID was given: repeat it in the operation reply if configured */
+	bool opened; /* a session, with this ID */
 	uint8_t session_id[ISSUED_ID_LEN];
-	bool gave_credentials;
+	bool gave_credentials; /* the reply tells what has become of them */
 
 	struct auth_check *check;
 	struct op_connect *op;
@@ -106,30 +107,28 @@ static const char *dst_str(const struct client *cl, char *buf, size_t cap)
 	return buf;
 }
 
-static void note_facts(struct client *cl)
+static void note_facts(struct client *cl, int fd)
 {
 	struct sock_info info;
-	int fd = cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd;
 
 	if (fd < 0 || sock_info(fd, &info) < 0)
 		return;
-	cl->mptcp |= info.mptcp; /* a connection that is closing does not say any more */
-	if (info.subflows > cl->subflows)
-		cl->subflows = info.subflows;
+	cl->mptcp = info.mptcp;
+	cl->subflows = info.subflows;
 }
 
 static void log_end(const struct client *cl, enum end_reason reason, int err)
 {
 	char peer[ADDR_STRLEN], dst[S6_NAME_MAX * 4 + 16], user[ISSUED_USER_MAX * 4];
-	enum log_level level = reason == END_NOOP ? LVL_DEBUG : LVL_INFO;
+	const char *command = cl->dst.type ? s6_command_str(cl->command) : "-";
 
-	if (!log_enabled(level))
+	if (!log_enabled(LVL_INFO))
 		return;
 	text_escape(user, sizeof(user), cl->user[0] ? cl->user : "-");
-	log_msg(level,
+	log_msg(LVL_INFO,
 		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
 		" down=%" PRIu64 " duration=%.3fs reason=%s%s%s%s%s",
-		addr_str(&cl->peer, peer, sizeof(peer)), user, s6_command_str(cl->command),
+		addr_str(&cl->peer, peer, sizeof(peer)), user, command,
 		dst_str(cl, dst, sizeof(dst)), cl->mptcp ? "yes" : "no", cl->subflows,
 		cl->fastopen ? "yes" : "no", cl->remote_mptcp ? "yes" : "no", cl->relay.b.bytes_out,
 		cl->relay.b.bytes_in, ev_now(cl->pw->w.loop) - cl->started, end_reason_str(reason),
@@ -145,7 +144,8 @@ static void client_end(struct client *cl, enum end_reason reason, int err)
 
 	if (cl->state == CLIENT_CLOSED)
 		return;
-	note_facts(cl);
+	if (cl->state != CLIENT_RELAY) /* the relay has asked already; its sockets are gone */
+		note_facts(cl, cl->fd);
 	log_end(cl, reason, err);
 	cl->state = CLIENT_CLOSED;
 	pw->counters.ended[reason]++;
@@ -217,14 +217,11 @@ static void client_drain(struct client *cl, enum end_reason reason)
 	cl->drain_reason = reason;
 	buf_clear(&cl->relay.a.in, &cl->pw->w.pool);
 	shutdown(cl->fd, SHUT_WR);
-	if (cl->relay.a.eof) {
-		/* A socket in the Fast Open handshake still has to be poked. */
-		if (!list_linked(&cl->syn.node)) {
-			client_end(cl, reason, 0);
-			return;
-		}
-	}
-	client_change(cl, CLIENT_DRAIN);
+	/* Without a handshake that holds the answer back nothing is left to wait for. */
+	if (cl->relay.a.eof && !list_linked(&cl->syn.node))
+		client_end(cl, reason, cl->err);
+	else
+		client_change(cl, CLIENT_DRAIN);
 }
 
 /* Replies are far smaller than an empty socket buffer: they go out at once or not at all.
@@ -282,19 +279,17 @@ static bool send_auth_reply(struct client *cl, bool in_session, const struct iss
 			.method = S6_METHOD_USERPASS, .len = sizeof(status), .data = status};
 	}
 	o->session_ok = in_session;
-	if (answer) {
-		if (!in_session) {
-			o->session_id = answer->id;
-			o->session_id_len = ISSUED_ID_LEN;
-		}
-		o->has_token_window = answer->has_window;
-		o->token_base = answer->base;
-		o->token_size = answer->size;
-		o->token_accepted = answer->token == TOKEN_ACCEPTED;
-		o->token_rejected = answer->token == TOKEN_REJECTED;
-		if (o->token_rejected)
-			reply.type = S6_AUTH_FAILURE;
+	if (cl->opened) {
+		o->session_id = answer->id;
+		o->session_id_len = ISSUED_ID_LEN;
 	}
+	o->has_token_window = answer->has_window;
+	o->token_base = answer->base;
+	o->token_size = answer->size;
+	o->token_accepted = answer->token == TOKEN_ACCEPTED;
+	o->token_rejected = answer->token == TOKEN_REJECTED;
+	if (o->token_rejected)
+		reply.type = S6_AUTH_FAILURE;
 	if (s6_auth_reply_build(&reply, out, sizeof(out), &len) != S6_OK) {
 		client_end(cl, END_INTERNAL, 0);
 		return false;
@@ -308,27 +303,42 @@ static bool send_auth_reply(struct client *cl, bool in_session, const struct iss
 	return true;
 }
 
-static uint8_t real_octet(int fd, int level, int option, uint16_t fallback)
+static int get_int(int fd, int level, int option)
 {
-	int value = fallback;
+	int value = -1;
 	socklen_t len = sizeof(value);
 
-	if (getsockopt(fd, level, option, &value, &len) < 0 || value < 0)
-		return 0;
-	return (uint8_t)value;
+	return getsockopt(fd, level, option, &value, &len) == 0 ? value : -1;
 }
 
 /* What the socket really uses, whatever was wished. */
 static uint8_t real_tos(int fd, sa_family_t family)
 {
-	return family == AF_INET6 ? real_octet(fd, IPPROTO_IPV6, IPV6_TCLASS, 0)
-				  : real_octet(fd, IPPROTO_IP, IP_TOS, 0);
+	int tos = family == AF_INET6 ? get_int(fd, IPPROTO_IPV6, IPV6_TCLASS)
+				     : get_int(fd, IPPROTO_IP, IP_TOS);
+
+	return tos > 0 ? (uint8_t)tos : 0;
 }
 
+static int get_ttl(int fd, sa_family_t family)
+{
+	return family == AF_INET6 ? get_int(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS)
+				  : get_int(fd, IPPROTO_IP, IP_TTL);
+}
+
+/* An MPTCP socket neither sets nor tells its TTL: it uses the default, as any socket does. */
 static uint8_t real_ttl(int fd, sa_family_t family)
 {
-	return family == AF_INET6 ? real_octet(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 0)
-				  : real_octet(fd, IPPROTO_IP, IP_TTL, 0);
+	int ttl = get_ttl(fd, family), other;
+
+	if (ttl >= 0)
+		return (uint8_t)ttl;
+	other = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (other < 0)
+		return 0;
+	ttl = get_ttl(other, family);
+	close(other);
+	return ttl >= 0 ? (uint8_t)ttl : 0;
 }
 
 /* The family of the socket, which may be IPv6 for an IPv4 peer. */
@@ -403,7 +413,7 @@ static bool send_op_reply(struct client *cl, uint8_t code, const struct op_conne
 		s6glue_from_addr(&reply.bind, &result->local);
 		remote_leg(cl, result, &reply.opts.stack);
 	}
-	if (cl->sent_id && cl->conf->repeat_session_id) {
+	if (cl->opened && cl->conf->repeat_session_id) {
 		reply.opts.session_id = cl->session_id;
 		reply.opts.session_id_len = ISSUED_ID_LEN;
 	}
@@ -418,7 +428,7 @@ static bool send_op_reply(struct client *cl, uint8_t code, const struct op_conne
 
 static void relay_closing(struct relay *r)
 {
-	note_facts(container_of(r, struct client, relay));
+	note_facts(container_of(r, struct client, relay), r->a.fd);
 }
 
 static void relay_done(struct relay *r, enum end_reason reason, int err)
@@ -435,11 +445,10 @@ static void connected(void *owner, const struct op_connect_result *result)
 	int fd = cl->fd;
 
 	cl->op = NULL;
+	cl->err = result->err;
 	if (result->code != S6_REPLY_SUCCESS) {
 		if (send_op_reply(cl, result->code, NULL))
-			client_drain(cl, result->code == S6_REPLY_NOT_ALLOWED ? END_NOT_ALLOWED
-					 : result->err == ENOENT              ? END_RESOLVE_FAILED
-									      : END_CONNECT_FAILED);
+			client_drain(cl, result->reason);
 		return;
 	}
 	if (!send_op_reply(cl, S6_REPLY_SUCCESS, result)) {
@@ -449,7 +458,6 @@ static void connected(void *owner, const struct op_connect_result *result)
 	cl->remote_mptcp = result->mptcp;
 	buf_consume(&cl->relay.a.in, &pw->w.pool, result->queued);
 	cl->relay.b.bytes_out = result->queued;
-	note_facts(cl);
 	ev_io_stop(pw->w.loop, &cl->io);
 	cl->fd = -1;
 	client_change(cl, CLIENT_RELAY);
@@ -491,36 +499,28 @@ static void count_token(struct client *cl, enum issued_token token)
 		cl->pw->counters.tokens_rejected++;
 }
 
-/* Authenticated without a session: open one if the request asks for it. */
-static void authenticated(struct client *cl)
+static void open_session(struct client *cl, struct issued_answer *answer)
 {
 	struct proxy_worker *pw = cl->pw;
-	struct issued_answer answer;
-	bool opened = cl->open_session && issued_open(pw->proxy->issued, cl->user,
-						      ev_now(pw->w.loop), &cl->ask, &answer);
 
-	pw->counters.auth_ok++;
-	if (opened) {
-		pw->counters.sessions_opened++;
-		count_token(cl, answer.token);
-		cl->sent_id = true;
-		memcpy(cl->session_id, answer.id, sizeof(cl->session_id));
-	}
-	if (send_auth_reply(cl, false, opened ? &answer : NULL))
-		act(cl);
+	cl->opened = issued_open(pw->proxy->issued, cl->user, ev_now(pw->w.loop), &cl->ask, answer);
+	count_token(cl, answer->token);
+	if (!cl->opened)
+		return;
+	pw->counters.sessions_opened++;
+	memcpy(cl->session_id, answer->id, sizeof(cl->session_id));
 }
 
-static void password_checked(void *owner, bool accepted)
+/* Authenticated without a session. */
+static void authenticated(struct client *cl)
 {
-	struct client *cl = owner;
+	struct issued_answer answer = {.token = TOKEN_NONE};
 
-	cl->check = NULL;
-	if (accepted) {
-		authenticated(cl);
-	} else {
-		cl->pw->counters.auth_failed++;
-		refuse(cl, END_AUTH_FAILED, false);
-	}
+	cl->pw->counters.auth_ok++;
+	if (cl->want_session)
+		open_session(cl, &answer);
+	if (send_auth_reply(cl, false, &answer))
+		act(cl);
 }
 
 static void use_session(struct client *cl, const struct s6_options *o)
@@ -545,83 +545,118 @@ static bool is_local_client(const struct client *cl)
 	return addr_classify(&cl->peer) == ADDR_LOOPBACK || addr_is_local(&cl->peer);
 }
 
-/* The username/password option of a request, if there is a usable one. */
-static bool find_credentials(const struct s6_options *o, struct s6_userpass *up)
+/* The username/password option of a request, or NULL. */
+static const struct s6_auth_data *find_credentials(const struct s6_options *o)
 {
 	for (size_t i = 0; i < o->n_auth_data; i++)
 		if (o->auth_data[i].method == S6_METHOD_USERPASS)
-			return s6_userpass_parse(&o->auth_data[i], up) == S6_OK;
-	return false;
+			return &o->auth_data[i];
+	return NULL;
+}
+
+static void auth_failed(struct client *cl)
+{
+	cl->pw->counters.auth_failed++;
+	refuse(cl, END_AUTH_FAILED, false); /* R18: never an in-band negotiation */
+}
+
+static void password_checked(void *owner, bool accepted)
+{
+	struct client *cl = owner;
+
+	cl->check = NULL;
+	if (accepted)
+		authenticated(cl);
+	else
+		auth_failed(cl);
 }
 
 static void check_password(struct client *cl, const struct s6_userpass *up)
 {
 	struct proxy_worker *pw = cl->pw;
 	const char *hash = users_hash(cl->conf->users, up->user, up->user_len);
+	bool known = hash != NULL;
 
 	if (!memchr(up->user, 0, up->user_len))
 		memcpy(cl->user, up->user, up->user_len); /* shorter than cl->user by its type */
+	if (!known)
+		hash = users_any_hash(cl->conf->users);
 	client_change(cl, CLIENT_AUTH);
-	cl->check = auth_start(pw->proxy->auth, &pw->w, &cl->peer, hash, up->pass, up->pass_len,
-			       password_checked, cl);
-	if (!cl->check) {
-		pw->counters.auth_failed++;
-		refuse(cl, END_AUTH_FAILED, false);
-	}
+	if (hash)
+		cl->check = auth_start(pw->proxy->auth, &pw->w, &cl->peer, hash, known, up->pass,
+				       up->pass_len, password_checked, cl);
+	if (!cl->check)
+		auth_failed(cl);
+}
+
+static void refuse_stranger(struct client *cl)
+{
+	char peer[ADDR_STRLEN];
+
+	log_limited(&cl->pw->limit_auth, 5, LVL_WARNING,
+		    "client %s refused: without a users file only clients on this machine are "
+		    "served (write one with \"sixpathctl passwd\", name it as users in [auth])",
+		    addr_str(&cl->peer, peer, sizeof(peer)));
+	auth_failed(cl);
 }
 
 static void authenticate(struct client *cl, const struct s6_options *o)
 {
-	struct proxy_worker *pw = cl->pw;
+	const struct s6_auth_data *data = find_credentials(o);
 	struct s6_userpass up;
-	char peer[ADDR_STRLEN];
-	bool given = find_credentials(o, &up);
 
-	cl->gave_credentials = given;
-	if (cl->conf->users) {
-		if (given) {
-			check_password(cl, &up);
-			return;
-		}
-	} else if (is_local_client(cl)) {
-		authenticated(cl); /* no need for authentication */
+	if (data && s6_userpass_parse(data, &up) != S6_OK) {
+		refuse(cl, END_MALFORMED, false); /* R10 */
 		return;
-	} else {
-		log_limited(
-			&pw->limit_auth, 5, LVL_WARNING,
-			"client %s refused: without a users file only clients on this machine are "
-			"served (set [auth] users)",
-			addr_str(&cl->peer, peer, sizeof(peer)));
 	}
-	pw->counters.auth_failed++;
-	refuse(cl, END_AUTH_FAILED, false); /* R18: never an in-band negotiation */
+	cl->gave_credentials = data != NULL;
+	if (cl->conf->users && data)
+		check_password(cl, &up);
+	else if (cl->conf->users)
+		auth_failed(cl);
+	else if (is_local_client(cl))
+		authenticated(cl); /* no need for authentication */
+	else
+		refuse_stranger(cl);
 }
 
-/* A complete request. */
-static void handle_request(struct client *cl, const struct s6_request *req)
+static void take_request(struct client *cl, const struct s6_request *req)
 {
 	const struct s6_options *o = &req->opts;
-	struct proxy_worker *pw = cl->pw;
 
 	cl->command = req->command;
 	cl->dst = req->addr;
 	cl->stack = o->stack;
-	cl->open_session = o->session_request;
+	cl->want_session = o->session_request;
 	cl->ask.spend = o->has_token_spend;
 	cl->ask.token = o->token_spend;
 	cl->ask.window_wish = o->has_token_request ? o->token_request : 0;
+}
+
+static void teardown_session(struct client *cl, const struct s6_options *o)
+{
+	struct proxy_worker *pw = cl->pw;
+
+	if (!issued_teardown(pw->proxy->issued, o->session_id, o->session_id_len,
+			     ev_now(pw->w.loop))) {
+		pw->counters.sessions_invalid++;
+		refuse(cl, END_SESSION_INVALID, true);
+		return;
+	}
+	/* R13: the session is gone; the rest is handled as outside any. R12: no new one. */
+	cl->want_session = false;
+	authenticate(cl, o);
+}
+
+static void handle_request(struct client *cl, const struct s6_request *req)
+{
+	const struct s6_options *o = &req->opts;
+
+	take_request(cl, req);
 	if (o->refuse != S6_FAULT_NONE) {
 		refuse(cl, END_MALFORMED, false); /* R10, R11 */
 	} else if (o->session_id_len > 0 && o->session_teardown) {
-		/* R13: the session is gone; the rest is handled as outside any session */
-		if (issued_teardown(pw->proxy->issued, o->session_id, o->session_id_len,
-				    ev_now(pw->w.loop))) {
-			cl->open_session = false;
-			authenticate(cl, o);
-		} else {
-			pw->counters.sessions_invalid++;
-			refuse(cl, END_SESSION_INVALID, true);
-		}
+		teardown_session(cl, o);
 	} else if (o->session_id_len > 0) {
 		use_session(cl, o); /* R12 */
 	} else {
@@ -667,8 +702,8 @@ static void try_request(struct client *cl)
 		handle_fault(cl, why);
 		break;
 	case S6_MORE:
-		if (cl->relay.a.eof)
-			client_end(cl, END_MALFORMED, 0);
+		if (cl->relay.a.eof) /* a connection without a word is some probe's */
+			client_end(cl, in->len ? END_MALFORMED : END_CLOSED, 0);
 		break;
 	}
 }
@@ -692,7 +727,7 @@ static void read_drain(struct client *cl)
 		client_watch(cl);
 		return;
 	}
-	client_end(cl, cl->drain_reason, 0);
+	client_end(cl, cl->drain_reason, cl->err);
 }
 
 static void read_more(struct client *cl)
@@ -749,7 +784,10 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
-	client_end(cl, cl->state == CLIENT_DRAIN ? cl->drain_reason : END_REQUEST_TIMEOUT, 0);
+	if (cl->state == CLIENT_DRAIN)
+		client_end(cl, cl->drain_reason, cl->err);
+	else
+		client_end(cl, END_REQUEST_TIMEOUT, 0);
 }
 
 void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
@@ -799,6 +837,11 @@ void client_end_all(struct proxy_worker *pw, enum end_reason reason)
 	}
 }
 
+static const char *state_word(const struct client *cl)
+{
+	return cl->op && op_connect_resolving(cl->op) ? "resolve" : state_words[cl->state];
+}
+
 void client_report_all(struct proxy_worker *pw, struct report *r)
 {
 	struct list_node *n, *tmp;
@@ -807,13 +850,13 @@ void client_report_all(struct proxy_worker *pw, struct report *r)
 	list_for_each_safe (&pw->clients, n, tmp) {
 		struct client *cl = container_of(n, struct client, node);
 
-		note_facts(cl);
+		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
 		report_row(r);
 		report_u64(r, "id", cl->id * pw->proxy->n_workers + pw->w.index);
 		report_str(r, "client", addr_str(&cl->peer, text, sizeof(text)));
 		report_str(r, "user", cl->user[0] ? cl->user : NULL);
 		report_str(r, "destination", dst_str(cl, text, sizeof(text)));
-		report_str(r, "state", state_words[cl->state]);
+		report_str(r, "state", state_word(cl));
 		report_seconds(r, "age", ev_now(pw->w.loop) - cl->started);
 		report_bytes(r, "bytes_up", cl->relay.b.bytes_out);
 		report_bytes(r, "bytes_down", cl->relay.b.bytes_in);

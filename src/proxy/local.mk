@@ -5,6 +5,7 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/acl.c src/proxy/acl.h \
 	src/proxy/auth.c src/proxy/auth.h \
 	src/proxy/client.c src/proxy/client.h \
+	src/proxy/happy.c src/proxy/happy.h \
 	src/proxy/issued.c src/proxy/issued.h \
 	src/proxy/op_connect.c src/proxy/op_connect.h \
 	src/proxy/perclient.c src/proxy/perclient.h \

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/priv.h"
+#include "core/sock.h"
 #include "proxy/acceptor.h"
 #include "proxy/client.h"
 #include "proxy/perclient.h"
@@ -37,23 +38,81 @@ static void set_log_level(const struct proxy *p)
 
 /* ---- reload ---- */
 
+/* Holds a reference to both. */
+struct reload {
+	struct proxy *p;
+	struct proxy_conf *old, *new;
+};
+
+static void reload_free(struct reload *r)
+{
+	proxy_conf_put(r->old);
+	proxy_conf_put(r->new);
+	free(r);
+}
+
+/* Is the user of a session no longer the one who opened it? */
+static bool user_gone(const char *user, void *ctx)
+{
+	const struct reload *r = ctx;
+	const char *was, *is;
+
+	if (!user[0])
+		return r->new->users != NULL; /* nobody gets in without a password now */
+	was = users_hash(r->old->users, (const uint8_t *)user, strlen(user));
+	is = users_hash(r->new->users, (const uint8_t *)user, strlen(user));
+	return !was || !is || strcmp(was, is) != 0;
+}
+
 static void visit_conf(struct worker *w, void *ctx)
 {
 	struct proxy_worker *pw = proxy_worker_of(w);
+	struct reload *r = ctx;
 
 	proxy_conf_put(pw->conf);
-	pw->conf = proxy_conf_get(ctx);
+	pw->conf = proxy_conf_get(r->new);
 }
 
+/* Every worker has the new configuration: nobody opens a session by the old one any more. */
 static void conf_done(void *ctx)
 {
-	proxy_conf_put(ctx);
+	struct reload *r = ctx;
+	size_t n = issued_revoke(r->p->issued, user_gone, r);
+
+	if (n > 0)
+		log_notice("reload: %zu sessions of users that were removed or changed are gone",
+			   n);
+	reload_free(r);
+}
+
+/* Give the workers the new configuration; takes the caller's reference. 0 or -1. */
+static int switch_to(struct proxy *p, struct proxy_conf *c)
+{
+	struct reload *r = calloc(1, sizeof(*r));
+	struct issued_limits limits = limits_of(c);
+
+	if (!r) {
+		proxy_conf_put(c);
+		return -1;
+	}
+	r->p = p;
+	r->old = proxy_conf_get(p->conf);
+	r->new = proxy_conf_get(c);
+	if (worker_gather(&p->main, p->list, p->n_workers, visit_conf, conf_done, r) < 0) {
+		reload_free(r);
+		proxy_conf_put(c);
+		return -1;
+	}
+	proxy_conf_put(p->conf);
+	p->conf = c;
+	issued_set_limits(p->issued, &limits);
+	set_log_level(p);
+	return 0;
 }
 
 int proxy_reload(struct proxy *p, char *text, size_t cap)
 {
 	struct proxy_conf *c = proxy_conf_load(p->conf_path, NULL);
-	struct issued_limits limits;
 	char restart[128];
 
 	if (!c) {
@@ -62,19 +121,12 @@ int proxy_reload(struct proxy *p, char *text, size_t cap)
 		log_error("reload: %s", text);
 		return -1;
 	}
-	if (worker_gather(&p->main, p->list, p->n_workers, visit_conf, conf_done,
-			  proxy_conf_get(c)) < 0) {
+	proxy_conf_needs_restart(p->conf, c, restart, sizeof(restart));
+	if (switch_to(p, c) < 0) {
 		snprintf(text, cap, "out of memory; the old configuration stays");
-		proxy_conf_put(c);
-		proxy_conf_put(c);
+		log_error("reload: %s", text);
 		return -1;
 	}
-	proxy_conf_needs_restart(p->conf, c, restart, sizeof(restart));
-	proxy_conf_put(p->conf);
-	p->conf = c;
-	limits = limits_of(c);
-	issued_set_limits(p->issued, &limits);
-	set_log_level(p);
 	snprintf(text, cap, "configuration loaded%s%s",
 		 restart[0] ? "; only a restart changes: " : "", restart);
 	log_notice("reload: %s", text);
@@ -151,10 +203,9 @@ static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index
 	for (size_t i = 0; i < c->listen.n; i++) {
 		rc = acceptor_open(&pw->acceptors[i], pw, &c->listen.v[i]);
 		if (rc < 0) {
-			log_error("cannot listen on %s: %s%s",
-				  addr_str(&c->listen.v[i], text, sizeof(text)), strerror(-rc),
-				  rc == -EADDRINUSE ? " (is another proxy running?)" : "");
-			return rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+			log_error("cannot listen on %s: %s",
+				  addr_str(&c->listen.v[i], text, sizeof(text)), strerror(-rc));
+			return EX_UNAVAILABLE;
 		}
 		pw->n_acceptors++;
 	}
@@ -163,6 +214,7 @@ static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index
 
 static void worker_undo(struct proxy_worker *pw)
 {
+	proxy_conf_put(pw->conf);
 	if (!pw->w.loop)
 		return;
 	for (unsigned i = 0; i < pw->n_acceptors; i++)
@@ -172,14 +224,36 @@ static void worker_undo(struct proxy_worker *pw)
 	if (pw->synwatch.w)
 		synwatch_fini(&pw->synwatch);
 	worker_fini(&pw->w);
-	proxy_conf_put(pw->conf);
+}
+
+/* The workers' sockets share their port, and would share it with another proxy's as well. So
+ * each address is first taken by a socket that does not share. */
+static int check_addresses(const struct proxy_conf *c)
+{
+	struct sock_wishes wishes = SOCK_WISHES_NONE;
+	char text[ADDR_STRLEN];
+
+	for (size_t i = 0; i < c->listen.n; i++) {
+		int fd = sock_listen(&c->listen.v[i], &wishes, NULL);
+		if (fd >= 0) {
+			close(fd);
+			continue;
+		}
+		log_error("cannot listen on %s: %s%s",
+			  addr_str(&c->listen.v[i], text, sizeof(text)), strerror(-fd),
+			  fd == -EADDRINUSE ? " (is another proxy running?)" : "");
+		return fd == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+	}
+	return 0;
 }
 
 static int setup_workers(struct proxy *p)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	int rc;
+	int rc = check_addresses(p->conf);
 
+	if (rc)
+		return rc;
 	p->n_workers = p->conf->workers ? (unsigned)p->conf->workers
 		       : cpus > 0       ? (unsigned)cpus
 					: 1;
@@ -211,6 +285,18 @@ static int setup_control(struct proxy *p)
 	return EX_UNAVAILABLE;
 }
 
+/* What was read as root must be readable again at a reload. */
+static void check_reload(const struct proxy *p)
+{
+	const char *files[] = {p->conf_path, p->conf->users_file};
+
+	for (size_t i = 0; i < 2; i++)
+		if (files[i] && *files[i] && access(files[i], R_OK) < 0)
+			log_warning("%s: %s: a reload will fail (mend it with \"chgrp %s\" and "
+				    "\"chmod 0640\")",
+				    files[i], strerror(errno), p->conf->user);
+}
+
 static int setup(struct proxy *p)
 {
 	struct issued_limits limits = limits_of(p->conf);
@@ -233,6 +319,7 @@ static int setup(struct proxy *p)
 	rc = priv_drop(p->conf->user, is_default, NULL);
 	if (rc)
 		return rc;
+	check_reload(p);
 	rc = setup_control(p);
 	if (rc)
 		return rc;
@@ -271,6 +358,8 @@ static void undo(struct proxy *p)
 	auth_free(p->auth);
 	for (unsigned i = 0; i < p->n_workers && p->workers; i++)
 		worker_stop(&p->workers[i].w);
+	if (p->main.loop)
+		ev_run(p->main.loop, EVRUN_NOWAIT); /* answers that the workers have just sent */
 	if (p->signals.stop)
 		daemon_signals_end(&p->signals, p->main.loop);
 	control_free(p->control);

@@ -9,10 +9,10 @@
 #include "core/dial.h"
 #include "core/resolve.h"
 #include "core/s6glue.h"
+#include "proxy/acceptor.h"
 #include "proxy/acl.h"
+#include "proxy/happy.h"
 #include "proxy/proxy.h"
-
-#define STAGGER_S 0.25 /* RFC 8305: Connection Attempt Delay */
 
 struct op_connect {
 	struct proxy_worker *pw;
@@ -82,19 +82,19 @@ static void failed(struct op_connect *op)
 	op_end(op, s6glue_reply_of_errno(op->err), END_CONNECT_FAILED, op->err);
 }
 
-static void attempt_done(struct dial *d, int err);
-
 /* A client that reaches ourselves through us would go round in circles. */
 static bool is_own_listener(const struct op_connect *op, const struct addr *dst)
 {
-	const struct addr_list *listen = &op->conf->listen;
+	const struct proxy_worker *pw = op->pw;
 
-	for (size_t i = 0; i < listen->n; i++)
-		if (addr_port(&listen->v[i]) == addr_port(dst) &&
+	for (unsigned i = 0; i < pw->n_acceptors; i++)
+		if (addr_port(&pw->acceptors[i].addr) == addr_port(dst) &&
 		    (addr_is_any(dst) || addr_is_local(dst)))
 			return true;
 	return false;
 }
+
+static void attempt_done(struct dial *d, int err);
 
 /* Start the next attempt; false if there is no address left. */
 static bool try_next(struct op_connect *op)
@@ -128,7 +128,7 @@ static void schedule(struct op_connect *op)
 	ev_timer_stop(loop, &op->step);
 	if (!op->race || op->next == op->n)
 		return;
-	ev_timer_set(&op->step, STAGGER_S, 0.);
+	ev_timer_set(&op->step, HAPPY_STAGGER_S, 0.);
 	ev_timer_start(loop, &op->step);
 }
 
@@ -167,31 +167,6 @@ static void keep_allowed(struct op_connect *op, const struct addr *addrs, unsign
 	}
 }
 
-/* RFC 8305 section 4: alternate the families, keeping the order within each. */
-static void interleave(struct addr *addrs, unsigned n)
-{
-	struct addr sorted[RESOLVE_MAX];
-	sa_family_t want = n ? addr_family(&addrs[0]) : AF_UNSPEC;
-	bool used[RESOLVE_MAX] = {false};
-
-	for (unsigned out = 0; out < n; out++) {
-		unsigned pick = n, any = n;
-		for (unsigned i = n; i-- > 0;) {
-			if (used[i])
-				continue;
-			any = i;
-			if (addr_family(&addrs[i]) == want)
-				pick = i;
-		}
-		if (pick == n)
-			pick = any;
-		used[pick] = true;
-		sorted[out] = addrs[pick];
-		want = addr_family(&addrs[pick]) == AF_INET6 ? AF_INET : AF_INET6;
-	}
-	memcpy(addrs, sorted, n * sizeof(*addrs));
-}
-
 static void begin(struct op_connect *op)
 {
 	if (op->n == 0)
@@ -216,7 +191,7 @@ static void resolved(void *owner, enum resolve_error err, const struct addr *add
 	} else {
 		keep_allowed(op, addrs, n);
 		if (op->race)
-			interleave(op->addrs, op->n);
+			happy_order(op->addrs, op->n);
 		begin(op);
 	}
 }

@@ -6,6 +6,7 @@
 
 #define KEY(field) offsetof(struct proxy_conf, field)
 
+/* clang-format off */
 static const struct conf_key proxy_keys[] = {
 	{.name = "listen", .parse = conf_addr_list, .offset = KEY(listen), .def = "[::]:1080"},
 	{.name = "mptcp", .parse = conf_auto_bool, .offset = KEY(mptcp), .def = "auto"},
@@ -14,68 +15,27 @@ static const struct conf_key proxy_keys[] = {
 	{.name = "user", .parse = conf_string, .offset = KEY(user), .def = PROXY_DEFAULT_USER},
 	{.name = "log", .parse = conf_log_level, .offset = KEY(log), .def = "info"},
 	{.name = "log_to", .parse = conf_log_sink, .offset = KEY(log_to), .def = "auto"},
-	{.name = "control",
-	 .parse = conf_path,
-	 .offset = KEY(control),
-	 .def = "/run/sixpath/proxy.sock"},
+	{.name = "control", .parse = conf_path, .offset = KEY(control), .def = PROXY_DEFAULT_CONTROL},
 	{.name = "resolve", .parse = conf_string, .offset = KEY(resolve), .def = ""},
-	{.name = "session_ttl",
-	 .parse = conf_seconds,
-	 .offset = KEY(session_ttl_s),
-	 .def = "1h",
-	 .min = 10,
-	 .max = 30 * 86400},
-	{.name = "token_window",
-	 .parse = conf_u32,
-	 .offset = KEY(token_window),
-	 .def = "4096",
-	 .min = 8,
-	 .max = 1048576},
-	{.name = "request_timeout",
-	 .parse = conf_seconds,
-	 .offset = KEY(request_timeout_s),
-	 .def = "10s",
-	 .min = 1,
-	 .max = 300},
-	{.name = "connect_timeout",
-	 .parse = conf_seconds,
-	 .offset = KEY(connect_timeout_s),
-	 .def = "30s",
-	 .min = 1,
-	 .max = 300},
-	{.name = "idle",
-	 .parse = conf_seconds,
-	 .offset = KEY(idle_s),
-	 .def = "7440",
-	 .min = 10,
-	 .max = 30 * 86400},
-	{.name = "max_clients",
-	 .parse = conf_int,
-	 .offset = KEY(max_clients),
-	 .def = "20000",
-	 .min = 1,
-	 .max = 1000000},
-	{.name = "max_per_client",
-	 .parse = conf_int,
-	 .offset = KEY(max_per_client),
-	 .def = "4096",
-	 .min = 1,
-	 .max = 1000000},
-	{.name = "max_sessions",
-	 .parse = conf_int,
-	 .offset = KEY(max_sessions),
-	 .def = "4096",
-	 .min = 1,
-	 .max = 1000000},
-	{.name = "max_sessions_per_user",
-	 .parse = conf_int,
-	 .offset = KEY(max_sessions_per_user),
-	 .def = "256",
-	 .min = 1,
-	 .max = 1000000},
-	{.name = "repeat_session_id",
-	 .parse = conf_bool,
-	 .offset = KEY(repeat_session_id),
+	{.name = "session_ttl", .parse = conf_seconds, .offset = KEY(session_ttl_s), .def = "1h",
+	 .min = 10, .max = 30 * 86400},
+	{.name = "token_window", .parse = conf_u32, .offset = KEY(token_window), .def = "4096",
+	 .min = 8, .max = 65536},
+	{.name = "request_timeout", .parse = conf_seconds, .offset = KEY(request_timeout_s),
+	 .def = "10s", .min = 1, .max = 300},
+	{.name = "connect_timeout", .parse = conf_seconds, .offset = KEY(connect_timeout_s),
+	 .def = "30s", .min = 1, .max = 300},
+	{.name = "idle", .parse = conf_seconds, .offset = KEY(idle_s), .def = "7440s",
+	 .min = 10, .max = 30 * 86400},
+	{.name = "max_clients", .parse = conf_int, .offset = KEY(max_clients), .def = "20000",
+	 .min = 1, .max = 1000000},
+	{.name = "max_per_client", .parse = conf_int, .offset = KEY(max_per_client), .def = "4096",
+	 .min = 1, .max = 1000000},
+	{.name = "max_sessions", .parse = conf_int, .offset = KEY(max_sessions), .def = "16384",
+	 .min = 1, .max = 1000000},
+	{.name = "max_sessions_per_user", .parse = conf_int, .offset = KEY(max_sessions_per_user),
+	 .def = "256", .min = 1, .max = 1000000},
+	{.name = "repeat_session_id", .parse = conf_bool, .offset = KEY(repeat_session_id),
 	 .def = "no"},
 	{.name = NULL},
 };
@@ -90,6 +50,7 @@ static const struct conf_key acl_keys[] = {
 	{.name = "deny", .parse = conf_prefix_list, .offset = KEY(acl.deny), .def = ""},
 	{.name = NULL},
 };
+/* clang-format on */
 
 /* Every section fills the one struct. */
 static void *begin(void *ctx, const char *name)
@@ -105,10 +66,6 @@ static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 	(void)ctx;
 	if (p->listen.n == 0)
 		conf_error(c, "proxy", name, "listen", "must name at least one address");
-	if (p->max_sessions_per_user > p->max_sessions)
-		conf_error(c, "proxy", name, "max_sessions_per_user",
-			   "%d is more than max_sessions (%d)", p->max_sessions_per_user,
-			   p->max_sessions);
 }
 
 static void check_auth(struct conf *c, void *ctx, void *dst, const char *name)

@@ -34,7 +34,8 @@ struct proxy_conf {
 	struct acl acl;
 };
 
-#define PROXY_DEFAULT_USER "sixpath"
+#define PROXY_DEFAULT_USER    "sixpath"
+#define PROXY_DEFAULT_CONTROL "/run/sixpath/proxy.sock"
 
 /* path NULL = defaults. NULL when there are errors; they go to errors, or to the log. */
 struct proxy_conf *proxy_conf_load(const char *path, FILE *errors);

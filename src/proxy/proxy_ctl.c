@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "libsocks6/socks6.h"
+#include "proxy/acceptor.h"
 #include "proxy/client.h"
 #include "proxy/perclient.h"
 #include "proxy/proxy.h"
@@ -45,14 +46,18 @@ static void visit_counters(struct worker *w, void *ctx)
 	g->clients += pw->clients.count;
 }
 
-static void report_listeners(struct report *r, const struct proxy_conf *c)
+/* Worker 0's sockets; the others' are the same. */
+static void report_listeners(struct report *r, const struct proxy *p)
 {
+	const struct proxy_worker *pw = &p->workers[0];
 	char text[ADDR_STRLEN];
 
 	report_list(r, "listeners");
-	for (size_t i = 0; i < c->listen.n; i++) {
+	for (unsigned i = 0; i < pw->n_acceptors; i++) {
 		report_row(r);
-		report_str(r, "address", addr_str(&c->listen.v[i], text, sizeof(text)));
+		report_str(r, "address", addr_str(&pw->acceptors[i].addr, text, sizeof(text)));
+		report_bool(r, "mptcp", pw->acceptors[i].mptcp);
+		report_bool(r, "tfo", pw->acceptors[i].fastopen);
 	}
 	report_end(r);
 }
@@ -98,7 +103,7 @@ static void status_done(void *ctx)
 	report_u64(r, "sessions", issued_count(p->issued));
 	report_u64(r, "users", users_count(p->conf->users));
 	report_u64(r, "descriptor_limit", p->nofile);
-	report_listeners(r, p->conf);
+	report_listeners(r, p);
 	report_counters(r, &g->sum);
 	control_reply(g->rq);
 	free(g);

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
 # sixpathctl passwd: the real program on real files.
+# shellcheck disable=SC2016,SC2317
 set -u
 ctl=${SIXPATHCTL:-${top_builddir:-.}/src/tools/sixpathctl}
 case $ctl in /*) ;; *) ctl=$PWD/$ctl ;; esac
@@ -31,7 +32,7 @@ run() {
 	shift 2
 	printf '%s' "$input" | "$ctl" passwd "$@" >out 2>err
 	got=$?
-	[ $got = "$want" ] || { echo "exit code $got, not $want: $*"; return 1; }
+	[ "$got" = "$want" ] || { echo "exit code $got, not $want: $*"; return 1; }
 }
 
 lines() { [ "$(wc -l <"$1")" = "$2" ]; }

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+lib_LTLIBRARIES += src/libsocks6/libsocks6.la
+src_libsocks6_libsocks6_la_SOURCES = \
+	src/libsocks6/address.c src/libsocks6/cursor.h src/libsocks6/datagram.c \
+	src/libsocks6/message.c src/libsocks6/names.c src/libsocks6/opt_auth.c \
+	src/libsocks6/opt_session.c src/libsocks6/opt_stack.c src/libsocks6/option.c \
+	src/libsocks6/s6_internal.h
+src_libsocks6_libsocks6_la_LDFLAGS = -version-info 0:0:0 -export-symbols-regex '^s6_' -no-undefined
+include_HEADERS += src/libsocks6/socks6.h
+pkgconfig_DATA += src/libsocks6/libsocks6.pc
+EXTRA_DIST += src/libsocks6/COPYING.MIT

@@ -202,7 +202,7 @@ bool conf_bool(const char *text, void *dst, const struct conf_key *key, char *er
 bool conf_auto_bool(const char *text, void *dst, const struct conf_key *key, char *err,
 		    size_t errcap)
 {
-	bool yes;
+	bool yes = false;
 
 	if (strcasecmp(text, "auto") == 0) {
 		*(int *)dst = 2;

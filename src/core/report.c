@@ -30,6 +30,7 @@ struct level {
 	bool first;       /* JSON: no comma before the next member */
 	struct row *rows; /* text: an object has at most one, its fields not yet printed */
 	size_t n;         /* rows */
+	size_t start;     /* text: where the content begins */
 };
 
 struct report {
@@ -333,7 +334,7 @@ static void begin(struct report *r, const char *key, bool list)
 	} else {
 		begin_block(r, key, list);
 	}
-	r->level[++r->depth] = (struct level){.list = list, .first = true};
+	r->level[++r->depth] = (struct level){.list = list, .first = true, .start = r->len};
 }
 
 void report_object(struct report *r, const char *key)
@@ -374,6 +375,15 @@ static void end_list_text(struct report *r, struct level *l)
 	put_table(r, l, (size_t)(r->depth - 1) * INDENT);
 }
 
+static void end_object_text(struct report *r, const struct level *l)
+{
+	flush_fields(r);
+	if (!r->failed && r->len == l->start) {
+		r->len--; /* back to the title's line */
+		put_str(r, " none\n");
+	}
+}
+
 void report_end(struct report *r)
 {
 	struct level *l = &r->level[r->depth];
@@ -389,7 +399,7 @@ void report_end(struct report *r)
 	else if (l->list)
 		end_list_text(r, l);
 	else
-		flush_fields(r);
+		end_object_text(r, l);
 	free_rows(l);
 	r->depth--;
 }

@@ -9,3 +9,13 @@ src_libsocks6_libsocks6_la_LDFLAGS = -version-info 0:0:0 -export-symbols-regex '
 include_HEADERS += src/libsocks6/socks6.h
 pkgconfig_DATA += src/libsocks6/libsocks6.pc
 EXTRA_DIST += src/libsocks6/COPYING.MIT
+
+# Unit tests
+EXTRA_DIST += tests/vectors
+if HAVE_CMOCKA
+S6_TESTS = tests/unit/test_s6_vectors
+check_PROGRAMS += $(S6_TESTS)
+TESTS += $(S6_TESTS)
+endif
+tests_unit_test_s6_vectors_SOURCES = tests/unit/test_s6_vectors.c tests/unit/s6_vectors.h
+tests_unit_test_s6_vectors_LDADD = src/libsocks6/libsocks6.la $(CMOCKA_LIBS)

@@ -963,7 +963,10 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 		report_u64(r, "subflows", f->subflows);
 		report_bool(r, "tfo", f->tfo);
 		report_u64(r, "syn_bytes", f->syn_bytes);
-		report_str(r, "server_mptcp", f->server_mptcp ? server_mptcp_str(f) : NULL);
+		if (f->server_mptcp)
+			report_bool(r, "server_mptcp", f->server_mptcp == S6_AVAIL_YES);
+		else
+			report_null(r, "server_mptcp");
 		report_seconds(r, "first_byte", first_byte_s(f));
 	}
 }

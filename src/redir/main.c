@@ -360,8 +360,7 @@ int main(int argc, char **argv)
 	}
 	log_init(about.name, (enum log_sink)rd.conf->log_to, args.foreground);
 	set_log_level(&rd);
-	priv_daemonize(!args.foreground);
-	rc = setup(&rd);
+	rc = priv_daemonize(!args.foreground) < 0 ? EX_OSERR : setup(&rd);
 	if (rc == 0)
 		rc = run(&rd);
 	else

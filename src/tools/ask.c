@@ -21,8 +21,7 @@ struct answer {
 
 static int cannot_reach(const char *path, int err)
 {
-	const char *daemon =
-		strcmp(path, ASK_PROXY_SOCKET) == 0 ? "sixpath-proxy" : "sixpath-redir";
+	const char *daemon = strstr(path, "proxy") ? "sixpath-proxy" : "sixpath-redir";
 
 	fprintf(stderr, "sixpathctl: cannot reach %s: %s\n", path, strerror(err));
 	switch (err) {

@@ -57,6 +57,8 @@ static struct report *sample(bool json)
 	report_end(r);
 	report_list(r, "paths");
 	report_end(r);
+	report_object(r, "errors");
+	report_end(r);
 	return r;
 }
 
@@ -69,7 +71,7 @@ static void as_json(void **state)
 	       "\"bytes_up\":12345678,\"deeper\":{\"nothing\":null}},\"proxies\":["
 	       "{\"name\":\"fr1\",\"flows_now\":7,\"state\":\"up\",\"path\":{\"devices\":["
 	       "{\"device\":\"eth0\"}]}},{\"name\":\"a-longer-name\",\"flows_now\":1234567890123,"
-	       "\"state\":null}],\"paths\":[]}\n");
+	       "\"state\":null}],\"paths\":[],\"errors\":{}}\n");
 }
 
 static void as_text(void **state)
@@ -90,7 +92,9 @@ static void as_text(void **state)
 			      "fr1                        7  up\n"
 			      "a-longer-name  1234567890123  -\n"
 			      "\n"
-			      "paths (0)\n");
+			      "paths (0)\n"
+			      "\n"
+			      "errors: none\n");
 }
 
 static void json_strings(void **state)

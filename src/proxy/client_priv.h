@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What client.c (its life), request.c (who asks, and for what) and reply.c (what it is told)
+ * share about one client.
+ */
+#ifndef PROXY_CLIENT_PRIV_H
+#define PROXY_CLIENT_PRIV_H
+
+#include <ev.h>
+
+#include "core/relay.h"
+#include "proxy/client.h"
+#include "proxy/op_connect.h"
+#include "proxy/proxy.h"
+
+enum client_state {
+	CLIENT_REQUEST, /* the request is not complete yet */
+	CLIENT_AUTH,    /* the password is being checked */
+	CLIENT_CONNECT, /* resolving the name or connecting to the server; early data is buffered */
+	CLIENT_RELAY,   /* copying both ways */
+	CLIENT_DRAIN,   /* the last answer is out; waiting for the client to close */
+	CLIENT_CLOSED   /* ended; freed at the end of the loop turn */
+};
+
+struct client {
+	struct list_node node; /* in proxy_worker.clients */
+	struct corpse corpse;
+	struct proxy_worker *pw;
+	struct proxy_conf *conf; /* a reference */
+	uint64_t id;
+	enum client_state state;
+	struct addr peer;
+	int fd;   /* -1 once the relay owns it */
+	ev_io io; /* until the relay takes over */
+	ev_timer deadline;
+	struct synwatch_entry syn;
+	struct relay relay; /* relay.a.in holds the request and early data before it runs */
+	enum end_reason drain_reason; /* why it will have ended when the drain is over */
+	int err;                      /* errno behind that, or 0 */
+	size_t drained;
+	ev_tstamp started;
+
+	/* the request */
+	uint8_t command;
+	struct s6_address dst;
+	struct s6_stack stack;
+	char user[ISSUED_USER_MAX];
+	bool want_session; /* as asked for in the request */
+	struct issued_ask ask;
+	bool opened; /* a session, with this ID */
+	uint8_t session_id[ISSUED_ID_LEN];
+	bool gave_credentials; /* the reply tells what has become of them */
+
+	struct auth_check *check;
+	struct op_connect *op;
+	uint8_t reply_code;
+	bool replied;
+	/* facts for the log line */
+	bool mptcp, fastopen, remote_mptcp;
+	unsigned subflows;
+};
+
+/* client.c */
+
+/* The one way a client ends; err is the errno behind it, or 0. Memory stays valid until the end
+ * of the loop turn. */
+void client_end(struct client *cl, enum end_reason reason, int err);
+/* The one function that changes its state. */
+void client_change(struct client *cl, enum client_state state);
+/* The last answer has been sent: close our direction, and end for this reason when the client
+ * has taken it. */
+void client_drain(struct client *cl, enum end_reason reason);
+/* Write all of it now. False when the client has ended. */
+bool client_send(struct client *cl, const void *data, size_t len);
+/* Authenticated, and told so: do what the request asks for. */
+void client_act(struct client *cl);
+
+/* request.c */
+
+/* A complete request. It points into the client's buffer, which may be given back. */
+void request_handle(struct client *cl, const struct s6_request *req);
+/* A request that is none. */
+void request_fault(struct client *cl, enum s6_fault why);
+
+/* reply.c */
+
+/* The final authentication failure; ends the client. */
+void reply_refuse(struct client *cl, enum end_reason reason, bool session_invalid);
+/* The authentication reply of a request that may go on; or of one whose token was rejected.
+ * False when the client goes no further. */
+bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *answer);
+/* The operation reply. result NULL: only the code. False when the client has ended. */
+bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result);
+
+#endif

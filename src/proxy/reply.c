@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a client is told: authentication and operation replies. */
+#include "core/s6glue.h"
+#include "proxy/client_priv.h"
+#include "proxy/leg.h"
+
+#define REPLY_MAX  512
+#define STATUS_LEN 3
+
+/* What has become of the credentials: the option points to status. */
+static void put_status(struct s6_options *o, uint8_t code, uint8_t status[STATUS_LEN])
+{
+	s6_userpass_status_build(code, status);
+	o->n_auth_data = 1;
+	o->auth_data[0] = (struct s6_auth_data){
+		.method = S6_METHOD_USERPASS, .len = STATUS_LEN, .data = status};
+}
+
+void reply_refuse(struct client *cl, enum end_reason reason, bool session_invalid)
+{
+	struct s6_auth_reply reply = {.type = S6_AUTH_FAILURE};
+	uint8_t out[REPLY_MAX], status[STATUS_LEN];
+	size_t len;
+
+	reply.opts.session_invalid = session_invalid;
+	if (cl->gave_credentials && !session_invalid)
+		put_status(&reply.opts, 1, status);
+	if (s6_auth_reply_build(&reply, out, sizeof(out), &len) != S6_OK)
+		client_end(cl, END_INTERNAL, 0);
+	else if (client_send(cl, out, len))
+		client_drain(cl, reason);
+}
+
+bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *answer)
+{
+	struct s6_auth_reply reply = {.type = S6_AUTH_SUCCESS};
+	struct s6_options *o = &reply.opts;
+	uint8_t out[REPLY_MAX], status[STATUS_LEN];
+	size_t len;
+
+	if (cl->gave_credentials && !in_session)
+		put_status(o, 0, status);
+	o->session_ok = in_session;
+	if (cl->opened) {
+		o->session_id = answer->id;
+		o->session_id_len = ISSUED_ID_LEN;
+	}
+	o->has_token_window = answer->has_window;
+	o->token_base = answer->base;
+	o->token_size = answer->size;
+	o->token_accepted = answer->token == TOKEN_ACCEPTED;
+	o->token_rejected = answer->token == TOKEN_REJECTED;
+	if (o->token_rejected)
+		reply.type = S6_AUTH_FAILURE;
+	if (s6_auth_reply_build(&reply, out, sizeof(out), &len) != S6_OK) {
+		client_end(cl, END_INTERNAL, 0);
+		return false;
+	}
+	if (!client_send(cl, out, len))
+		return false;
+	if (reply.type == S6_AUTH_FAILURE) {
+		client_drain(cl, END_TOKEN_REJECTED);
+		return false;
+	}
+	return true;
+}
+
+/* TOS and TTL of the client's leg: done, then asked for. */
+static void client_leg(struct client *cl, struct s6_stack *answer)
+{
+	const struct s6_stack *wish = &cl->stack;
+	sa_family_t family = addr_family(&cl->peer);
+
+	if (s6_stack_has(wish, S6_STACK_TOS_CLIENT)) {
+		leg_set_tos(cl->fd, (uint8_t)wish->value[S6_STACK_TOS_CLIENT]);
+		s6_stack_set(answer, S6_STACK_TOS_CLIENT, leg_tos(cl->fd, family));
+	}
+	if (s6_stack_has(wish, S6_STACK_TTL_CLIENT)) {
+		leg_set_ttl(cl->fd, (uint8_t)wish->value[S6_STACK_TTL_CLIENT]);
+		s6_stack_set(answer, S6_STACK_TTL_CLIENT, leg_ttl(cl->fd, family));
+	}
+}
+
+/* Every supported option is answered with what is really done (section 6.1). */
+static void remote_leg(const struct client *cl, const struct op_connect_result *result,
+		       struct s6_stack *answer)
+{
+	const struct s6_stack *wish = &cl->stack;
+	sa_family_t family = addr_family(&result->dst);
+
+	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE))
+		s6_stack_set(answer, S6_STACK_TOS_REMOTE, leg_tos(result->fd, family));
+	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE))
+		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(result->fd, family));
+	if (s6_stack_has(wish, S6_STACK_TFO))
+		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)result->syn_bytes);
+	if (s6_stack_has(wish, S6_STACK_MULTIPATH))
+		s6_stack_set(answer, S6_STACK_MULTIPATH,
+			     result->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
+	if (s6_stack_has(wish, S6_STACK_HAPPY_EYEBALLS) && cl->dst.type == S6_ADDR_NAME)
+		s6_stack_set(answer, S6_STACK_HAPPY_EYEBALLS, wish->value[S6_STACK_HAPPY_EYEBALLS]);
+}
+
+bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result)
+{
+	struct s6_op_reply reply = {.code = code, .bind.type = S6_ADDR_IPV4}; /* R7 */
+	uint8_t out[REPLY_MAX];
+	size_t len;
+
+	cl->reply_code = code;
+	cl->replied = true;
+	if (code < REPLY_CODES)
+		cl->pw->counters.replies[code]++;
+	client_leg(cl, &reply.opts.stack);
+	if (result && result->fd >= 0) {
+		s6glue_from_addr(&reply.bind, &result->local);
+		remote_leg(cl, result, &reply.opts.stack);
+	}
+	if (cl->opened && cl->conf->repeat_session_id) {
+		reply.opts.session_id = cl->session_id;
+		reply.opts.session_id_len = ISSUED_ID_LEN;
+	}
+	if (s6_op_reply_build(&reply, out, sizeof(out), &len) != S6_OK) {
+		client_end(cl, END_INTERNAL, 0);
+		return false;
+	}
+	return client_send(cl, out, len);
+}

@@ -1,1 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+# Fuzz targets, built by `configure CC=clang --enable-fuzz`; their sources are compiled once more,
+# instrumented. Run by tests/fuzz/smoke.sh.
+EXTRA_DIST += tests/fuzz/smoke.sh tests/fuzz/corpus
+
+FUZZ_S6_SOURCES = \
+	src/libsocks6/address.c src/libsocks6/datagram.c src/libsocks6/message.c \
+	src/libsocks6/names.c src/libsocks6/opt_auth.c src/libsocks6/opt_session.c \
+	src/libsocks6/opt_stack.c src/libsocks6/option.c tests/fuzz/fuzz_s6.h
+
+FUZZ_TARGETS = tests/fuzz/fuzz_s6_request tests/fuzz/fuzz_s6_auth_reply \
+	tests/fuzz/fuzz_s6_op_reply tests/fuzz/fuzz_s6_udp tests/fuzz/fuzz_s6_userpass \
+	tests/fuzz/fuzz_up_socks6
+if ENABLE_FUZZ
+check_PROGRAMS += $(FUZZ_TARGETS)
+else
+EXTRA_PROGRAMS += $(FUZZ_TARGETS)
+endif
+
+tests_fuzz_fuzz_s6_request_SOURCES = tests/fuzz/fuzz_s6_request.c $(FUZZ_S6_SOURCES)
+tests_fuzz_fuzz_s6_request_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_s6_auth_reply_SOURCES = tests/fuzz/fuzz_s6_auth_reply.c $(FUZZ_S6_SOURCES)
+tests_fuzz_fuzz_s6_auth_reply_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_s6_op_reply_SOURCES = tests/fuzz/fuzz_s6_op_reply.c $(FUZZ_S6_SOURCES)
+tests_fuzz_fuzz_s6_op_reply_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_s6_udp_SOURCES = tests/fuzz/fuzz_s6_udp.c $(FUZZ_S6_SOURCES)
+tests_fuzz_fuzz_s6_udp_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_s6_userpass_SOURCES = tests/fuzz/fuzz_s6_userpass.c $(FUZZ_S6_SOURCES)
+tests_fuzz_fuzz_s6_userpass_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_up_socks6_SOURCES = tests/fuzz/fuzz_up_socks6.c src/redir/up_socks6.c \
+	src/core/s6glue.c src/core/addr.c $(FUZZ_S6_SOURCES)
+tests_fuzz_fuzz_up_socks6_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)

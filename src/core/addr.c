@@ -3,7 +3,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,13 +203,14 @@ bool addr_equal_ip(const struct addr *x, const struct addr *y)
 	const uint8_t *p, *q;
 	size_t n = ip_octets(x, &p);
 
-	return ip_octets(y, &q) == n && memcmp(p, q, n) == 0 &&
-	       (n != 16 || x->u.in6.sin6_scope_id == y->u.in6.sin6_scope_id);
+	return ip_octets(y, &q) == n && memcmp(p, q, n) == 0;
 }
 
 bool addr_equal(const struct addr *x, const struct addr *y)
 {
-	return addr_port(x) == addr_port(y) && addr_equal_ip(x, y);
+	if (addr_port(x) != addr_port(y) || !addr_equal_ip(x, y))
+		return false;
+	return addr_family(x) != AF_INET6 || x->u.in6.sin6_scope_id == y->u.in6.sin6_scope_id;
 }
 
 /* FNV-1a; callers mix in a random seed where the input is chosen by strangers. */
@@ -281,6 +284,7 @@ static const struct range ranges6[] = {
 	{{0xfe, 0xc0}, 10, ADDR_PRIVATE},
 	{{0xfc}, 7, ADDR_PRIVATE},
 	{{0xff}, 8, ADDR_MULTICAST},
+	{{0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}, 48, ADDR_PRIVATE}, /* local NAT64, RFC 8215 */
 	{{0x01}, 64, ADDR_RESERVED},
 	{{0}, 96, ADDR_RESERVED}, /* IPv4-compatible, long gone */
 };
@@ -328,26 +332,61 @@ enum addr_class addr_classify(const struct addr *a)
 const char *addr_class_str(enum addr_class c)
 {
 	static const char *const words[] = {
-		[ADDR_PUBLIC] = "public",	    [ADDR_LOOPBACK] = "loopback",
-		[ADDR_PRIVATE] = "private",	    [ADDR_LINK_LOCAL] = "link-local",
-		[ADDR_MULTICAST] = "multicast",	    [ADDR_UNSPECIFIED] = "unspecified",
+		[ADDR_PUBLIC] = "public",       [ADDR_LOOPBACK] = "loopback",
+		[ADDR_PRIVATE] = "private",     [ADDR_LINK_LOCAL] = "link-local",
+		[ADDR_MULTICAST] = "multicast", [ADDR_UNSPECIFIED] = "unspecified",
 		[ADDR_RESERVED] = "reserved",
 	};
 	return (size_t)c < sizeof(words) / sizeof(words[0]) ? words[c] : "unknown";
 }
 
+/* A question to the kernel: which route leads to the address? */
+struct route_question {
+	struct nlmsghdr head;
+	struct rtmsg route;
+	uint8_t dst[RTA_SPACE(16)];
+};
+
+static size_t build_question(struct route_question *q, const struct addr *a)
+{
+	const uint8_t *ip;
+	size_t n = ip_octets(a, &ip);
+	struct rtattr attr = {.rta_type = RTA_DST, .rta_len = (unsigned short)RTA_LENGTH(n)};
+
+	memset(q, 0, sizeof(*q));
+	q->head.nlmsg_len = (uint32_t)(offsetof(struct route_question, dst) + RTA_SPACE(n));
+	q->head.nlmsg_type = RTM_GETROUTE;
+	q->head.nlmsg_flags = NLM_F_REQUEST;
+	q->route.rtm_family = (uint8_t)addr_family(a);
+	q->route.rtm_dst_len = (uint8_t)(n * 8);
+	memcpy(q->dst, &attr, sizeof(attr));
+	memcpy(q->dst + RTA_LENGTH(0), ip, n);
+	return q->head.nlmsg_len;
+}
+
+/* A trial bind would be shorter, but with ip_nonlocal_bind set it takes any address. */
 bool addr_is_local(const struct addr *a)
 {
-	struct addr any_port = *a;
-	int fd = socket(addr_family(a), SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool local;
+	struct route_question q;
+	struct {
+		struct nlmsghdr head;
+		struct rtmsg route;
+		uint8_t rest[1024];
+	} answer;
+	ssize_t n = -1;
+	int fd;
 
+	if (addr_is_any(a))
+		return false;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	if (fd < 0)
 		return false;
-	addr_set_port(&any_port, 0);
-	local = bind(fd, &any_port.u.sa, any_port.len) == 0;
+	/* The kernel answers before send returns. */
+	if (send(fd, &q, build_question(&q, a), 0) > 0)
+		n = recv(fd, &answer, sizeof(answer), 0);
 	close(fd);
-	return local && !addr_is_any(a);
+	return n >= (ssize_t)offsetof(typeof(answer), rest) &&
+	       answer.head.nlmsg_type == RTM_NEWROUTE && answer.route.rtm_type == RTN_LOCAL;
 }
 
 bool prefix_parse(struct prefix *p, const char *text)

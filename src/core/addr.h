@@ -52,16 +52,16 @@ void addr_map_v6(struct addr *out, const struct addr *a);
 enum addr_class {
 	ADDR_PUBLIC,
 	ADDR_LOOPBACK,
-	ADDR_PRIVATE, /* RFC 1918, RFC 6598, fc00::/7 */
+	ADDR_PRIVATE, /* RFC 1918, RFC 6598, fc00::/7, fec0::/10, 64:ff9b:1::/48 */
 	ADDR_LINK_LOCAL,
 	ADDR_MULTICAST,   /* and limited broadcast */
 	ADDR_UNSPECIFIED, /* 0.0.0.0/8, :: */
-	ADDR_RESERVED     /* documentation, benchmarking, 240/4 and other ranges never routed */
+	ADDR_RESERVED     /* 240/4, 192.0.0.0/24, 100::/64; documentation ranges are public */
 };
 enum addr_class addr_classify(const struct addr *a); /* looks into mapped, NAT64 and 6to4 forms */
 const char *addr_class_str(enum addr_class c);
 
-/* True if the address is configured on this machine (asks the kernel). */
+/* True if this machine answers to the address (asks the kernel's local routes). */
 bool addr_is_local(const struct addr *a);
 
 /* A CIDR prefix. */

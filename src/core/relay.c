@@ -11,7 +11,7 @@
 #include "core/worker.h"
 
 #define READS_PER_TURN 4    /* fairness: then other connections have their turn */
-#define TICK_S	       15.0 /* how often an MPTCP end is asked whether it is dead */
+#define TICK_S         15.0 /* how often an end is asked whether it is dead; at most */
 
 void relay_init(struct relay *r)
 {
@@ -103,6 +103,7 @@ static bool end_flush(struct end *e)
 			return false;
 		}
 		e->bytes_out += (uint64_t)n;
+		r->last = ev_now(r->w->loop);
 		buf_consume(in, &r->w->pool, (size_t)n);
 	}
 	if (e->peer->eof && !e->shut) {
@@ -161,13 +162,13 @@ static bool end_read(struct end *e)
 			end_error(e, err);
 			return false;
 		}
-		r->last = ev_now(r->w->loop);
 		if (n == 0) {
 			e->eof = true;
 			if (e->in.len == 0)
 				buf_clear(&e->in, &r->w->pool);
 		} else {
 			buf_added(&e->in, (size_t)n);
+			r->last = ev_now(r->w->loop);
 			count_in(e, (size_t)n);
 		}
 		if (!end_flush(e->peer))
@@ -192,31 +193,50 @@ static void end_cb(struct ev_loop *loop, ev_io *io, int events)
 	end_watch(&r->b);
 }
 
-/* A dead MPTCP connection reports nothing for a long time. One that has been closed in
- * order looks the same but for what is left to read: bytes, or the end of file. */
+/* A dead MPTCP connection reports nothing for a long time, and an end that has half-closed
+ * is not watched while there is nothing to write to it. */
 static bool end_is_dead(const struct end *e)
 {
 	char c;
 
-	return sock_mptcp_dead(e->fd) && recv(e->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+	if (e->eof ? e->shut : !e->mptcp)
+		return false; /* ended in order, or the loop will tell */
+	if (!sock_mptcp_dead(e->fd))
+		return false;
+	/* Closed below; but bytes or the end of file may still be there to be read. */
+	return e->eof || recv(e->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+}
+
+/* Idle time is counted in ticks, not by the clock: the clock of a router without a battery
+ * leaps by years when NTP has set it. */
+static bool is_idle(struct relay *r)
+{
+	uint64_t progress = r->a.bytes_in + r->a.bytes_out + r->b.bytes_in + r->b.bytes_out;
+
+	r->quiet_s = progress == r->progress ? r->quiet_s + r->tick.repeat : 0.;
+	r->progress = progress;
+	return r->quiet_s >= r->idle_s;
 }
 
 static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct relay *r = container_of(t, struct relay, tick);
-	double left = r->last + r->idle_s - ev_now(loop);
 
+	(void)loop;
 	(void)events;
 	if (end_is_dead(&r->a))
 		relay_end(r, END_RESET_DOWN, ENOTCONN);
 	else if (end_is_dead(&r->b))
 		relay_end(r, END_RESET_UP, ENOTCONN);
-	else if (left <= 0)
+	else if (is_idle(r))
 		relay_end(r, END_IDLE, 0);
-	else {
-		ev_timer_set(t, left < TICK_S ? left : TICK_S, 0.);
-		ev_timer_start(loop, t);
-	}
+}
+
+static bool is_mptcp(int fd)
+{
+	struct sock_info info;
+
+	return sock_info(fd, &info) == 0 && info.mptcp;
 }
 
 /* The first turn: send on what came early. Its own event, so that done is never called
@@ -224,11 +244,12 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 static void first_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct relay *r = container_of(t, struct relay, tick);
+	double tick_s = r->idle_s / 4;
 
 	(void)events;
 	ev_set_cb(t, tick_cb);
-	ev_timer_set(t, r->idle_s < TICK_S ? r->idle_s : TICK_S, 0.);
-	ev_timer_start(loop, t);
+	ev_timer_set(t, 0., tick_s < TICK_S ? tick_s : TICK_S);
+	ev_timer_again(loop, t);
 	if (!end_flush(&r->a) || !end_flush(&r->b))
 		return;
 	end_watch(&r->a);
@@ -244,6 +265,9 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 	r->idle_s = idle_s;
 	r->done = done;
 	r->last = ev_now(w->loop);
+	r->a.mptcp = is_mptcp(fd_a);
+	r->b.mptcp = is_mptcp(fd_b);
+	r->quiet_s = 0.;
 	r->running = true;
 	ev_io_init(&r->a.io, end_cb, fd_a, 0);
 	ev_io_init(&r->b.io, end_cb, fd_b, 0);

@@ -33,6 +33,7 @@ struct end {
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
 	/* private */
+	bool mptcp;
 	ev_io io;
 	struct end *peer;
 	struct relay *relay;
@@ -51,12 +52,14 @@ struct relay {
 	struct end a, b;
 	relay_first_fn *first;     /* set by the owner before the start, or NULL */
 	relay_closing_fn *closing; /* likewise */
-	ev_tstamp last; /* loop time of the last byte either way */
+	ev_tstamp last;            /* loop time of the last byte either way */
 	double idle_s;
 	/* private */
 	struct worker *w;
 	relay_done_fn *done;
-	ev_timer tick; /* idle limit; also asks MPTCP ends whether they are dead */
+	ev_timer tick;     /* idle limit; also asks whether an end has died in silence */
+	double quiet_s;    /* time in ticks without a byte */
+	uint64_t progress; /* bytes both ways when it ticked last */
 	bool running;
 };
 

@@ -15,8 +15,8 @@
 #include "core/list.h"
 #include "core/worker.h"
 
-#define TIMEOUT_MS 2000 /* for the first try of a server */
-#define TRIES	   3
+#define TIMEOUT_MS    2000 /* for the first try of a server */
+#define TRIES         3
 #define TTL_NUMERIC_S UINT_MAX
 
 /* A socket that c-ares waits for. */
@@ -95,8 +95,7 @@ static struct watch *find_watch(struct resolver *r, ares_socket_t fd)
 {
 	struct list_node *n, *tmp;
 
-	list_for_each_safe(&r->watches, n, tmp)
-	{
+	list_for_each_safe (&r->watches, n, tmp) {
 		struct watch *watch = container_of(n, struct watch, node);
 		if (watch->io.fd == fd)
 			return watch;
@@ -143,7 +142,8 @@ static int socket_cb(ares_socket_t fd, int type, void *arg)
 
 struct resolver *resolver_new(struct worker *w, const char *servers, uint32_t mark)
 {
-	struct ares_options options = {.flags = 0, .timeout = TIMEOUT_MS, .tries = TRIES};
+	/* No search domains: a name from the wire is complete, and must not become another one. */
+	struct ares_options options = {.timeout = TIMEOUT_MS, .tries = TRIES, .ndomains = 0};
 	struct resolver *r = calloc(1, sizeof(*r));
 	int rc;
 
@@ -158,14 +158,16 @@ struct resolver *resolver_new(struct worker *w, const char *servers, uint32_t ma
 	options.sock_state_cb = state_cb;
 	options.sock_state_cb_data = r;
 	rc = ares_init_options(&r->channel, &options,
-			       ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
+			       ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_DOMAINS |
+				       ARES_OPT_SOCK_STATE_CB);
 	if (rc != ARES_SUCCESS) {
 		free(r);
 		errno = rc == ARES_ENOMEM ? ENOMEM : EIO;
 		return NULL;
 	}
 	ares_set_socket_configure_callback(r->channel, socket_cb, r);
-	if (servers && *servers && ares_set_servers_ports_csv(r->channel, servers) != ARES_SUCCESS) {
+	if (servers && *servers &&
+	    ares_set_servers_ports_csv(r->channel, servers) != ARES_SUCCESS) {
 		resolver_free(r);
 		errno = EINVAL;
 		return NULL;

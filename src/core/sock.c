@@ -12,9 +12,9 @@
 #ifndef SOL_MPTCP
 #define SOL_MPTCP 284
 #endif
-#define MPTCP_INFO_OPT	 1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
+#define MPTCP_INFO_OPT   1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
 #define TCP_IS_MPTCP_OPT 43 /* TCP_IS_MPTCP */
-#define STATE_CLOSE	 7  /* TCP_CLOSE */
+#define STATE_CLOSE      7  /* TCP_CLOSE */
 #ifndef IPV6_TRANSPARENT
 #define IPV6_TRANSPARENT 75
 #endif
@@ -38,7 +38,7 @@ struct mptcp_state {
 	uint32_t retransmits;
 	uint64_t bytes_retrans, bytes_sent, bytes_received, bytes_acked;
 	uint8_t subflows_total; /* all that are left */
-	uint8_t unused3[15];	/* newer kernels have more to say */
+	uint8_t unused3[15];    /* newer kernels have more to say */
 };
 
 static int set_int(int fd, int level, int option, int value)
@@ -109,7 +109,7 @@ static int set_transparent(int fd, sa_family_t family)
 {
 	int rc = set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1);
 
-	if (family == AF_INET6)
+	if (rc == 0 && family == AF_INET6)
 		rc = set_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, 1);
 	return rc;
 }
@@ -174,8 +174,11 @@ int sock_info(int fd, struct sock_info *info)
 		return 0;
 	info->mptcp = true;
 	info->subflows = 1;
-	if (mptcp_state(fd, &state, &len))
-		info->subflows = HAS_TOTAL(len) ? state.subflows_total : state.subflows + 1u;
+	if (!mptcp_state(fd, &state, &len))
+		return 0;
+	/* tcp_info is about the first subflow, which may be gone while others live. */
+	info->subflows = HAS_TOTAL(len) ? state.subflows_total
+					: state.subflows + (info->state != STATE_CLOSE);
 	return 0;
 }
 
@@ -183,8 +186,9 @@ bool sock_mptcp_dead(int fd)
 {
 	struct sock_info info;
 
-	return sock_info(fd, &info) == 0 &&
-	       ((info.mptcp && info.subflows == 0) || info.state == STATE_CLOSE);
+	if (sock_info(fd, &info) < 0)
+		return false;
+	return info.mptcp ? info.subflows == 0 : info.state == STATE_CLOSE;
 }
 
 void sock_reset(int fd)

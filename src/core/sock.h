@@ -56,14 +56,16 @@ struct sock_info {
 	bool syn_data_acked; /* connecting side: the peer took our SYN data; accepting: SYN had data */
 	unsigned
 		fastopen_fail; /* tcpi_fastopen_client_fail: 1 no cookie, 2 not acked, 3 SYN resent */
-	unsigned state;        /* TCP state, 1 = established, 3 = SYN_RECV, 7 = closed */
+	unsigned state;        /* TCP state, 1 = established, 3 = SYN_RECV, 7 = closed; of the
+				first subflow where there are several */
 	uint32_t rtt_us;
 };
 /* 0 or -errno. */
 int sock_info(int fd, struct sock_info *info);
 
-/* MPTCP: true when the connection has lost its last subflow although no error was
- * reported yet (kernel: a plain RST shows only after close_timeout). */
+/* True when the connection is closed below: MPTCP that has lost its last subflow although no
+ * error was reported yet (kernel: a plain RST shows only after close_timeout), or TCP in
+ * state 7. Connections that both sides have closed in order look the same. */
 bool sock_mptcp_dead(int fd);
 
 /* Close so that the peer sees a reset (RST, or MP_FASTCLOSE). Descriptor becomes invalid. */

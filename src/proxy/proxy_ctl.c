@@ -16,6 +16,7 @@ struct gathered {
 	struct control_request *rq; /* NULL: for the log */
 	struct counters sum;
 	uint64_t clients;
+	uint64_t poked, missed; /* see struct synwatch */
 };
 
 static void add_counters(struct counters *sum, const struct counters *c)
@@ -44,6 +45,8 @@ static void visit_counters(struct worker *w, void *ctx)
 
 	add_counters(&g->sum, &pw->counters);
 	g->clients += pw->clients.count;
+	g->poked += pw->synwatch.poked;
+	g->missed += pw->synwatch.missed;
 }
 
 /* Worker 0's sockets; the others' are the same. */
@@ -62,12 +65,16 @@ static void report_listeners(struct report *r, const struct proxy *p)
 	report_end(r);
 }
 
-static void report_counters(struct report *r, const struct counters *c)
+static void report_counters(struct report *r, const struct gathered *g)
 {
+	const struct counters *c = &g->sum;
+
 	report_object(r, "counters");
 	report_u64(r, "accepted", c->accepted);
 	report_u64(r, "mptcp_clients", c->mptcp_clients);
 	report_u64(r, "fastopen_clients", c->fastopen_clients);
+	report_u64(r, "handshakes_poked", g->poked);
+	report_u64(r, "handshakes_missed", g->missed);
 	report_u64(r, "auth_ok", c->auth_ok);
 	report_u64(r, "auth_failed", c->auth_failed);
 	report_u64(r, "sessions_opened", c->sessions_opened);
@@ -104,7 +111,7 @@ static void status_done(void *ctx)
 	report_u64(r, "users", users_count(p->conf->users));
 	report_u64(r, "descriptor_limit", p->nofile);
 	report_listeners(r, p);
-	report_counters(r, &g->sum);
+	report_counters(r, g);
 	control_reply(g->rq);
 	free(g);
 }

@@ -161,7 +161,9 @@ static void *flow_send(void *arg)
 
 	if (stream_send(f->fd, f->c->block, f->seed, f->c->up) < 0)
 		f->send_error = errno;
-	shutdown(f->fd, SHUT_WR);
+	/* A half-closed MPTCP connection opens no more subflows: not at once in a mere download. */
+	if (f->c->up > 0)
+		shutdown(f->fd, SHUT_WR);
 	return NULL;
 }
 
@@ -234,8 +236,9 @@ static void flow_run(struct flow *f, const uint8_t *first, size_t first_len, uin
 	flow_check(f, down);
 	if (f->why) /* do not let the sender wait for a peer that is gone */
 		shutdown(f->fd, SHUT_RDWR);
-	else
-		tail(f);
+	else if (f->c->up == 0)
+		shutdown(f->fd, SHUT_WR);
+	tail(f);
 	peer_facts(f->fd, &f->facts);
 	pthread_join(sender, NULL);
 	f->done = peer_now_ms();

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Bad configuration values: file:line: key: reason, and exit code 1
+. "$(dirname "$0")/lib.sh"
+
+LAB_DIR=$(mktemp -d)
+trap 'rm -rf "$LAB_DIR"' EXIT
+
+# bad DAEMON SECTION LINE WORDS...: the line is the third of the file; all words must be in the
+# message for it.
+bad() {
+	local daemon=$1 section=$2 line=$3 file out word rc
+	shift 3
+	file=$LAB_DIR/$daemon.conf
+	printf '[%s]\n; a comment\n%s\n' "$section" "$line" >"$file"
+	if [ "$daemon" = redir ] && [ "${section%% *}" != proxy ]; then
+		printf '[proxy p]\naddress = 192.0.2.1:1080\n' >>"$file"
+	elif [ "$daemon" = redir ] && [ "${line%% *}" != address ]; then
+		printf 'address = 192.0.2.1:1080\n' >>"$file"
+	fi
+	out=$("$SIXPATH_BUILD/src/$daemon/sixpath-$daemon" -t -c "$file" 2>&1)
+	rc=$?
+	if [ $rc != 1 ]; then
+		not_ok "$daemon [$section] $line" "exit code $rc instead of 1"
+		return
+	fi
+	for word in "$file:3: [$section] ${line%% *}: " "$@"; do
+		case $out in
+		*"$word"*) ;;
+		*)
+			not_ok "$daemon [$section] $line" "no \"$word\" in: $out"
+			return
+			;;
+		esac
+	done
+	ok "$daemon [$section] $line"
+}
+
+good() { # DAEMON FILE
+	check "$1 accepts $2" "$SIXPATH_BUILD/src/$1/sixpath-$1" -t -c "$2"
+}
+
+for d in redir proxy; do
+	bad $d $([ $d = redir ] && echo redir || echo proxy) "listen = 1.2.3.4" port
+	s=$([ $d = redir ] && echo redir || echo proxy)
+	bad $d $s "listen = host:1080" "host:1080"
+	bad $d $s "listen = [::]:70000" 70000
+	bad $d $s "workers = many" many auto 256
+	bad $d $s "workers = 0" 256
+	bad $d $s "workers = 8o80" 8o80
+	bad $d $s "log = loud" loud error debug
+	bad $d $s "log_to = printer" printer syslog
+	bad $d $s "control = relative/path" relative/path
+	bad $d $s "lisen = 1080" "did you mean" listen
+	bad $d $s "nonsense = 1" unknown
+done
+bad redir redir "mode = magic" magic tproxy redirect
+bad redir redir "first_data_ms = -1" -1 1000
+bad redir redir "first_data_ms = 1001" 1001 1000
+bad redir redir "first_data_ms = 30ms" 30ms
+bad redir redir "mark = 0xzz" 0xzz
+bad redir redir "mark = 99999999999" 99999999999
+bad redir redir "prewarm = auto" unknown
+bad redir connect "on_proxy_failure = pray" pray direct refuse
+bad redir connect "idle = 1" 10
+bad redir connect "idle = forever" forever
+bad redir connect "dial_timeout = 0" 1
+bad redir connect "dial_timeout = 5x" 5x
+bad redir connect "reply_timeout = 601" 600
+bad redir connect "idel = 10" "did you mean" idle
+bad redir "proxy p" "address = :1080" ":1080"
+bad redir "proxy p" "address = host:0" "host:0"
+bad redir "proxy p" "protocol = socks4" socks4 socks6
+bad redir "proxy p" "mptcp = maybe" maybe auto
+bad redir "proxy p" "tfo = maybe" maybe auto
+bad redir "proxy p" "priority = 1001" 1001 1000
+bad redir "proxy p" "priority = high" high
+bad redir "proxy p" "password_file = /nonexistent/secret" "/nonexistent/secret"
+bad redir "proxy p" "username = home" password
+bad redir "proxy p" "pasword = x" "did you mean" password
+bad proxy proxy "mptcp = maybe" maybe auto
+bad proxy proxy "tfo = 3" auto
+bad proxy proxy "session_ttl = 1" 10
+bad proxy proxy "session_ttl = long" long
+bad proxy proxy "token_window = 4" 8
+bad proxy proxy "request_timeout = 0" 1
+bad proxy proxy "connect_timeout = 301" 300
+bad proxy proxy "idle = -5" -5
+bad proxy proxy "max_clients = 0" 1
+bad proxy proxy "max_per_client = some" some
+bad proxy proxy "max_sessions = 0" 1
+bad proxy proxy "max_sessions_per_user = 0" 1
+bad proxy proxy "dns = yes" unknown
+bad proxy auth "users = /nonexistent/users" "/nonexistent/users"
+bad proxy auth "users = relative" relative
+bad proxy acl "allow = 10.0.0.0/33" "10.0.0.0/33"
+bad proxy acl "deny = everything" everything
+bad proxy acl "allow = 10.0.0.1/8" "10.0.0.1/8"
+
+# Several errors are told at once, a secret never.
+printf '[redir]\nmode = magic\nworkers = none\n[proxy p]\naddress = 192.0.2.1\npassword = hunter2\nmptcp = maybe\n' >"$LAB_DIR/many.conf"
+out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/many.conf" 2>&1)
+check_eq "all errors in one run" "$(printf '%s\n' "$out" | grep -c "many.conf:[237]: ")" 3
+check_eq "no secret in an error" "$(printf '%s\n' "$out" | grep -c hunter2)" 0
+printf '[redir]\nmode = tproxy\n' >"$LAB_DIR/none.conf"
+out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/none.conf" 2>&1)
+check_eq "no proxy at all is an error" $? 1
+printf '[redir]\nmode = tproxy\nmode = redirect\n[proxy p]\naddress = 192.0.2.1\n' >"$LAB_DIR/twice.conf"
+out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/twice.conf" 2>&1)
+check_eq "a key that appears twice is an error" "$?$(printf '%s\n' "$out" | grep -c 'twice.conf:3: ')" 11
+printf 'secret\n' >"$LAB_DIR/open"
+chmod 644 "$LAB_DIR/open"
+bad redir "proxy p" "password_file = $LAB_DIR/open" chmod
+
+# The samples are good.
+good redir "$LAB_SRC/etc/redir.conf"
+good proxy "$LAB_SRC/etc/proxy.conf"
+# With every key of the samples in force as well: they show the defaults.
+for d in redir proxy; do
+	sed -E 's/^;([a-z_]+ = [^ ;])/\1/' "$LAB_SRC/etc/$d.conf" >"$LAB_DIR/all-$d.conf"
+	good $d "$LAB_DIR/all-$d.conf"
+done
+trap - EXIT
+rm -rf "$LAB_DIR"
+LAB_DIR=""
+lab_end

@@ -347,6 +347,12 @@ struct route_question {
 	uint8_t dst[RTA_SPACE(16)];
 };
 
+struct route_answer {
+	struct nlmsghdr head;
+	struct rtmsg route;
+	uint8_t rest[1024];
+};
+
 static size_t build_question(struct route_question *q, const struct addr *a)
 {
 	const uint8_t *ip;
@@ -368,11 +374,7 @@ static size_t build_question(struct route_question *q, const struct addr *a)
 bool addr_is_local(const struct addr *a)
 {
 	struct route_question q;
-	struct {
-		struct nlmsghdr head;
-		struct rtmsg route;
-		uint8_t rest[1024];
-	} answer;
+	struct route_answer answer;
 	ssize_t n = -1;
 	int fd;
 
@@ -385,7 +387,7 @@ bool addr_is_local(const struct addr *a)
 	if (send(fd, &q, build_question(&q, a), 0) > 0)
 		n = recv(fd, &answer, sizeof(answer), 0);
 	close(fd);
-	return n >= (ssize_t)offsetof(typeof(answer), rest) &&
+	return n >= (ssize_t)offsetof(struct route_answer, rest) &&
 	       answer.head.nlmsg_type == RTM_NEWROUTE && answer.route.rtm_type == RTN_LOCAL;
 }
 

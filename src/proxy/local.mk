@@ -11,6 +11,7 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/op_connect.c src/proxy/op_connect.h \
 	src/proxy/perclient.c src/proxy/perclient.h \
 	src/proxy/proxy.h src/proxy/proxy_conf.c src/proxy/proxy_conf.h src/proxy/proxy_ctl.c \
+	src/proxy/proxy_reload.c \
 	src/proxy/reply.c src/proxy/request.c \
 	src/proxy/synwatch.c src/proxy/synwatch.h \
 	src/proxy/users.c src/proxy/users.h

@@ -21,118 +21,6 @@ static const struct daemon_about about = {
 
 #define RUN_DIR "/run/sixpath"
 
-static struct issued_limits limits_of(const struct proxy_conf *c)
-{
-	return (struct issued_limits){
-		.max_sessions = (unsigned)c->max_sessions,
-		.max_per_user = (unsigned)c->max_sessions_per_user,
-		.max_window = c->token_window,
-		.ttl_s = c->session_ttl_s,
-	};
-}
-
-static void set_log_level(const struct proxy *p)
-{
-	log_set_level(p->verbose ? LVL_DEBUG : (enum log_level)p->conf->log);
-}
-
-/* ---- reload ---- */
-
-/* Holds a reference to both. */
-struct reload {
-	struct proxy *p;
-	struct proxy_conf *old, *new;
-};
-
-static void reload_free(struct reload *r)
-{
-	proxy_conf_put(r->old);
-	proxy_conf_put(r->new);
-	free(r);
-}
-
-/* Is the user of a session no longer the one who opened it? */
-static bool user_gone(const char *user, void *ctx)
-{
-	const struct reload *r = ctx;
-	const char *was, *is;
-
-	if (!user[0])
-		return r->new->users != NULL; /* nobody gets in without a password now */
-	was = users_hash(r->old->users, (const uint8_t *)user, strlen(user));
-	is = users_hash(r->new->users, (const uint8_t *)user, strlen(user));
-	return !was || !is || strcmp(was, is) != 0;
-}
-
-static void visit_conf(struct worker *w, void *ctx)
-{
-	struct proxy_worker *pw = proxy_worker_of(w);
-	struct reload *r = ctx;
-
-	proxy_conf_put(pw->conf);
-	pw->conf = proxy_conf_get(r->new);
-}
-
-/* Every worker has the new configuration: nobody opens a session by the old one any more. */
-static void conf_done(void *ctx)
-{
-	struct reload *r = ctx;
-	size_t n = issued_revoke(r->p->issued, user_gone, r);
-
-	if (n > 0)
-		log_notice("reload: %zu sessions of users that were removed or changed are gone",
-			   n);
-	reload_free(r);
-}
-
-/* Give the workers the new configuration; takes the caller's reference. 0 or -1. */
-static int switch_to(struct proxy *p, struct proxy_conf *c)
-{
-	struct reload *r = calloc(1, sizeof(*r));
-	struct issued_limits limits = limits_of(c);
-
-	if (!r) {
-		proxy_conf_put(c);
-		return -1;
-	}
-	r->p = p;
-	r->old = proxy_conf_get(p->conf);
-	r->new = proxy_conf_get(c);
-	if (worker_gather(&p->main, p->list, p->n_workers, visit_conf, conf_done, r) < 0) {
-		reload_free(r);
-		proxy_conf_put(c);
-		return -1;
-	}
-	proxy_conf_put(p->conf);
-	p->conf = c;
-	issued_set_limits(p->issued, &limits);
-	set_log_level(p);
-	return 0;
-}
-
-int proxy_reload(struct proxy *p, char *text, size_t cap)
-{
-	struct proxy_conf *c = proxy_conf_load(p->conf_path, NULL);
-	char restart[128];
-
-	if (!c) {
-		snprintf(text, cap,
-			 "the new configuration is bad (see the log); the old one stays");
-		log_error("reload: %s", text);
-		return -1;
-	}
-	proxy_conf_needs_restart(p->conf, c, restart, sizeof(restart));
-	if (switch_to(p, c) < 0) {
-		snprintf(text, cap, "out of memory; the old configuration stays");
-		log_error("reload: %s", text);
-		return -1;
-	}
-	snprintf(text, cap, "configuration loaded%s%s",
-		 restart[0] ? "; only a restart changes: " : "", restart);
-	log_notice("reload: %s", text);
-	return 0;
-}
-
 /* ---- signals ---- */
 
 static void visit_stop(struct worker *w, void *ctx)
@@ -299,7 +187,7 @@ static void check_reload(const struct proxy *p)
 
 static int setup(struct proxy *p)
 {
-	struct issued_limits limits = limits_of(p->conf);
+	struct issued_limits limits = proxy_conf_limits(p->conf);
 	bool is_default = strcmp(p->conf->user, PROXY_DEFAULT_USER) == 0;
 	int rc = worker_init(&p->main, UINT32_MAX, p);
 
@@ -394,7 +282,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	log_init(about.name, (enum log_sink)p.conf->log_to, args.foreground);
-	set_log_level(&p);
+	proxy_set_log_level(&p);
 	priv_daemonize(!args.foreground);
 	rc = setup(&p);
 	if (rc == 0)

@@ -69,8 +69,10 @@ static inline struct proxy_worker *proxy_worker_of(struct worker *w)
 	return w->owner;
 }
 
-/* main.c: load and check anew; tells what happened in text (cap octets). 0 or -1. */
+/* proxy_reload.c: load and check anew; tells what happened in text (cap octets). 0 or -1. */
 int proxy_reload(struct proxy *p, char *text, size_t cap);
+
+void proxy_set_log_level(const struct proxy *p);
 
 /* proxy_ctl.c */
 extern const struct control_command proxy_commands[];

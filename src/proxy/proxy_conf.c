@@ -166,3 +166,13 @@ void proxy_conf_needs_restart(const struct proxy_conf *old, const struct proxy_c
 	name_if(differ(old->resolve, new->resolve), "resolve", buf, cap);
 	name_if(old->log_to != new->log_to, "log_to", buf, cap);
 }
+
+struct issued_limits proxy_conf_limits(const struct proxy_conf *c)
+{
+	return (struct issued_limits){
+		.max_sessions = (unsigned)c->max_sessions,
+		.max_per_user = (unsigned)c->max_sessions_per_user,
+		.max_window = c->token_window,
+		.ttl_s = c->session_ttl_s,
+	};
+}

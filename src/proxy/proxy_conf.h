@@ -11,6 +11,7 @@
 
 #include "core/conf.h"
 #include "proxy/acl.h"
+#include "proxy/issued.h"
 #include "proxy/users.h"
 
 struct proxy_conf {
@@ -41,6 +42,9 @@ struct proxy_conf {
 struct proxy_conf *proxy_conf_load(const char *path, FILE *errors);
 struct proxy_conf *proxy_conf_get(struct proxy_conf *c); /* one more reference */
 void proxy_conf_put(struct proxy_conf *c);               /* NULL is allowed */
+
+/* What the configuration says about sessions. */
+struct issued_limits proxy_conf_limits(const struct proxy_conf *c);
 
 /* Names of keys that differ and need a restart, comma separated, into buf. */
 void proxy_conf_needs_restart(const struct proxy_conf *old, const struct proxy_conf *new, char *buf,

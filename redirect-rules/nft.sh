@@ -1,0 +1,158 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Steers connections into sixpath-redir with nftables. See --help.
+#
+# In tproxy mode the rules only take a connection while somebody listens on the port: without a
+# listener `tproxy` ends its rule before the mark is set, and the packet is forwarded as usual.
+# Connections of this host (--local) and redirect mode cannot do that: they are refused then.
+
+here=$(dirname "$0")
+# shellcheck source=common.sh
+. "$here/common.sh"
+
+NFT_TABLE="inet sixpath_script"
+SYN='tcp flags & (fin|syn|rst|ack) == syn'
+
+commas() {
+	printf '%s' "$*" | sed 's/  */, /g'
+}
+
+quoted() { # words as a set of interface names
+	printf '{ '
+	sep=""
+	for word; do
+		printf '%s"%s"' "$sep" "$word"
+		sep=", "
+	done
+	printf ' }'
+}
+
+address_set() { # NAME TYPE NET...
+	printf '\tset %s {\n\t\ttype %s\n\t\tflags interval\n\t\tauto-merge\n' "$1" "$2"
+	shift 2
+	printf '\t\telements = { %s }\n\t}\n' "$(commas "$@")"
+}
+
+# Which families: no match when both are wanted.
+family_match() {
+	case $V4$V6 in
+	yesno) printf 'meta nfproto ipv4 ' ;;
+	noyes) printf 'meta nfproto ipv6 ' ;;
+	esac
+}
+
+# set_mark: the bits of the captured packets' mark; the others stay.
+set_mark() { # meta|ct
+	if [ $((FWMASK)) = $((FWVALUE)) ]; then
+		printf '%s mark set %s mark | %s' "$1" "$1" "$FWVALUE"
+	else
+		printf '%s mark set %s mark & 0x%x | %s' "$1" "$1" $((~FWMASK & 0xffffffff)) "$FWVALUE"
+	fi
+}
+
+# What is never captured, then the verdict for the rest.
+capture_chain() { # NAME VERDICT
+	cat <<-END
+		chain $1 {
+			fib daddr type != unicast return
+			ip daddr @exclude4 return
+			ip6 daddr @exclude6 return
+			$(family_match)tcp dport { $(commas "$PORTS") } $2
+		}
+	END
+}
+
+tproxy_rules() {
+	capture_chain capture "tproxy to :$PORT $(set_mark meta) accept"
+	cat <<-END
+		chain prerouting {
+			type filter hook prerouting priority mangle; policy accept;
+	END
+	[ -z "$IFACE" ] || cat <<-END
+		iifname $lan meta l4proto tcp socket transparent 1 $(set_mark meta) accept
+		iifname $lan $SYN jump capture
+	END
+	# Decided in the output chain; here is only one way left.
+	[ "$LOCAL" = no ] || cat <<-END
+		iifname "lo" meta mark & $FWMASK == $FWVALUE $SYN tproxy to :$PORT accept
+	END
+	echo "}"
+	[ "$LOCAL" = no ] || local_rules
+}
+
+# The conntrack mark keeps the decision made on the SYN: connections older than the rules, and
+# answers of this host's own servers, are left alone.
+local_rules() {
+	capture_chain capture_local "$(set_mark ct)"
+	cat <<-END
+		chain output {
+			type route hook output priority mangle; policy accept;
+			meta mark $MARK return
+			ct direction reply return
+			$SYN jump capture_local
+			meta l4proto tcp ct mark & $FWMASK == $FWVALUE fib daddr type unicast $(set_mark meta)
+		}
+	END
+}
+
+redirect_rules() {
+	capture_chain capture "redirect to :$PORT"
+	[ -z "$IFACE" ] || cat <<-END
+		chain prerouting {
+			type nat hook prerouting priority dstnat; policy accept;
+			iifname $lan $SYN jump capture
+		}
+	END
+	[ "$LOCAL" = no ] || cat <<-END
+		chain output {
+			type nat hook output priority -100; policy accept;
+			meta mark != $MARK $SYN jump capture
+		}
+	END
+}
+
+rules_start() {
+	# shellcheck disable=SC2086
+	{
+		lan=$(quoted $IFACE)
+		# One transaction: the old table, if any, is replaced without a gap.
+		echo "table $NFT_TABLE"
+		echo "delete table $NFT_TABLE"
+		echo "table $NFT_TABLE {"
+		address_set exclude4 ipv4_addr $EXCLUDE4
+		address_set exclude6 ipv6_addr $EXCLUDE6
+		"${MODE}_rules"
+		echo "}"
+	} | cmd_input nft -f -
+}
+
+rules_stop() {
+	# shellcheck disable=SC2086
+	if [ "$DRY_RUN" = yes ] || nft list table $NFT_TABLE >/dev/null 2>&1; then
+		cmd nft delete table $NFT_TABLE
+	fi
+}
+
+rules_status() {
+	# shellcheck disable=SC2086
+	text=$(nft list table $NFT_TABLE 2>/dev/null) || return 3
+	echo "  table $NFT_TABLE"
+	case $text in
+	*"tproxy to :"*) echo "  mode: tproxy" ;;
+	*) echo "  mode: redirect" ;;
+	esac
+	printf '%s\n' "$text" |
+		sed -n 's/.*\(tproxy\|redirect\) to :\([0-9]*\).*/  port: \2/p' | sort -u
+	printf '%s\n' "$text" | sed -n 's/.*iifname \(.*\) tcp flags.* jump.*/  interfaces: \1/p'
+	case $text in
+	*"chain output"*) echo "  this host's own connections: captured (refused while nobody listens)" ;;
+	esac
+	case $text in
+	*"tproxy to :"*) echo "  without a listener: not captured, forwarded directly" ;;
+	*) echo "  without a listener: captured connections are refused" ;;
+	esac
+}
+
+parse_options "$@"
+need nft ip
+run

@@ -37,7 +37,7 @@ usage() {
 		  --fwmark N/MASK         mark of captured packets ($FWMARK; tproxy only)
 		  -4, -6                  only IPv4, only IPv6
 		  --env FILE              options from a file: lines such as IFACE=br-lan
-		  --dry-run               print the commands, do nothing
+		  --dry-run               print the commands that would run now, do nothing
 		  --help
 		start may be repeated: the new options replace the old ones. stop needs no options.
 		status exits with 0 (active), 3 (inactive) or 1 (incomplete: start or stop it).
@@ -227,7 +227,7 @@ read_env() {
 		line_no=$((line_no + 1))
 		line=$(printf '%s\n' "$line" | sed 's/#.*//; s/^[[:space:]]*//; s/[[:space:]]*$//; s/="\(.*\)"$/=\1/')
 		[ -n "$line" ] || continue
-		key=$(printf '%s\n' "${line%%=*}" | tr 'A-Z' 'a-z')
+		key=$(printf '%s\n' "${line%%=*}" | tr '[:upper:]' '[:lower:]')
 		case $line in
 		*=*) ;;
 		*) bad_use "$1:$line_no: '$line' is not KEY=VALUE" ;;
@@ -277,13 +277,14 @@ need() { # PROGRAM...
 	[ "$DRY_RUN" = yes ] || [ "$(id -u)" = 0 ] || fail "must run as root"
 }
 
-# families: 4 and 6 as wanted, for `ip -4` and `ip -6`.
-families() {
-	[ "$V4" = no ] || echo 4
-	[ "$V6" = no ] || echo 6
-}
-
 # ---- policy routing: marked packets are delivered to this host ----
+
+wanted() { # FAMILY
+	case $1 in
+	4) [ "$V4" = yes ] ;;
+	6) [ "$V6" = yes ] ;;
+	esac
+}
 
 our_rules() { # FAMILY: "FWMARK TABLE" of each rule of ours
 	ip "-$1" rule show 2>/dev/null | sed -n "s/^$RULE_PREF:.* fwmark \([^ ]*\) lookup \([^ ]*\).*/\1 \2/p"
@@ -294,41 +295,6 @@ our_routes() { # FAMILY: table of each route of ours
 		sed -n 's/^local default dev lo .*table \([^ ]*\).*/\1/p'
 }
 
-# ip shows FFFFFFFF masks and numbers in its own way.
-same_mark() { # SHOWN
-	shown_value=${1%%/*} shown_mask=0xffffffff
-	case $1 in
-	*/*) shown_mask=${1#*/} ;;
-	esac
-	[ $((shown_value)) = $((FWVALUE)) ] && [ $((shown_mask)) = $((FWMASK)) ]
-}
-
-# Adds what is missing and takes away what an earlier start with other options has left.
-routing_start() {
-	for family in $(families); do
-		have_route=no have_rule=no
-		if [ "$DRY_RUN" = no ]; then
-			for t in $(our_routes "$family"); do
-				if [ "$t" = "$TABLE" ]; then have_route=yes; else route_del "$family" "$t"; fi
-			done
-			while read -r mark table; do
-				[ -n "$mark" ] || continue
-				if [ "$table" = "$TABLE" ] && same_mark "$mark" && [ $have_rule = no ]; then
-					have_rule=yes
-				else
-					rule_del "$family" "$mark" "$table"
-				fi
-			done <<-END
-				$(our_rules "$family")
-			END
-		fi
-		[ $have_route = yes ] ||
-			cmd ip "-$family" route add local default dev lo table "$TABLE" proto $ROUTE_PROTO || return 1
-		[ $have_rule = yes ] ||
-			cmd ip "-$family" rule add pref $RULE_PREF fwmark "$FWMARK" lookup "$TABLE" || return 1
-	done
-}
-
 rule_del() { # FAMILY FWMARK TABLE
 	cmd ip "-$1" rule del pref $RULE_PREF fwmark "$2" lookup "$3"
 }
@@ -337,25 +303,56 @@ route_del() { # FAMILY TABLE
 	cmd ip "-$1" route del local default dev lo table "$2" proto $ROUTE_PROTO
 }
 
-# Whatever options start had: it is found by preference and protocol.
+# `ip rule` leaves out a mask of all ones.
+same_mark() { # SHOWN
+	case $1 in
+	*/*) [ $((${1%/*})) = $((FWVALUE)) ] && [ $((${1#*/})) = $((FWMASK)) ] ;;
+	*) [ $(($1)) = $((FWVALUE)) ] && [ $((FWMASK)) = $((0xffffffff)) ] ;;
+	esac
+}
+
+# Takes away our rules and routes of a family, whatever options start had, except those that fit
+# the options now if `keep` says so. Sets have_rule and have_route when it has met those.
+routing_clear() { # FAMILY [keep]
+	have_rule=no have_route=no clear_rc=0
+	while read -r mark table; do
+		[ -n "$mark" ] || continue
+		if [ "$2" = keep ] && [ $have_rule = no ] && [ "$table" = "$TABLE" ] && same_mark "$mark"; then
+			have_rule=yes
+		else
+			rule_del "$1" "$mark" "$table" || clear_rc=1
+		fi
+	done <<-END
+		$(our_rules "$1")
+	END
+	for table in $(our_routes "$1"); do
+		if [ "$2" = keep ] && [ "$table" = "$TABLE" ]; then
+			have_route=yes
+		else
+			route_del "$1" "$table" || clear_rc=1
+		fi
+	done
+	return $clear_rc
+}
+
+routing_start() {
+	for family in 4 6; do
+		if ! wanted $family; then
+			routing_clear $family drop || return 1
+			continue
+		fi
+		routing_clear $family keep || return 1
+		[ $have_route = yes ] ||
+			cmd ip -$family route add local default dev lo table "$TABLE" proto $ROUTE_PROTO || return 1
+		[ $have_rule = yes ] ||
+			cmd ip -$family rule add pref $RULE_PREF fwmark "$FWMARK" lookup "$TABLE" || return 1
+	done
+}
+
 routing_stop() {
-	if [ "$DRY_RUN" = yes ]; then
-		for family in $(families); do
-			rule_del "$family" "$FWMARK" "$TABLE"
-			route_del "$family" "$TABLE"
-		done
-		return 0
-	fi
 	stop_rc=0
 	for family in 4 6; do
-		while read -r mark table; do
-			[ -z "$mark" ] || rule_del "$family" "$mark" "$table" || stop_rc=1
-		done <<-END
-			$(our_rules "$family")
-		END
-		for t in $(our_routes "$family"); do
-			route_del "$family" "$t" || stop_rc=1
-		done
+		routing_clear $family drop || stop_rc=1
 	done
 	return $stop_rc
 }
@@ -391,7 +388,7 @@ start() {
 		routing_start && rules_start && return 0
 	else
 		# A change of mode: the routing goes after the rules that needed it.
-		rules_start && { [ "$DRY_RUN" = yes ] || routing_stop; } && return 0
+		rules_start && routing_stop && return 0
 	fi
 	echo "$NAME: start failed; taking away what was done" >&2
 	undo

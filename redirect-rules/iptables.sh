@@ -1,150 +1,154 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Steers connections into sixpath-redir with iptables and ip6tables, in chains of our own.
-# With --mode tproxy packets are dropped while the daemon is not there: the init system's stop
-# action should run "iptables.sh stop". nft.sh has no such limit.
-# shellcheck source=redirect-rules/common.sh
-. "$(dirname "$0")/common.sh"
+# Steers connections into sixpath-redir with iptables and ip6tables. See --help.
+#
+# The TPROXY target of iptables drops what nobody listens for: unlike with nft.sh, captured
+# connections fail while the daemon is not there, until `stop`.
 
-CHAIN=SIXPATH
-LIST=SIXPATH_LIST   # what is left alone, then the target
-OUT=SIXPATH_OUT
+here=$(dirname "$0")
+# shellcheck source=common.sh
+. "$here/common.sh"
 
-ipt() { # 4|6 ARGUMENT...
-	if [ "$1" = 4 ]; then
-		shift
-		cmd iptables -w "$@"
-	else
-		shift
-		cmd ip6tables -w "$@"
-	fi
+CHAINS="SIXPATH SIXPATH_OUT SIXPATH_CAPTURE SIXPATH_LOCAL SIXPATH_KEEP"
+SYN="-p tcp --tcp-flags FIN,SYN,RST,ACK SYN"
+
+tool() { # FAMILY: prefix of its programs
+	case $1 in
+	4) echo iptables ;;
+	6) echo ip6tables ;;
+	esac
 }
 
-ask() { # 4|6 ARGUMENT...: does it exist?
-	if [ "$1" = 4 ]; then
-		shift
-		iptables -w "$@" >/dev/null 2>&1
-	else
-		shift
-		ip6tables -w "$@" >/dev/null 2>&1
-	fi
+save() { # FAMILY TABLE
+	"$(tool "$1")-save" -t "$2" 2>/dev/null
 }
 
-each() { # COMMA-SEPARATED: as words
-	echo "$1" | tr , ' '
-}
-
-exclusions() { # 4|6 TABLE CHAIN
-	if [ "$1" = 4 ]; then
-		list=$(each "$EXCLUDE4,$(only4 "$PROXIES")")
-	else
-		list=$(each "$EXCLUDE6,$(only6 "$PROXIES")")
-	fi
-	ipt "$1" -t "$2" -A "$3" -m addrtype --dst-type LOCAL -j RETURN || return 1
-	for net in $list; do
-		ipt "$1" -t "$2" -A "$3" -d "$net" -j RETURN || return 1
+# What takes our chains and the jumps into them out of a table, as lines for iptables-restore.
+undo_lines() { # FAMILY TABLE
+	saved=$(save "$1" "$2")
+	printf '%s\n' "$saved" |
+		sed -n 's/^-A \(\(PREROUTING\|OUTPUT\) .*-j SIXPATH\(_OUT\)\{0,1\}\)$/-D \1/p'
+	for action in -F -X; do
+		for chain in $CHAINS; do
+			case $saved in
+			*":$chain "*) echo "$action $chain" ;;
+			esac
+		done
 	done
 }
 
-# One rule for each port or range: multiport counts a range as two and stops at 15.
-per_port() { # 4|6 TABLE CHAIN ARGUMENT...
-	f=$1 t=$2 c=$3
-	shift 3
-	for range in $(each "$PORTS"); do
-		ipt "$f" -t "$t" -A "$c" -p tcp --dport "$(echo "$range" | tr - :)" "$@" || return 1
+restore() { # FAMILY TABLE LINES: one transaction
+	[ -n "$3" ] || return 0
+	printf '*%s\n%s\nCOMMIT\n' "$2" "$3" | cmd_input "$(tool "$1")-restore" -w --noflush
+}
+
+# What is never captured, then the target for the rest, in one rule for each port or range.
+capture_chain() { # FAMILY CHAIN TARGET...
+	nets=$EXCLUDE4
+	[ "$1" = 4 ] || nets=$EXCLUDE6
+	chain=$2
+	shift 2
+	echo "-A $chain -m addrtype --dst-type LOCAL -j RETURN"
+	for net in $nets; do
+		echo "-A $chain -d $net -j RETURN"
+	done
+	for p in $PORTS; do
+		echo "-A $chain -p tcp --dport ${p%%-*}:${p#*-} -j $*"
 	done
 }
 
-start_tproxy() { # 4|6
-	f=$1
-	ipt "$f" -t mangle -N $CHAIN && ipt "$f" -t mangle -N $LIST || return 1
-	# What belongs to a captured connection already; then new ones.
-	ipt "$f" -t mangle -A $CHAIN -p tcp -m socket --transparent -j MARK --set-xmark "$FWMARK" &&
-		ipt "$f" -t mangle -A $CHAIN -p tcp -m socket --transparent -j ACCEPT &&
-		ipt "$f" -t mangle -A $CHAIN -p tcp --syn -j $LIST || return 1
-	exclusions "$f" mangle $LIST || return 1
-	per_port "$f" mangle $LIST -j TPROXY --on-port "$PORT" --tproxy-mark "$FWMARK" || return 1
-	if [ "$LOCAL" = yes ]; then
-		ipt "$f" -t mangle -N $OUT &&
-			ipt "$f" -t mangle -A $OUT -m mark --mark "$MARK" -j RETURN &&
-			ipt "$f" -t mangle -A $OUT -m conntrack --ctdir REPLY -j RETURN || return 1
-		exclusions "$f" mangle $OUT || return 1
-		per_port "$f" mangle $OUT -j MARK --set-xmark "$FWMARK" || return 1
-		ipt "$f" -t mangle -A OUTPUT -p tcp -j $OUT &&
-			ipt "$f" -t mangle -A PREROUTING -i lo -p tcp -j $CHAIN || return 1
-	fi
-	for i in $(each "$IFACES"); do
-		ipt "$f" -t mangle -A PREROUTING -i "$i" -p tcp -j $CHAIN || return 1
+tproxy_lines() { # FAMILY
+	printf ':%s - [0:0]\n' SIXPATH SIXPATH_CAPTURE SIXPATH_KEEP
+	echo "-A SIXPATH_KEEP -j MARK --set-xmark $FWMARK"
+	echo "-A SIXPATH_KEEP -j ACCEPT"
+	for i in $IFACE; do
+		echo "-A SIXPATH -i $i -p tcp -m socket --transparent -j SIXPATH_KEEP"
+		echo "-A SIXPATH -i $i $SYN -j SIXPATH_CAPTURE"
 	done
+	capture_chain "$1" SIXPATH_CAPTURE TPROXY --on-port "$PORT" --tproxy-mark "$FWMARK"
+	[ "$LOCAL" = no ] || local_lines "$1"
+	echo "-A PREROUTING -p tcp -j SIXPATH"
 }
 
-start_redirect() { # 4|6
-	f=$1
-	ipt "$f" -t nat -N $CHAIN || return 1
-	exclusions "$f" nat $CHAIN || return 1
-	per_port "$f" nat $CHAIN -j REDIRECT --to-ports "$PORT" || return 1
-	for i in $(each "$IFACES"); do
-		ipt "$f" -t nat -A PREROUTING -i "$i" -p tcp -j $CHAIN || return 1
-	done
-	if [ "$LOCAL" = yes ]; then
-		ipt "$f" -t nat -A OUTPUT -p tcp -m mark ! --mark "$MARK" -j $CHAIN || return 1
-	fi
+# The conntrack mark keeps the decision made on the SYN: connections older than the rules, and
+# answers of this host's own servers, are left alone.
+local_lines() { # FAMILY
+	printf ':%s - [0:0]\n' SIXPATH_OUT SIXPATH_LOCAL
+	echo "-A SIXPATH -i lo -m mark --mark $FWMARK $SYN -j TPROXY --on-port $PORT --tproxy-mark $FWMARK"
+	echo "-A SIXPATH_OUT -m mark --mark $MARK -j RETURN"
+	echo "-A SIXPATH_OUT -m conntrack --ctdir REPLY -j RETURN"
+	echo "-A SIXPATH_OUT $SYN -j SIXPATH_LOCAL"
+	echo "-A SIXPATH_OUT -m connmark --mark $FWMARK -j MARK --set-xmark $FWMARK"
+	capture_chain "$1" SIXPATH_LOCAL CONNMARK --set-xmark "$FWMARK"
+	echo "-A OUTPUT -p tcp -j SIXPATH_OUT"
 }
 
+redirect_lines() { # FAMILY
+	printf ':%s - [0:0]\n' SIXPATH SIXPATH_CAPTURE
+	for i in $IFACE; do
+		echo "-A SIXPATH -i $i $SYN -j SIXPATH_CAPTURE"
+	done
+	capture_chain "$1" SIXPATH_CAPTURE REDIRECT --to-ports "$PORT"
+	echo "-A PREROUTING -p tcp -j SIXPATH"
+	[ "$LOCAL" = no ] || cat <<-END
+		:SIXPATH_OUT - [0:0]
+		-A SIXPATH_OUT -m mark --mark $MARK -j RETURN
+		-A SIXPATH_OUT $SYN -j SIXPATH_CAPTURE
+		-A OUTPUT -p tcp -j SIXPATH_OUT
+	END
+}
+
+# Each table is replaced in one transaction: no packet sees half of it.
 rules_start() {
-	# What an earlier start has left goes first, so that the result is always the same.
-	[ "$DRY_RUN" = yes ] || rules_stop >/dev/null
-	for family in $FAMILIES; do
-		"start_$MODE" "$family" || return 1
+	use=mangle
+	[ "$MODE" = tproxy ] || use=nat
+	for family in 4 6; do
+		for table in mangle nat; do
+			lines=$(undo_lines $family $table)
+			if [ $table = $use ] && wanted $family; then
+				[ -z "$lines" ] || lines="$lines
+"
+				lines="$lines$("${MODE}_lines" $family)"
+			fi
+			restore $family $table "$lines" || return 1
+		done
 	done
-	[ "$MODE" = redirect ] || routing_start
-}
-
-# Every jump into our chains, from wherever, as iptables prints it itself.
-jumps() { # 4|6 TABLE
-	if [ "$1" = 4 ]; then iptables-save -t "$2"; else ip6tables-save -t "$2"; fi 2>/dev/null |
-		grep -E "^-A (PREROUTING|OUTPUT) .*-j (${CHAIN}|${OUT})\$"
 }
 
 rules_stop() {
+	rc=0
 	for family in 4 6; do
 		for table in mangle nat; do
-			if [ "$DRY_RUN" = yes ]; then
-				echo "+ remove the jumps into $CHAIN and $OUT from table $table (IPv$family), then the chains"
-				continue
-			fi
-			jumps $family $table | sed 's/^-A /-D /' | while read -r rule; do
-				# shellcheck disable=SC2086
-				ipt $family -t $table $rule
-			done
-			for chain in $CHAIN $OUT $LIST; do
-				! ask $family -t $table -S $chain || ipt $family -t $table -F $chain
-			done
-			for chain in $CHAIN $OUT $LIST; do
-				! ask $family -t $table -S $chain || ipt $family -t $table -X $chain
-			done
+			restore $family $table "$(undo_lines $family $table)" || rc=1
 		done
 	done
-	routing_stop
+	return $rc
 }
 
 rules_status() {
+	rc=3 mode=""
 	for family in 4 6; do
 		for table in mangle nat; do
-			! ask $family -t $table -S $CHAIN || found="${found:-} IPv$family:$table"
+			text=$(save $family $table | grep SIXPATH) || continue
+			echo "  IPv$family: table $table"
+			case $text in
+			*"-A PREROUTING -p tcp -j SIXPATH"*) [ $rc = 1 ] || rc=0 ;;
+			*) rc=1 ;;
+			esac
+			mode=tproxy
+			[ $table = mangle ] || mode=redirect
 		done
 	done
-	if [ -z "${found:-}" ]; then
-		echo "not active"
-		exit 3
+	[ $rc != 3 ] || return 3
+	echo "  mode: $mode"
+	if [ $mode = tproxy ]; then
+		echo "  without a listener: captured connections are DROPPED until '$NAME stop' (nft.sh has no such limit)"
+	else
+		echo "  without a listener: captured connections are refused"
 	fi
-	echo "active:$found"
-	case $found in
-	*mangle*) echo "note: with TPROXY of iptables, connections are dropped while the daemon is not there" ;;
-	esac
-	ip rule show priority $PRIORITY
-	ip -6 rule show priority $PRIORITY
+	return $rc
 }
 
 parse_options "$@"
-run_action
+need iptables-save iptables-restore ip6tables-save ip6tables-restore ip
+run

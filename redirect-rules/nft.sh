@@ -28,17 +28,23 @@ quoted() { # words as a set of interface names
 }
 
 address_set() { # NAME TYPE NET...
-	printf '\tset %s {\n\t\ttype %s\n\t\tflags interval\n\t\tauto-merge\n' "$1" "$2"
+	name=$1 type=$2
 	shift 2
-	printf '\t\telements = { %s }\n\t}\n' "$(commas "$@")"
+	cat <<-END
+		set $name {
+			type $type
+			flags interval
+			auto-merge
+			elements = { $(commas "$@") }
+		}
+	END
 }
 
-# Which families: no match when both are wanted.
-family_match() {
-	case $V4$V6 in
-	yesno) printf 'meta nfproto ipv4 ' ;;
-	noyes) printf 'meta nfproto ipv6 ' ;;
-	esac
+# indent: by the braces at the ends of lines.
+indent() {
+	awk '/^}/ { depth-- }
+		{ for (i = 0; i < depth; i++) printf "\t"; print }
+		/{$/ { depth++ }'
 }
 
 # set_mark: the bits of the captured packets' mark; the others stay.
@@ -50,14 +56,22 @@ set_mark() { # meta|ct
 	fi
 }
 
+other_family() {
+	case $V4$V6 in
+	yesno) echo "meta nfproto ipv6 return" ;;
+	noyes) echo "meta nfproto ipv4 return" ;;
+	esac
+}
+
 # What is never captured, then the verdict for the rest.
 capture_chain() { # NAME VERDICT
 	cat <<-END
 		chain $1 {
-			fib daddr type != unicast return
+			$(other_family)
+			fib daddr type { local, broadcast, anycast, multicast } return
 			ip daddr @exclude4 return
 			ip6 daddr @exclude6 return
-			$(family_match)tcp dport { $(commas "$PORTS") } $2
+			tcp dport { $(commas "$PORTS") } $2
 		}
 	END
 }
@@ -90,7 +104,7 @@ local_rules() {
 			meta mark $MARK return
 			ct direction reply return
 			$SYN jump capture_local
-			meta l4proto tcp ct mark & $FWMASK == $FWVALUE fib daddr type unicast $(set_mark meta)
+			meta l4proto tcp ct mark & $FWMASK == $FWVALUE $(set_mark meta)
 		}
 	END
 }
@@ -123,12 +137,12 @@ rules_start() {
 		address_set exclude6 ipv6_addr $EXCLUDE6
 		"${MODE}_rules"
 		echo "}"
-	} | cmd_input nft -f -
+	} | sed 's/^[[:space:]]*//; /^$/d' | indent | cmd_input nft -f -
 }
 
 rules_stop() {
 	# shellcheck disable=SC2086
-	if [ "$DRY_RUN" = yes ] || nft list table $NFT_TABLE >/dev/null 2>&1; then
+	if nft list table $NFT_TABLE >/dev/null 2>&1; then
 		cmd nft delete table $NFT_TABLE
 	fi
 }

@@ -208,7 +208,8 @@ static bool spend(struct session *s, uint32_t token)
 	set_spent(s, token, true);
 	while (token - s->base > s->size / 2)
 		raise_base(s);
-	while (is_spent(s, s->base)) /* ends at the token behind the last one spent */
+	while (is_spent(
+		s, s->base)) /* at most over the whole window: bits that are left are cleared */
 		raise_base(s);
 	return true;
 }
@@ -217,11 +218,11 @@ static bool spend(struct session *s, uint32_t token)
 static void grant_window(struct issued *is, struct session *s, uint32_t wish)
 {
 	uint32_t size = wish < is->limits.max_window ? wish : is->limits.max_window;
-	uint32_t bits = 16; /* more than the window: the token behind it is always unspent */
+	uint32_t bits = 8;
 
 	if (s->size || size == 0)
 		return;
-	while (bits <= size)
+	while (bits < size)
 		bits *= 2;
 	s->spent = calloc(1, bits / 8);
 	if (!s->spent)

@@ -20,3 +20,25 @@ src_proxy_libproxy_la_LIBADD = src/core/libcore.la $(CRYPT_LIBS)
 sbin_PROGRAMS += src/proxy/sixpath-proxy
 src_proxy_sixpath_proxy_SOURCES = src/proxy/main.c
 src_proxy_sixpath_proxy_LDADD = src/proxy/libproxy.la
+
+dist_man_MANS += man/sixpath-proxy.8 man/proxy.conf.5
+EXTRA_DIST += tests/lab/proxy_protocol.py
+
+if HAVE_CMOCKA
+proxy_tests = \
+	tests/unit/test_proxy_acl \
+	tests/unit/test_proxy_auth \
+	tests/unit/test_proxy_conf \
+	tests/unit/test_proxy_issued
+check_PROGRAMS += $(proxy_tests)
+TESTS += $(proxy_tests)
+endif
+proxy_test_libs = src/proxy/libproxy.la $(CMOCKA_LIBS)
+tests_unit_test_proxy_acl_SOURCES = tests/unit/test_proxy_acl.c
+tests_unit_test_proxy_acl_LDADD = $(proxy_test_libs)
+tests_unit_test_proxy_auth_SOURCES = tests/unit/test_proxy_auth.c
+tests_unit_test_proxy_auth_LDADD = $(proxy_test_libs)
+tests_unit_test_proxy_conf_SOURCES = tests/unit/test_proxy_conf.c
+tests_unit_test_proxy_conf_LDADD = $(proxy_test_libs)
+tests_unit_test_proxy_issued_SOURCES = tests/unit/test_proxy_issued.c
+tests_unit_test_proxy_issued_LDADD = $(proxy_test_libs)

@@ -180,9 +180,9 @@ static void check_reload(const struct proxy *p)
 
 	for (size_t i = 0; i < 2; i++)
 		if (files[i] && *files[i] && access(files[i], R_OK) < 0)
-			log_warning("%s: %s: a reload will fail (mend it with \"chgrp %s\" and "
-				    "\"chmod 0640\")",
-				    files[i], strerror(errno), p->conf->user);
+			log_warning("%s: %s: a reload will fail (the user that the proxy runs as "
+				    "must be able to read it: mode 0640 and that user's group)",
+				    files[i], strerror(errno));
 }
 
 static int setup(struct proxy *p)

@@ -60,8 +60,7 @@ struct proxy {
 	struct daemon_signals signals;
 	ev_tstamp started;
 	unsigned long nofile;
-	int verbose;
-	bool stopping;
+	bool verbose;
 };
 
 static inline struct proxy_worker *proxy_worker_of(struct worker *w)

@@ -18,7 +18,7 @@ size_t users_count(const struct users *u);
 
 /* The user's hash, or NULL. The name is not NUL-terminated. */
 const char *users_hash(const struct users *u, const uint8_t *name, size_t len);
-/* Somebody's hash, for checks that must fail but take as long as others. NULL if there is nobody. */
+/* Somebody's hash, for checks that must fail but take as long as others. NULL = there is nobody. */
 const char *users_any_hash(const struct users *u);
 
 #endif

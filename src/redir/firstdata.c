@@ -2,30 +2,35 @@
 #include "redir/firstdata.h"
 
 /* Ports that share a slot displace each other; all that costs is a wait. */
-static unsigned slot_of(uint16_t port)
+static atomic_uint_least32_t *slot_of(struct firstdata *f, uint16_t port)
 {
-	return (port * 40503u >> 4) % FIRSTDATA_SLOTS;
+	return &f->slots[(port * 40503u >> 4) % FIRSTDATA_SLOTS];
 }
 
-bool firstdata_waits(const struct firstdata *f, uint16_t port, double now_s)
+static uint16_t minute_of(double now_s)
 {
-	unsigned i = slot_of(port);
+	return (uint16_t)((uint64_t)now_s / 60); /* wraps after 45 days: differences are right */
+}
 
-	return f->slots[i].port != port || now_s - f->slots[i].learned_s > FIRSTDATA_TTL_S;
+bool firstdata_waits(struct firstdata *f, uint16_t port, double now_s)
+{
+	uint32_t word = atomic_load_explicit(slot_of(f, port), memory_order_relaxed);
+
+	if (port == 0 || word >> 16 != port)
+		return true;
+	return (uint16_t)(minute_of(now_s) - (uint16_t)word) > FIRSTDATA_TTL_S / 60;
 }
 
 void firstdata_server_first(struct firstdata *f, uint16_t port, double now_s)
 {
-	unsigned i = slot_of(port);
-
-	f->slots[i].port = port;
-	f->slots[i].learned_s = now_s;
+	atomic_store_explicit(slot_of(f, port), (uint32_t)port << 16 | minute_of(now_s),
+			      memory_order_relaxed);
 }
 
 void firstdata_client_first(struct firstdata *f, uint16_t port)
 {
-	unsigned i = slot_of(port);
+	atomic_uint_least32_t *slot = slot_of(f, port);
 
-	if (f->slots[i].port == port)
-		f->slots[i].port = 0;
+	if (atomic_load_explicit(slot, memory_order_relaxed) >> 16 == port)
+		atomic_store_explicit(slot, 0, memory_order_relaxed);
 }

@@ -33,16 +33,16 @@
 
 enum flow_state {
 	FLOW_WAIT_DATA, /* holding for the device's first bytes */
-	FLOW_DIAL,	/* connecting to a proxy; request and first bytes may be in the SYN */
+	FLOW_DIAL,      /* connecting to a proxy; request and first bytes may be in the SYN */
 	FLOW_HANDSHAKE, /* connected; the replies are not complete */
-	FLOW_DIRECT,	/* connecting to the server itself */
-	FLOW_RELAY,	/* copying both ways */
-	FLOW_CLOSED	/* ended; freed at the end of the loop turn */
+	FLOW_DIRECT,    /* connecting to the server itself */
+	FLOW_RELAY,     /* copying both ways */
+	FLOW_CLOSED     /* ended; freed at the end of the loop turn */
 };
 
 static const char *const state_words[] = {
-	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",	[FLOW_HANDSHAKE] = "handshake",
-	[FLOW_DIRECT] = "direct",	[FLOW_RELAY] = "relay", [FLOW_CLOSED] = "closed",
+	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",   [FLOW_HANDSHAKE] = "handshake",
+	[FLOW_DIRECT] = "direct",       [FLOW_RELAY] = "relay", [FLOW_CLOSED] = "closed",
 };
 
 static const char *const route_words[] = {
@@ -53,18 +53,18 @@ static const char *const route_words[] = {
 
 /* How far an attempt has gone: decides whether there may be another one. */
 enum commit {
-	COMMIT_NOTHING,	  /* nothing has been sent that could have been executed */
-	COMMIT_MAYBE,	  /* the request may have arrived; no reply yet */
+	COMMIT_NOTHING,   /* nothing has been sent that could have been executed */
+	COMMIT_MAYBE,     /* the request may have arrived; no reply yet */
 	COMMIT_EXECUTING, /* the proxy has accepted it */
 };
 
 /* All of a flow that is needed only until it relays. */
 struct attempt {
 	struct pool *pool; /* a reference */
-	unsigned next;	   /* next upstream of the pool */
+	unsigned next;     /* next upstream of the pool */
 	struct dial dial;
 	ev_io io; /* upstream */
-	int fd;	  /* upstream, once connected */
+	int fd;   /* upstream, once connected */
 	struct up_socks6 proto;
 	struct upstream_grant grant;
 	enum commit commit;
@@ -83,7 +83,7 @@ struct flow {
 	uint64_t id;
 	enum flow_state state;
 	struct addr src, dst;
-	int fd;	  /* device; -1 once the relay owns it */
+	int fd;   /* device; -1 once the relay owns it */
 	ev_io io; /* device, until the relay takes over */
 	ev_timer deadline;
 	struct relay relay; /* a = device: a.in holds its bytes from the start; b = upstream */
@@ -283,7 +283,7 @@ static void relay_first(struct relay *r, struct end *e)
 
 	note_facts(f);
 	if (e == &r->b && r->a.bytes_in == 0)
-		firstdata_server_first(&f->rw->firstdata, addr_port(&f->dst), now_of(f));
+		firstdata_server_first(&f->rw->redir->firstdata, addr_port(&f->dst), now_of(f));
 }
 
 static void relay_closing(struct relay *r)
@@ -555,7 +555,7 @@ static void upstream_gone(struct flow *f, const char *how)
 	}
 	because(f, "%s %s", how,
 		at->commit == COMMIT_EXECUTING ? "before the operation reply"
-		: in->len > 0		       ? "in the middle of the authentication reply"
+		: in->len > 0                  ? "in the middle of the authentication reply"
 					       : "before any reply");
 	upstream_says(f, UPSTREAM_SOFT);
 	if (at->commit == COMMIT_EXECUTING)
@@ -694,11 +694,14 @@ static void flow_dial(struct flow *f)
 {
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
-	struct up_request rq = {.command = S6_CMD_CONNECT, .dst = &f->dst, .up = f->up,
-				.g = &at->grant};
+	struct up_request rq = {
+		.command = S6_CMD_CONNECT, .dst = &f->dst, .up = f->up, .g = &at->grant};
 	struct dial_wishes wishes = {
 		.dst = at->grant.addr,
-		.sock = {.mptcp = f->up->mptcp != 0, .mark = f->conf->mark, .tos = -1, .ttl = -1,
+		.sock = {.mptcp = f->up->mptcp != 0,
+			 .mark = f->conf->mark,
+			 .tos = -1,
+			 .ttl = -1,
 			 .keepalive = true},
 		.fastopen = at->grant.tfo,
 		.data = syn,
@@ -784,7 +787,7 @@ static bool device_read(struct flow *f)
 	if (n > 0) {
 		if (r->a.bytes_in == 0) {
 			r->a.first_in = now_of(f);
-			firstdata_client_first(&f->rw->firstdata, addr_port(&f->dst));
+			firstdata_client_first(&f->rw->redir->firstdata, addr_port(&f->dst));
 		}
 		buf_added(&r->a.in, (size_t)n);
 		r->a.bytes_in += (uint64_t)n;
@@ -808,11 +811,12 @@ static void flow_decide(struct flow *f)
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN];
 
 	if (loopguard_has(f->rw->redir->loopguard, &f->src, &f->dst)) {
-		log_limited(&f->rw->limit_loop, 1, LVL_ERROR,
-			    "our own connection %s -> %s was captured: exclude packets with mark 0x%x "
-			    "from the redirection rules",
-			    addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
-			    f->conf->mark);
+		log_limited(
+			&f->rw->limit_loop, 1, LVL_ERROR,
+			"our own connection %s -> %s was captured: exclude packets with mark 0x%x "
+			"from the redirection rules",
+			addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
+			f->conf->mark);
 		flow_end(f, END_LOOP, 0);
 		return;
 	}
@@ -893,7 +897,8 @@ static bool find_destination(struct flow *f)
 	case ORIGDST_SELF:
 		log_limited(&rw->limit_loop, 1, LVL_WARNING,
 			    "%s connected to our own listener %s: nothing to redirect",
-			    addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)));
+			    addr_str(&f->src, src, sizeof(src)),
+			    addr_str(&f->dst, dst, sizeof(dst)));
 		flow_end(f, END_LOOP, 0);
 		return false;
 	case ORIGDST_UNKNOWN:
@@ -922,7 +927,7 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 		return;
 	device_watch(f);
 	if (f->relay.a.bytes_in > 0 || f->relay.a.eof || f->conf->first_data_ms == 0 ||
-	    !firstdata_waits(&rw->firstdata, addr_port(&f->dst), now_of(f)))
+	    !firstdata_waits(&rw->redir->firstdata, addr_port(&f->dst), now_of(f)))
 		flow_decide(f);
 }
 
@@ -944,8 +949,7 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 	struct list_node *n, *tmp;
 	char text[ADDR_STRLEN];
 
-	list_for_each_safe(&rw->flows, n, tmp)
-	{
+	list_for_each_safe (&rw->flows, n, tmp) {
 		struct flow *f = container_of(n, struct flow, node);
 
 		note_facts(f);

@@ -11,8 +11,8 @@
 #include "redir/redir.h"
 
 #define ACCEPTS_PER_TURN 64
-#define FASTOPEN_QUEUE	 256
-#define REST_S		 1.0
+#define FASTOPEN_QUEUE   256
+#define REST_S           1.0
 
 static void rest(struct listener *l, int err)
 {

@@ -19,8 +19,8 @@ static const struct daemon_about about = {
 	.takes_proxy = true,
 };
 
-#define RUN_DIR	      "/run/sixpath"
-#define ACCEPT_WAIT_S 2.0 /* longest wait for the first NOOPs before flows are taken */
+#define RUN_DIR       "/run/sixpath"
+#define ACCEPT_WAIT_S 2.0             /* longest wait for the first NOOPs before flows are taken */
 #define CAPABILITIES  "cap_net_admin" /* for SO_MARK and IP_TRANSPARENT */
 
 static void set_log_level(const struct redir *rd)
@@ -115,7 +115,8 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 		s->pool = pool_new(c, rd->pool, &rd->main);
 	}
 	if (!s || !s->pool ||
-	    worker_gather(&rd->main, rd->list, rd->n_workers, visit_snapshot, snapshot_done, s) < 0) {
+	    worker_gather(&rd->main, rd->list, rd->n_workers, visit_snapshot, snapshot_done, s) <
+		    0) {
 		if (s)
 			snapshot_done(s);
 		redir_conf_put(c);
@@ -129,8 +130,8 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	set_log_level(rd);
 	if (noop_follow_pool(rd) < 0)
 		log_error("reload: out of memory; not all proxies are checked");
-	snprintf(text, cap, "configuration loaded%s%s", restart[0] ? "; only a restart changes: " : "",
-		 restart);
+	snprintf(text, cap, "configuration loaded%s%s",
+		 restart[0] ? "; only a restart changes: " : "", restart);
 	log_notice("reload: %s", text);
 	return 0;
 }
@@ -198,8 +199,9 @@ static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned inde
 			log_error("cannot listen on %s: %s%s",
 				  addr_str(&c->listen.v[i], text, sizeof(text)), strerror(-rc),
 				  rc == -EADDRINUSE ? " (is another sixpath-redir running?)"
-				  : rc == -EPERM    ? " (mode = tproxy needs CAP_NET_ADMIN: start as root)"
-						    : "");
+				  : rc == -EPERM
+					  ? " (mode = tproxy needs CAP_NET_ADMIN: start as root)"
+					  : "");
 			return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
 		}
 		rw->n_listeners++;
@@ -225,7 +227,7 @@ static int setup_workers(struct redir *rd)
 	int rc;
 
 	rd->n_workers = rd->conf->workers ? (unsigned)rd->conf->workers
-			: cpus > 0	  ? (unsigned)cpus
+			: cpus > 0        ? (unsigned)cpus
 					  : 1;
 	rd->workers = calloc(rd->n_workers, sizeof(*rd->workers));
 	rd->list = calloc(rd->n_workers, sizeof(*rd->list));
@@ -302,9 +304,10 @@ static int run(struct redir *rd)
 	if (noop_follow_pool(rd) < 0)
 		return EX_OSERR;
 	ev_timer_start(rd->main.loop, &rd->accept_timer);
-	log_notice("sixpath-redir %s is up: %u workers, %u proxies, mode %s, at most %lu descriptors",
-		   daemon_version(), rd->n_workers, rd->pool->n,
-		   rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect", rd->nofile);
+	log_notice(
+		"sixpath-redir %s is up: %u workers, %u proxies, mode %s, at most %lu descriptors",
+		daemon_version(), rd->n_workers, rd->pool->n,
+		rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect", rd->nofile);
 	priv_ready(0);
 	ev_run(rd->main.loop, 0);
 	return 0;
@@ -342,7 +345,8 @@ int main(int argc, char **argv)
 	if (rc >= 0)
 		return rc;
 	if (!args.config && !args.proxy) {
-		fprintf(stderr, "%s: no configuration: write %s, or use -c FILE or --proxy HOST:PORT\n",
+		fprintf(stderr,
+			"%s: no configuration: write %s, or use -c FILE or --proxy HOST:PORT\n",
 			about.name, about.config);
 		return args.test ? 1 : EX_CONFIG;
 	}

@@ -13,10 +13,10 @@
 #include "redir/redir.h"
 #include "redir/up_socks6.h"
 
-#define IDLE_S	     60.0  /* between NOOPs while all is well: keeps session and cookie alive */
-#define RETRY_MIN_S  0.5   /* after a failure; doubles ... */
+#define IDLE_S       60.0 /* between NOOPs while all is well: keeps session and cookie alive */
+#define RETRY_MIN_S  0.5  /* after a failure; doubles ... */
 #define RETRY_MAX_S  30.0
-#define CHECK_S	     1.0   /* kicked: not more often than this */
+#define CHECK_S      1.0   /* kicked: not more often than this */
 #define RESOLVE_S    300.0 /* a name is asked for again */
 #define REPLY_OCTETS 4096  /* replies to a NOOP are far smaller */
 
@@ -24,7 +24,7 @@ struct noop {
 	struct list_node node; /* in redir.noops */
 	struct redir *rd;
 	struct upstream *up; /* a reference */
-	ev_timer timer;	     /* next start; while running: time limit */
+	ev_timer timer;      /* next start; while running: time limit */
 	bool running, has_run, kicked;
 	double retry_s, started_s, resolved_s;
 	struct resolve *resolve;
@@ -147,8 +147,9 @@ static void verdict(struct noop *n, enum up_verdict v)
 		address_failed(n, UPSTREAM_HARD);
 		break;
 	case UP_AUTH_REFUSED:
-		because(n, "%s", n->up->username ? "check username and password"
-						 : "the proxy wants username and password");
+		because(n, "%s",
+			n->up->username ? "check username and password"
+					: "the proxy wants username and password");
 		address_failed(n, UPSTREAM_REJECTED);
 		break;
 	case UP_NOT_SOCKS6:
@@ -307,7 +308,8 @@ static void round_start(struct noop *n)
 		try_address(n);
 		return;
 	}
-	n->resolve = resolve_start(n->rd->resolver, n->up->host, n->up->port, AF_UNSPEC, resolved, n);
+	n->resolve =
+		resolve_start(n->rd->resolver, n->up->host, n->up->port, AF_UNSPEC, resolved, n);
 	if (!n->resolve) {
 		because(n, "out of memory");
 		round_failed(n, UPSTREAM_SOFT);
@@ -390,8 +392,7 @@ int noop_follow_pool(struct redir *rd)
 {
 	struct list_node *node, *tmp;
 
-	list_for_each_safe(&rd->noops, node, tmp)
-	{
+	list_for_each_safe (&rd->noops, node, tmp) {
 		struct noop *n = container_of(node, struct noop, node);
 		if (!in_pool(rd->pool, n->up))
 			noop_free(n);

@@ -9,7 +9,7 @@
 enum origdst_result {
 	ORIGDST_OK,
 	ORIGDST_UNKNOWN, /* the kernel does not say */
-	ORIGDST_SELF	 /* it came to our listener itself: a loop, or somebody knocking */
+	ORIGDST_SELF     /* it came to our listener itself: a loop, or somebody knocking */
 };
 
 /* listen: our listening addresses. */

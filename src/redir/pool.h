@@ -8,7 +8,8 @@
 struct pool {
 	atomic_uint refs;
 	unsigned n;
-	struct upstream *v[]; /* a reference each; lower priority value first, then as in the file */
+	struct upstream
+		*v[]; /* a reference each; lower priority value first, then as in the file */
 };
 
 /* An upstream of old (may be NULL) that is still the same is taken over with its session;

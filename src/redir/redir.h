@@ -21,7 +21,7 @@ enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_COUNT };
 
 struct counters {
 	uint64_t accepted, routed[ROUTE_COUNT], ended[END__COUNT];
-	uint64_t mptcp, fastopen;	/* connections to proxies that really used them */
+	uint64_t mptcp, fastopen; /* connections to proxies that really used them */
 	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
 	uint64_t bytes_up, bytes_down;
 };
@@ -32,12 +32,11 @@ struct redir_worker {
 	struct worker w; /* w.owner points here */
 	struct redir *redir;
 	struct redir_conf *conf; /* a reference */
-	struct pool *pool;	 /* a reference */
+	struct pool *pool;       /* a reference */
 	struct listener *listeners;
 	unsigned n_listeners;
 	struct list flows;
 	uint64_t next_id;
-	struct firstdata firstdata;
 	struct counters counters;
 	struct log_limit limit_accept, limit_loop, limit_upstream, limit_mark;
 };
@@ -51,6 +50,7 @@ struct redir {
 	struct worker **list; /* the same, for worker_gather */
 	unsigned n_workers;
 	struct loopguard *loopguard; /* shared; locks itself */
+	struct firstdata firstdata;  /* shared; atomic */
 	struct resolver *resolver;
 	struct list noops;
 	struct control *control;
@@ -69,7 +69,7 @@ static inline struct redir_worker *redir_worker_of(struct worker *w)
 
 /* main.c */
 int redir_reload(struct redir *rd, char *text, size_t cap); /* 0 or -1; tells in text */
-void redir_first_noop_done(struct redir *rd);		    /* noop.c calls it */
+void redir_first_noop_done(struct redir *rd);               /* noop.c calls it */
 
 /* redir_ctl.c */
 extern const struct control_command redir_commands[];

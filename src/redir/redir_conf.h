@@ -31,15 +31,15 @@ struct redir_conf {
 	atomic_uint refs;
 	/* [redir]; those marked R need a restart */
 	struct addr_list listen; /* R */
-	int mode;		 /* R; enum redir_mode */
-	int workers;		 /* R; 0 = processors */
+	int mode;                /* R; enum redir_mode */
+	int workers;             /* R; 0 = processors */
 	int first_data_ms;
-	uint32_t mark;		 /* R */
-	char *user;		 /* R */
+	uint32_t mark; /* R */
+	char *user;    /* R */
 	int log, log_to;
-	char *control;		 /* R; NULL or empty = off */
+	char *control; /* R; NULL or empty = off */
 	/* [connect] */
-	int on_proxy_failure;	 /* enum on_failure */
+	int on_proxy_failure; /* enum on_failure */
 	double idle_s, dial_timeout_s, reply_timeout_s;
 	/* [proxy NAME] */
 	struct list proxies;

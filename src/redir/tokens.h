@@ -12,7 +12,7 @@
 
 struct tokens {
 	uint32_t base, size; /* size 0 = no window */
-	uint32_t next;	     /* the next token to hand out */
+	uint32_t next;       /* the next token to hand out */
 };
 
 void tokens_init(struct tokens *t);

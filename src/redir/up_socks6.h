@@ -14,15 +14,15 @@
 enum up_wait { UP_WAIT_AUTH, UP_WAIT_OP, UP_WAIT_NOTHING };
 
 enum up_verdict {
-	UP_MORE,	    /* wait for more bytes */
+	UP_MORE,            /* wait for more bytes */
 	UP_AUTHENTICATED,   /* the proxy has accepted the request and acts on it; feed again */
-	UP_READY,	    /* operation succeeded; what follows is the server's */
-	UP_REPLY,	    /* operation failed: code */
-	UP_NOT_SOCKS6,	    /* version mismatch, or no SOCKSv6 reply at all */
+	UP_READY,           /* operation succeeded; what follows is the server's */
+	UP_REPLY,           /* operation failed: code */
+	UP_NOT_SOCKS6,      /* version mismatch, or no SOCKSv6 reply at all */
 	UP_AUTH_REFUSED,    /* final authentication failure */
 	UP_SESSION_INVALID, /* it does not know our session */
 	UP_TOKEN_REJECTED,  /* the token was spent before, or is outside the window */
-	UP_MALFORMED	    /* nonsense after a good authentication reply */
+	UP_MALFORMED        /* nonsense after a good authentication reply */
 };
 
 struct up_socks6 {
@@ -42,11 +42,11 @@ struct up_socks6 {
 };
 
 struct up_request {
-	uint8_t command;	  /* S6_CMD_CONNECT or S6_CMD_NOOP */
-	const struct addr *dst;	  /* for CONNECT */
-	const struct upstream *up;	/* credentials and wishes */
+	uint8_t command;                /* S6_CMD_CONNECT or S6_CMD_NOOP */
+	const struct addr *dst;         /* for CONNECT */
+	const struct upstream *up;      /* credentials and wishes */
 	const struct upstream_grant *g; /* session and token; without: credentials are sent */
-	bool open_session;	  /* ask for a session and a token window */
+	bool open_session;              /* ask for a session and a token window */
 };
 
 /* Starts the exchange: the request in out (UP_REQUEST_MAX octets). False if it cannot be

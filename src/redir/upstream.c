@@ -7,9 +7,9 @@
 
 #include "core/log.h"
 
-#define DOWN_AFTER    2	   /* soft failures in a row */
-#define TFO_PAUSE_S   60.0 /* first pause after SYNs with data were lost; doubles ... */
-#define TFO_PAUSE_MAX 3600.0
+#define DOWN_AFTER          2    /* soft failures in a row */
+#define TFO_PAUSE_S         60.0 /* first pause after SYNs with data were lost; doubles ... */
+#define TFO_PAUSE_MAX       3600.0
 #define FASTOPEN_SYN_RESENT 3 /* tcpi_fastopen_client_fail: the SYN had to be sent again */
 
 static char *copy(const char *text)

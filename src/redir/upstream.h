@@ -20,13 +20,13 @@
 enum upstream_state {
 	UPSTREAM_UNPROVEN, /* no NOOP has been answered yet: gets no flows */
 	UPSTREAM_UP,
-	UPSTREAM_DOWN	   /* failed; NOOPs go on with growing pauses */
+	UPSTREAM_DOWN /* failed; NOOPs go on with growing pauses */
 };
 
 /* How a connection to a proxy failed. */
 enum upstream_failure {
-	UPSTREAM_SOFT,	  /* closed, reset, timed out: down after two in a row */
-	UPSTREAM_HARD,	  /* refused, or not SOCKSv6: down at once */
+	UPSTREAM_SOFT,    /* closed, reset, timed out: down after two in a row */
+	UPSTREAM_HARD,    /* refused, or not SOCKSv6: down at once */
 	UPSTREAM_REJECTED /* it does not accept our credentials: down at once, and said so */
 };
 
@@ -81,7 +81,8 @@ bool upstream_is_address(struct upstream *up, const struct addr *a);
 
 /* Replies and events; any thread. */
 void upstream_ok(struct upstream *up, double now_s); /* a proper reply came */
-void upstream_failed(struct upstream *up, double now_s, enum upstream_failure kind, const char *why);
+void upstream_failed(struct upstream *up, double now_s, enum upstream_failure kind,
+		     const char *why);
 void upstream_session_lost(struct upstream *up, unsigned number);
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size);
 /* What Fast Open came to on one connection: backs off by itself. */

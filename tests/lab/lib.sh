@@ -281,6 +281,8 @@ lab_wan() {
 	ip -n "$RTR" -6 rule add from "2001:db8:$n::2" lookup $t
 	ip -n "$RTR" route add default via "198.18.$n.1" dev "wan$n" table $t
 	ip -n "$RTR" -6 route add default via "2001:db8:$n::1" dev "wan$n" table $t
+	ip -n "$RTR" route add 10.77.0.0/24 dev lan table $t
+	ip -n "$RTR" -6 route add fd77::/64 dev lan table $t
 }
 
 # The router uses wan2 for further subflows; lab_endpoint del takes that away.
@@ -357,7 +359,7 @@ lab_show_logs() {
 	for f in "$LAB_DIR"/*.log; do
 		[ -s "$f" ] || continue
 		echo "    --- $(basename "$f")"
-		tail -n 20 "$f" | cut -c 1-300 | sed 's/^/    /'
+		tail -n 12 "$f" | cut -c 1-300 | sed 's/^/    /'
 	done
 }
 

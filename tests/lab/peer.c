@@ -49,10 +49,19 @@ static void pause_ms(unsigned ms)
 struct probe {
 	double start, connected, first, done;
 	uint64_t octets;
+	char said[64]; /* the beginning of what the server said, printable characters only */
 	int error;
 	const char *end;
 	struct peer_facts facts;
 };
+
+static void probe_keep(struct probe *p, const uint8_t *data, size_t n)
+{
+	for (size_t i = 0; i < n && p->octets + i < sizeof(p->said) - 1; i++)
+		p->said[p->octets + i] =
+			(char)(data[i] < 32 || data[i] > 126 || strchr("\"\\", data[i]) ? '.'
+											: data[i]);
+}
 
 /* Reads up to the wanted number of octets; keeps time. */
 static void probe_read(struct probe *p, int fd, uint64_t want)
@@ -72,6 +81,7 @@ static void probe_read(struct probe *p, int fd, uint64_t want)
 		}
 		if (p->first == 0)
 			p->first = peer_now_ms();
+		probe_keep(p, data, (size_t)n);
 		p->octets += (uint64_t)n;
 	}
 }
@@ -131,10 +141,10 @@ static int run_probe(struct client *c)
 		probe_run(c, &p);
 		peer_print("{\"connect_ms\":%.3f,\"first_byte_ms\":%.3f,\"total_ms\":%.3f,"
 			   "\"octets\":%" PRIu64 ",\"end\":\"%s\",\"mptcp\":%s,\"subflows\":%d,"
-			   "\"syn_data\":%s}",
+			   "\"syn_data\":%s,\"said\":\"%s\"}",
 			   since(&p, p.connected), since(&p, p.first), since(&p, p.done), p.octets,
 			   p.end, json_bool(p.facts.mptcp), p.facts.subflows,
-			   json_bool(p.facts.syn_data));
+			   json_bool(p.facts.syn_data), p.said);
 		if (p.error)
 			rc = 1;
 	}
@@ -353,8 +363,8 @@ static const struct {
 
 static int usage(void)
 {
-	fputs("usage: peer serve [--mptcp] [--tfo] SERVICE:PORT...\n"
-	      "         http banner echo duplex silent\n"
+	fputs("usage: peer serve [--mptcp] [--tfo] [--transparent] SERVICE:PORT...\n"
+	      "         http banner echo duplex silent origdst\n"
 	      "         reset:PORT[:READ[:SEND]]   reads, sends, resets\n"
 	      "         shutfirst:PORT[:SEND]      sends, half-closes, reads on\n"
 	      "       peer probe [OPTION...] ADDRESS PORT     one connection, timed\n"
@@ -366,7 +376,8 @@ static int usage(void)
 	      "         --repeat N\n"
 	      "       peer duplex [--up N] [--down N] [--flows N] ADDRESS PORT\n"
 	      "       peer halfclose [--up N] [--flows N] ADDRESS PORT    to an echo service\n"
-	      "  all clients: [--mptcp] [--tfo] [--timeout-ms N (for each read or write)]\n"
+	      "  all clients: [--mptcp] [--tfo] [--mark N] [--timeout-ms N (for each read or "
+	      "write)]\n"
 	      "  numbers may end in k, M, G\n",
 	      stderr);
 	return EXIT_BAD_USE;
@@ -408,6 +419,10 @@ static bool set_option(struct client *c, int opt, const char *arg)
 		return c->sock.mptcp = true;
 	case 't':
 		return c->sock.tfo = true;
+	case 'x':
+		return c->sock.transparent = true;
+	case 'M':
+		return small_number(arg, UINT32_MAX, &c->sock.mark);
 	case 'T':
 		return small_number(arg, 3600000, &c->sock.timeout_ms);
 	case 'g':
@@ -449,7 +464,8 @@ static bool parse(struct client *c, int argc, char **argv)
 		{"shut", 0, NULL, 'h'},         {"reset", 0, NULL, 'R'},
 		{"hold-ms", 1, NULL, 'H'},      {"repeat", 1, NULL, 'r'},
 		{"up", 1, NULL, 'u'},           {"down", 1, NULL, 'd'},
-		{"flows", 1, NULL, 'F'},        {NULL, 0, NULL, 0},
+		{"flows", 1, NULL, 'F'},        {"transparent", 0, NULL, 'x'},
+		{"mark", 1, NULL, 'M'},         {NULL, 0, NULL, 0},
 	};
 	int opt;
 

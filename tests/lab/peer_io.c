@@ -24,6 +24,10 @@
 #ifndef TCP_IS_MPTCP
 #define TCP_IS_MPTCP 43
 #endif
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT 75
+#endif
+#define ORIGINAL_DST 80 /* SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST */
 #ifndef TCPI_OPT_SYN_DATA
 #define TCPI_OPT_SYN_DATA 32
 #endif
@@ -158,6 +162,14 @@ static void set_timeout(int fd, unsigned ms)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
 }
 
+static bool set_transparent(int fd)
+{
+	int on = 1;
+
+	return setsockopt(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on)) == 0 &&
+	       setsockopt(fd, IPPROTO_IPV6, IPV6_TRANSPARENT, &on, sizeof(on)) == 0;
+}
+
 int peer_listen(uint16_t port, const struct peer_sock *o)
 {
 	struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -169,6 +181,7 @@ int peer_listen(uint16_t port, const struct peer_sock *o)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	if ((o->tfo && setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof(queue)) < 0) ||
+	    (o->transparent && !set_transparent(fd)) ||
 	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, queue) < 0) {
 		int e = errno;
 
@@ -204,6 +217,8 @@ int peer_connect(const struct sockaddr_storage *sa, socklen_t sa_len, const stru
 	if (fd < 0)
 		return -1;
 	set_timeout(fd, o->timeout_ms);
+	if (o->mark)
+		setsockopt(fd, SOL_SOCKET, SO_MARK, &o->mark, sizeof(o->mark));
 	if (start(fd, sa, sa_len, o->tfo, first, first_len) < 0) {
 		/* connect() says EINPROGRESS when SO_SNDTIMEO is over. */
 		int e = errno == EINPROGRESS ? ETIMEDOUT : errno;
@@ -259,6 +274,24 @@ int peer_read(int fd, uint8_t *data, size_t len)
 		len -= (size_t)n;
 	}
 	return 0;
+}
+
+void peer_origdst(int fd, char *out, size_t size)
+{
+	struct sockaddr_storage sa;
+	socklen_t len4 = sizeof(sa), len6 = sizeof(sa), len = sizeof(sa);
+	char host[64] = "?", port[8] = "?";
+
+	if (getsockopt(fd, IPPROTO_IP, ORIGINAL_DST, &sa, &len4) == 0)
+		len = len4;
+	else if (getsockopt(fd, IPPROTO_IPV6, ORIGINAL_DST, &sa, &len6) == 0)
+		len = len6;
+	else if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		len = 0;
+	if (len)
+		getnameinfo((struct sockaddr *)&sa, len, host, sizeof(host), port, sizeof(port),
+			    NI_NUMERICHOST | NI_NUMERICSERV);
+	snprintf(out, size, "%s %s", strncmp(host, "::ffff:", 7) ? host : host + 7, port);
 }
 
 void peer_reset(int fd)

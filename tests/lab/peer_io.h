@@ -24,6 +24,8 @@ const uint8_t *pattern_at(const uint8_t *block, uint64_t seed, uint64_t pos);
 
 struct peer_sock {
 	bool mptcp, tfo;
+	bool transparent;    /* listeners: take what TPROXY sends */
+	unsigned mark;       /* SO_MARK, 0 = none */
 	unsigned timeout_ms; /* for each single read or write; 0 = none */
 };
 
@@ -44,6 +46,9 @@ int peer_read(int fd, uint8_t *data, size_t len);
 
 /* read() with ETIMEDOUT instead of EAGAIN. */
 ssize_t peer_read_some(int fd, uint8_t *data, size_t len);
+
+/* Where the client wanted to go, as TPROXY or REDIRECT leave it; "ADDRESS PORT". */
+void peer_origdst(int fd, char *out, size_t size);
 
 /* Ends the connection with a reset. */
 void peer_reset(int fd);

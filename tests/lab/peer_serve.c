@@ -96,6 +96,14 @@ static int run_banner(struct conn *c)
 	return e ? e : conn_drain(c, true);
 }
 
+static int run_origdst(struct conn *c)
+{
+	char text[96];
+
+	peer_origdst(c->fd, text, sizeof(text));
+	return conn_write(c, text, strlen(text));
+}
+
 static int run_silent(struct conn *c)
 {
 	return conn_drain(c, false);
@@ -237,6 +245,7 @@ static const struct service services[] = {
 	{"reset", run_reset, {1, 0}},         /* reads arg 1, sends arg 2 octets, resets */
 	{"shutfirst", run_shutfirst, {6, 0}}, /* sends arg 1 octets, half-closes, reads on */
 	{"silent", run_silent, {0, 0}},       /* never says anything */
+	{"origdst", run_origdst, {0, 0}},     /* says where the client wanted to go */
 };
 
 /* ---- connections ---- */

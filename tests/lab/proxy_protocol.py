@@ -425,13 +425,18 @@ def t_version():
         for first in (0, 1, 4, 5, 7, 22, 71, 255):
             expect(bytes([first]), b"\x06", f"first octet {first}")
             expect(bytes([first]) + bytes(70000), b"\x06", f"first octet {first} and more")
-        with Client(b"\x05\x01\x00") as c:  # the octet comes although we go on sending
+        with Client(b"\x05\x01\x00") as c:  # no reset although we go on sending
+            for _ in range(20):
+                time.sleep(0.005)
+                c.send(bytes(10000))
+            want(c.rest(), b"\x06", "while sending")
+        with Client(b"\x05\x01\x00") as c:  # patience has an end
             want(c.read(1), b"\x06")
             with contextlib.suppress(OSError):
                 for _ in range(100):
                     c.send(bytes(65536))
         D.idle()
-        want(list(D.control("status")["ended"].values()), [17])
+        want(list(D.control("status")["ended"].values()), [18])
 
 
 def t_malformed():

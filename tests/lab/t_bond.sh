@@ -49,7 +49,7 @@ lab_join transfer 60 || not_ok "transfer" "did not end"
 flowing() { # more than 5 MB have come
 	[ "$(($(octets wan1 rx) + $(octets wan2 rx) - start))" -gt 5000000 ]
 }
-cut() { # NAME CUT-COMMAND... -- UNDO-COMMAND...
+cut_wan() { # NAME CUT-COMMAND... -- UNDO-COMMAND...
 	local name=$1 cmd=() undo=()
 	shift
 	while [ "$1" != -- ]; do cmd+=("$1") && shift; done
@@ -72,11 +72,11 @@ restore_wan1() {
 	ip -n "$RTR" route add default via 198.18.1.1 dev wan1 table 101 2>/dev/null
 	ip -n "$RTR" -6 route add default via 2001:db8:1::1 dev wan1 table 101 2>/dev/null
 }
-cut "second WAN goes down" ip -n "$RTR" link set wan2 down -- true
+cut_wan "second WAN goes down" ip -n "$RTR" link set wan2 down -- true
 ip -n "$RTR" link set wan2 up
 ip -n "$RTR" -6 addr add "$WAN2_6/64" dev wan2 nodad 2>/dev/null
 ip -n "$RTR" route add default via 198.18.2.1 dev wan2 table 102
 ip -n "$RTR" -6 route add default via 2001:db8:2::1 dev wan2 table 102 2>/dev/null
-cut "first WAN goes down" ip -n "$RTR" link set wan1 down -- restore_wan1
+cut_wan "first WAN goes down" ip -n "$RTR" link set wan1 down -- restore_wan1
 lab_daemons_stop
 lab_end

@@ -1,0 +1,732 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "core/relay.h"
+#include "rig.h"
+
+extern char **environ;
+
+#define BULK    (10u << 20)
+#define FOREVER 3600.
+
+static struct worker w;
+
+/* The clock of the wall as libev sees it: by one of these, as it was built. */
+static time_t clock_leap_s;
+static bool clock_asked;
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	int rc = (int)syscall(SYS_clock_gettime, id, ts);
+
+	if (id == CLOCK_REALTIME) {
+		clock_asked = true;
+		ts->tv_sec += clock_leap_s;
+	}
+	return rc;
+}
+
+int gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+	struct timespec ts;
+	int rc = clock_gettime(CLOCK_REALTIME, &ts);
+
+	(void)zone;
+	tv->tv_sec = ts.tv_sec;
+	tv->tv_usec = (suseconds_t)(ts.tv_nsec / 1000);
+	return rc;
+}
+
+/* A relay between two connections; we are the device at one end and the server at the
+ * other. It frees itself when it is done, as its owners in the daemons do. */
+struct link {
+	struct relay relay;
+	struct corpse corpse;
+	struct outcome *out;
+};
+
+struct outcome {
+	struct link *link; /* gone once buried */
+	int device, server;
+	bool done, inside, closed, buried;
+	unsigned calls, closing_calls, firsts;
+	enum end_reason reason;
+	int err;
+	uint64_t up, down;
+};
+
+static void bury_link(struct corpse *c)
+{
+	struct link *l = container_of(c, struct link, corpse);
+
+	l->out->buried = true;
+	memset(l, 0xdb, sizeof(*l));
+	free(l);
+}
+
+static void done_cb(struct relay *r, enum end_reason reason, int err)
+{
+	struct link *l = container_of(r, struct link, relay);
+	struct outcome *o = l->out;
+
+	o->inside = o->link == NULL;
+	o->calls++;
+	o->done = true;
+	o->reason = reason;
+	o->err = err;
+	o->up = r->b.bytes_out;
+	o->down = r->a.bytes_out;
+	o->closed = r->a.fd < 0 && r->b.fd < 0 && !r->a.in.mem && !r->b.in.mem;
+	worker_bury(&w, &l->corpse);
+}
+
+static void closing_cb(struct relay *r)
+{
+	struct outcome *o = container_of(r, struct link, relay)->out;
+
+	o->closing_calls++;
+	if (r->a.fd < 0 || r->b.fd < 0)
+		fail_msg("closed too early");
+}
+
+static void first_cb(struct relay *r, struct end *e)
+{
+	struct outcome *o = container_of(r, struct link, relay)->out;
+
+	o->firsts |= e == &r->a ? 1u : 2u;
+	assert_true(e->first_in > 0);
+}
+
+/* early: octets of the device that were read before the relay began, or NULL. */
+static void open_link(struct outcome *o, bool mptcp_a, bool mptcp_b, double idle_s,
+		      const char *early)
+{
+	struct link *l = calloc(1, sizeof(*l));
+	int a[2], b[2];
+
+	assert_non_null(l);
+	memset(o, 0, sizeof(*o));
+	assert_true(rig_pair(mptcp_a, a));
+	assert_true(rig_pair(mptcp_b, b));
+	o->device = a[0];
+	o->server = b[1];
+	l->out = o;
+	l->corpse.bury = bury_link;
+	relay_init(&l->relay);
+	assert_int_equal(l->relay.a.fd, -1);
+	l->relay.first = first_cb;
+	l->relay.closing = closing_cb;
+	if (early) {
+		size_t n = strlen(early);
+		assert_int_equal(buf_put(&l->relay.a.in, &w.pool, early, n), n);
+		l->relay.a.bytes_in += n;
+	}
+	ev_now_update(w.loop);
+	relay_start(&l->relay, &w, a[1], b[0], idle_s, done_cb);
+	o->link = l;
+}
+
+/* Wait for the end and check what holds for each of them. */
+static void check_end(struct outcome *o, enum end_reason reason)
+{
+	assert_true(rig_until(&w, rig_flag, &o->buried));
+	assert_false(o->inside);
+	assert_true(o->closed);
+	assert_int_equal(o->calls, 1);
+	assert_int_equal(o->closing_calls, 1);
+	if (o->reason != reason)
+		fail_msg("ended with %s (%s), not %s", end_reason_str(o->reason), strerror(o->err),
+			 end_reason_str(reason));
+	assert_int_equal(w.pool.lent, 0);
+}
+
+static void close_ours(struct outcome *o)
+{
+	if (o->device >= 0)
+		close(o->device);
+	if (o->server >= 0)
+		close(o->server);
+}
+
+/* ---- what is sent, and compared on arrival ---- */
+
+static uint8_t octet_at(uint32_t seed, uint64_t pos)
+{
+	uint64_t x = (pos / 8 + seed) * 0x9e3779b97f4a7c15u;
+
+	return (uint8_t)(x >> (pos % 8 * 8));
+}
+
+static uint32_t random_state = 1;
+
+static size_t random_up_to(size_t max)
+{
+	random_state = random_state * 1664525u + 1013904223u;
+	return 1 + (random_state >> 7) % max;
+}
+
+struct flow {
+	int from, to;
+	uint32_t seed;
+	uint64_t total, sent, received;
+	size_t chunk; /* largest piece */
+	bool wrong, ended, broken;
+	int send_errno, recv_errno;
+};
+
+static void flow_send(struct flow *f)
+{
+	static uint8_t buf[100000];
+
+	for (int i = 0; i < 8 && f->sent < f->total; i++) {
+		size_t n = random_up_to(f->chunk);
+		ssize_t k;
+
+		if (n > f->total - f->sent)
+			n = (size_t)(f->total - f->sent);
+		for (size_t j = 0; j < n; j++)
+			buf[j] = octet_at(f->seed, f->sent + j);
+		k = send(f->from, buf, n, MSG_NOSIGNAL);
+		if (k < 0) {
+			f->send_errno = errno;
+			f->broken = errno != EAGAIN;
+			return;
+		}
+		f->sent += (uint64_t)k;
+		if (f->sent == f->total)
+			shutdown(f->from, SHUT_WR);
+	}
+}
+
+static void flow_receive(struct flow *f, int turns)
+{
+	static uint8_t buf[100000];
+
+	for (int i = 0; i < turns && !f->ended; i++) {
+		ssize_t k = recv(f->to, buf, random_up_to(f->chunk), 0);
+
+		if (k < 0) {
+			f->recv_errno = errno;
+			f->broken = errno != EAGAIN;
+			return;
+		}
+		f->ended = k == 0;
+		for (ssize_t j = 0; j < k; j++)
+			if (buf[j] != octet_at(f->seed, f->received + (uint64_t)j))
+				f->wrong = true;
+		f->received += (uint64_t)k;
+	}
+}
+
+struct both {
+	struct flow up, down;
+	size_t most_lent;
+	bool half;
+};
+
+static bool exchanged(void *arg)
+{
+	struct both *x = arg;
+
+	flow_send(&x->up);
+	flow_send(&x->down);
+	flow_receive(&x->up, 8);
+	flow_receive(&x->down, 8);
+	if (w.pool.lent > x->most_lent)
+		x->most_lent = w.pool.lent;
+	return (x->up.ended && x->down.ended) || x->up.broken || x->down.broken;
+}
+
+/* 10 MB each way at once, in pieces of random size. */
+static void bulk(void **state)
+{
+	(void)state;
+	for (int mode = 0; mode < (rig_has_mptcp() ? 4 : 1); mode++) {
+		struct outcome o;
+		struct both x;
+
+		open_link(&o, mode & 1, mode >> 1, FOREVER, NULL);
+		memset(&x, 0, sizeof(x));
+		x.up = (struct flow){.from = o.device,
+				     .to = o.server,
+				     .seed = 1,
+				     .total = BULK,
+				     .chunk = 100000};
+		x.down = (struct flow){
+			.from = o.server, .to = o.device, .seed = 2, .total = BULK, .chunk = 20000};
+		assert_true(rig_until_s(&w, exchanged, &x, 60));
+		assert_false(x.up.broken || x.down.broken);
+		assert_false(x.up.wrong || x.down.wrong);
+		assert_true(x.up.received == BULK && x.down.received == BULK);
+		assert_in_range(x.most_lent, 0, 2);
+		check_end(&o, END_CLOSED);
+		assert_true(o.up == BULK && o.down == BULK);
+		assert_int_equal(o.firsts, 3);
+		close_ours(&o);
+	}
+}
+
+/* ---- small talk ---- */
+
+struct expect {
+	int fd;
+	const char *text; /* NULL: end of file; */
+	int err;          /* or this errno */
+	size_t got;
+};
+
+static bool arrived(void *arg)
+{
+	struct expect *x = arg;
+	char buf[64];
+	ssize_t n = recv(x->fd, buf, sizeof(buf), 0);
+
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	if (x->err || n < 0) {
+		if (n >= 0 || errno != x->err)
+			fail_msg("%zd, %s", n, n < 0 ? strerror(errno) : "no error");
+		return true;
+	}
+	if (!x->text) {
+		assert_int_equal(n, 0);
+		return true;
+	}
+	assert_in_range(n, 1, strlen(x->text) - x->got);
+	assert_memory_equal(buf, x->text + x->got, (size_t)n);
+	x->got += (size_t)n;
+	return x->got == strlen(x->text);
+}
+
+static void say(int fd, const char *text)
+{
+	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static void hear(int fd, const char *text)
+{
+	assert_true(rig_until(&w, arrived, &(struct expect){.fd = fd, .text = text}));
+}
+
+static void hear_eof(int fd)
+{
+	assert_true(rig_until(&w, arrived, &(struct expect){.fd = fd}));
+}
+
+static void hear_reset(int fd)
+{
+	assert_true(rig_until(&w, arrived, &(struct expect){.fd = fd, .err = ECONNRESET}));
+}
+
+static bool write_fails(void *fd)
+{
+	return send(*(int *)fd, "x", 1, MSG_NOSIGNAL) < 0 &&
+	       (errno == EPIPE || errno == ECONNRESET);
+}
+
+/* After an end of file a reset is no error of recv; but nothing can be written. */
+static void hear_reset_after_eof(int fd)
+{
+	assert_true(rig_until(&w, write_fails, &fd));
+}
+
+/* Let some ticks go by. */
+static void run_for(double seconds)
+{
+	bool never = false;
+
+	assert_false(rig_until_s(&w, rig_flag, &never, seconds));
+}
+
+/* One side ends its half; the other still answers, for longer than some ticks. */
+static void half_close(void **state)
+{
+	(void)state;
+	for (int mode = 0; mode < (rig_has_mptcp() ? 4 : 1); mode++) {
+		for (int server_first = 0; server_first < 2; server_first++) {
+			struct outcome o;
+			int one, two;
+
+			open_link(&o, mode & 1, mode >> 1, 2., NULL); /* ticks each 0.5 s */
+			one = server_first ? o.server : o.device;
+			two = server_first ? o.device : o.server;
+			say(one, "last words");
+			assert_int_equal(shutdown(one, SHUT_WR), 0);
+			hear(two, "last words");
+			hear_eof(two);
+			run_for(0.8);
+			say(two, "answer");
+			hear(one, "answer");
+			run_for(0.8);
+			say(two, "and more");
+			hear(one, "and more");
+			assert_false(o.done);
+			assert_int_equal(shutdown(two, SHUT_WR), 0);
+			hear_eof(one);
+			check_end(&o, END_CLOSED);
+			close_ours(&o);
+		}
+	}
+}
+
+static void early_bytes(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, "early");
+	say(o.device, " and late");
+	hear(o.server, "early and late");
+	say(o.server, "ok");
+	hear(o.device, "ok");
+	assert_int_equal(w.pool.lent, 0); /* idle flows hold no memory */
+	assert_int_equal(o.link->relay.a.bytes_in, 14);
+	close(o.server);
+	o.server = -1;
+	hear_eof(o.device);
+	close(o.device);
+	o.device = -1;
+	check_end(&o, END_CLOSED);
+	assert_int_equal(o.up, 14);
+	assert_int_equal(o.down, 2);
+}
+
+static void reset_passed_on(void **state)
+{
+	(void)state;
+	for (int mode = 0; mode < (rig_has_mptcp() ? 4 : 1); mode++) {
+		for (int by_server = 0; by_server < 2; by_server++) {
+			struct outcome o;
+			int *one, *two;
+
+			open_link(&o, mode & 1, mode >> 1, FOREVER, NULL);
+			one = by_server ? &o.server : &o.device;
+			two = by_server ? &o.device : &o.server;
+			say(*one, "hello");
+			hear(*two, "hello");
+			sock_reset(*one);
+			*one = -1;
+			check_end(&o, by_server ? END_RESET_UP : END_RESET_DOWN);
+			assert_true(sock_errno_is_reset(o.err));
+			hear_reset(*two);
+			close_ours(&o);
+		}
+	}
+}
+
+/* The peer has closed: what is written to it is answered by a reset. */
+static void write_after_close(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	open_link(&o, false, false, 8., NULL); /* a tick each 2 s */
+	close(o.server);
+	o.server = -1;
+	hear_eof(o.device);
+	say(o.device, "anybody there?");
+	check_end(&o, END_RESET_UP);
+	hear_reset_after_eof(o.device);
+	close_ours(&o);
+}
+
+/* An end that has half-closed is reset while nothing is written to it. */
+static void reset_after_half_close(void **state)
+{
+	(void)state;
+	for (int mptcp = 0; mptcp <= rig_has_mptcp(); mptcp++) {
+		struct outcome o;
+		double start = rig_now();
+
+		open_link(&o, mptcp, false, 8., NULL);
+		say(o.device, "request");
+		shutdown(o.device, SHUT_WR);
+		hear(o.server, "request");
+		hear_eof(o.server);
+		sock_reset(o.device);
+		o.device = -1;
+		check_end(&o, END_RESET_DOWN);
+		assert_true(rig_now() - start < 6.);
+		hear_reset_after_eof(o.server);
+		close_ours(&o);
+	}
+}
+
+/* ---- back-pressure ---- */
+
+static bool sender_stuck(void *arg)
+{
+	struct both *x = arg;
+	uint64_t before = x->up.sent;
+	static double since;
+
+	flow_send(&x->up);
+	if (w.pool.lent > x->most_lent)
+		x->most_lent = w.pool.lent;
+	if (x->up.sent != before)
+		since = rig_now();
+	return rig_now() - since > 0.3;
+}
+
+static bool drained(void *arg)
+{
+	struct both *x = arg;
+
+	flow_send(&x->up);
+	flow_receive(&x->up, 8);
+	return x->up.ended || x->up.broken;
+}
+
+/* A reader that does not read stops the sender; the relay holds one buffer and no more, and
+ * does not spin. Later everything arrives. */
+static void back_pressure(void **state)
+{
+	(void)state;
+	for (int mptcp = 0; mptcp <= rig_has_mptcp(); mptcp++) {
+		struct outcome o;
+		struct both x;
+		unsigned turns;
+
+		open_link(&o, false, mptcp, FOREVER, NULL);
+		memset(&x, 0, sizeof(x));
+		x.up = (struct flow){.from = o.device,
+				     .to = o.server,
+				     .seed = 5,
+				     .total = 64u << 20,
+				     .chunk = 100000};
+		assert_true(rig_until(&w, sender_stuck, &x));
+		assert_true(x.up.sent < x.up.total);
+		assert_int_equal(x.most_lent, 1);
+		turns = ev_iteration(w.loop);
+		run_for(0.2); /* about 100 of them are our own */
+		assert_true(ev_iteration(w.loop) - turns < 300);
+		x.up.total = x.up.sent + 12345;
+		assert_true(rig_until_s(&w, drained, &x, 60));
+		assert_false(x.up.broken || x.up.wrong);
+		assert_true(x.up.received == x.up.total);
+		close(o.server);
+		o.server = -1;
+		hear_eof(o.device);
+		check_end(&o, END_CLOSED);
+		close_ours(&o);
+	}
+}
+
+/* ---- time ---- */
+
+static void idle_limit(void **state)
+{
+	struct outcome o;
+	double start;
+
+	(void)state;
+	open_link(&o, false, false, 0.6, NULL);
+	for (int i = 0; i < 4; i++) { /* alive as long as something moves, in one direction */
+		run_for(0.4);
+		say(o.server, "x");
+		hear(o.device, "x");
+	}
+	start = rig_now();
+	assert_false(o.done);
+	check_end(&o, END_IDLE);
+	assert_in_range((rig_now() - start) * 1000, 500, 1500);
+	hear_reset(o.device);
+	hear_reset(o.server);
+	close_ours(&o);
+}
+
+/* A slow reader empties the buffer; nothing is read meanwhile, yet it is not idle. */
+static bool sip(void *arg)
+{
+	struct both *x = arg;
+	static double next;
+
+	if (rig_now() >= next) {
+		flow_receive(&x->up, 40);
+		next = rig_now() + 0.1;
+	}
+	return x->up.received == x->up.sent || x->up.broken;
+}
+
+static void slow_is_not_idle(void **state)
+{
+	struct outcome o;
+	struct both x;
+	double start;
+
+	(void)state;
+	open_link(&o, false, false, 1., NULL);
+	memset(&x, 0, sizeof(x));
+	x.up = (struct flow){
+		.from = o.device, .to = o.server, .seed = 6, .total = 64u << 20, .chunk = 100000};
+	assert_true(rig_until(&w, sender_stuck, &x));
+	start = rig_now();
+	x.up.chunk = 65536;
+	assert_true(rig_until_s(&w, sip, &x, 60));
+	assert_false(x.up.broken || x.up.wrong);
+	assert_true(rig_now() - start > 0.2);
+	assert_false(o.done);
+	relay_end(&o.link->relay, END_SHUTDOWN, 0);
+	check_end(&o, END_SHUTDOWN);
+	close_ours(&o);
+}
+
+/* NTP sets the clock of a router that thought it was 1970. */
+static void clock_leaps(void **state)
+{
+	struct outcome o;
+	ev_tstamp before;
+
+	(void)state;
+	clock_asked = false;
+	ev_time();
+	if (!clock_asked)
+		skip(); /* this libev asks the kernel directly */
+	open_link(&o, false, false, 2., NULL);
+	say(o.device, "a");
+	hear(o.server, "a");
+	before = ev_now(w.loop);
+	clock_leap_s = 20 * 365 * 86400;
+	run_for(0.8);                               /* a tick at least */
+	assert_true(ev_now(w.loop) > before + 1e6); /* the loop has noticed */
+	assert_false(o.done);
+	clock_leap_s = 0;
+	run_for(0.8);
+	say(o.device, "b");
+	hear(o.server, "b");
+	assert_false(o.done);
+	check_end(&o, END_IDLE); /* and back in time the limit still works */
+	close_ours(&o);
+}
+
+/* ---- ended by the owner ---- */
+
+static void ended_from_outside(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, NULL);
+	say(o.device, "x");
+	hear(o.server, "x");
+	relay_end(&o.link->relay, END_CLOSED, 0);
+	relay_end(&o.link->relay, END_SHUTDOWN, 0); /* the first one counts */
+	check_end(&o, END_CLOSED);
+	hear_eof(o.device);
+	hear_eof(o.server);
+	close_ours(&o);
+
+	open_link(&o, false, false, FOREVER, "never sent");
+	relay_end(&o.link->relay, END_SHUTDOWN, 0); /* before its first turn */
+	check_end(&o, END_SHUTDOWN);
+	hear_reset(o.device);
+	hear_reset(o.server);
+	close_ours(&o);
+}
+
+/* Both connections are dead before the relay starts: done comes later all the same. */
+static void dead_on_arrival(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, "x");
+	sock_reset(o.server);
+	o.server = -1;
+	check_end(&o, END_RESET_UP);
+	hear_reset(o.device);
+	close_ours(&o);
+}
+
+/* ---- MPTCP that dies without a word ---- */
+
+static bool run(const char *const *argv)
+{
+	int status;
+	pid_t pid;
+
+	return posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ) ==
+		       0 &&
+	       waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+/* From now on a segment with data to the server is answered by a plain RST, as by a host
+ * that was started anew. The kernel reports that only after close_timeout, a minute. */
+static void silent_death(void **state)
+{
+	char rules[256];
+	const char *const nft[] = {"nft", rules, NULL};
+	const char *const undo[] = {"nft", "delete table inet t", NULL};
+	struct sock_info info;
+	struct outcome o;
+	struct addr server;
+	double start;
+
+	(void)state;
+	if (!rig_has_mptcp())
+		skip();
+	open_link(&o, false, true, 8., NULL);
+	say(o.device, "hello");
+	hear(o.server, "hello");
+	say(o.server, "hello"); /* MPTCP stays only with an answer */
+	hear(o.device, "hello");
+	assert_int_equal(sock_info(o.link->relay.b.fd, &info), 0);
+	assert_true(info.mptcp);
+	assert_int_equal(addr_of_socket(o.server, &server), 0);
+	snprintf(rules, sizeof(rules),
+		 "add table inet t; add chain inet t c { type filter hook output priority 0; }; "
+		 "add rule inet t c tcp dport %u reject with tcp reset",
+		 addr_port(&server));
+	if (!run(nft)) {
+		relay_end(&o.link->relay, END_CLOSED, 0);
+		check_end(&o, END_CLOSED);
+		close_ours(&o);
+		skip();
+	}
+	start = rig_now();
+	say(o.device, "is anybody there?");
+	check_end(&o, END_RESET_UP);
+	assert_int_equal(o.err, ENOTCONN);
+	assert_true(rig_now() - start < 6.);
+	hear_reset(o.device);
+	close_ours(&o);
+	assert_true(run(undo));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(bulk),
+		cmocka_unit_test(half_close),
+		cmocka_unit_test(early_bytes),
+		cmocka_unit_test(reset_passed_on),
+		cmocka_unit_test(write_after_close),
+		cmocka_unit_test(reset_after_half_close),
+		cmocka_unit_test(back_pressure),
+		cmocka_unit_test(idle_limit),
+		cmocka_unit_test(slow_is_not_idle),
+		cmocka_unit_test(clock_leaps),
+		cmocka_unit_test(ended_from_outside),
+		cmocka_unit_test(dead_on_arrival),
+		cmocka_unit_test(silent_death),
+	};
+	int failed;
+
+	if (!rig_netns())
+		return RIG_SKIP;
+	if (worker_init(&w, 0, NULL) < 0)
+		return 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	worker_fini(&w);
+	return failed;
+}

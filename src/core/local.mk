@@ -22,3 +22,29 @@ src_core_libcore_la_SOURCES = \
 src_core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS)
 src_core_libcore_la_LIBADD = src/libsocks6/libsocks6.la $(EV_LIBS) $(INI_LIBS) $(CARES_LIBS) \
 	$(CAP_LIBS) $(PTHREAD_LIBS)
+
+# Unit tests of these modules; those of configuration and control are in conf_tests.mk.
+if HAVE_CMOCKA
+CORE_TESTS = tests/unit/test_addr tests/unit/test_buf tests/unit/test_worker \
+	tests/unit/test_sock tests/unit/test_dial tests/unit/test_relay \
+	tests/unit/test_s6glue tests/unit/test_resolve
+check_PROGRAMS += $(CORE_TESTS)
+TESTS += $(CORE_TESTS)
+endif
+core_test_libs = src/core/libcore.la $(CMOCKA_LIBS) $(EV_LIBS) $(PTHREAD_LIBS)
+tests_unit_test_addr_SOURCES = tests/unit/test_addr.c tests/unit/rig.h
+tests_unit_test_addr_LDADD = $(core_test_libs)
+tests_unit_test_buf_SOURCES = tests/unit/test_buf.c
+tests_unit_test_buf_LDADD = $(core_test_libs)
+tests_unit_test_worker_SOURCES = tests/unit/test_worker.c tests/unit/rig.h
+tests_unit_test_worker_LDADD = $(core_test_libs)
+tests_unit_test_sock_SOURCES = tests/unit/test_sock.c tests/unit/rig.h
+tests_unit_test_sock_LDADD = $(core_test_libs)
+tests_unit_test_dial_SOURCES = tests/unit/test_dial.c tests/unit/rig.h
+tests_unit_test_dial_LDADD = $(core_test_libs)
+tests_unit_test_relay_SOURCES = tests/unit/test_relay.c tests/unit/rig.h
+tests_unit_test_relay_LDADD = $(core_test_libs)
+tests_unit_test_s6glue_SOURCES = tests/unit/test_s6glue.c
+tests_unit_test_s6glue_LDADD = $(core_test_libs)
+tests_unit_test_resolve_SOURCES = tests/unit/test_resolve.c tests/unit/rig.h
+tests_unit_test_resolve_LDADD = $(core_test_libs)

@@ -287,10 +287,14 @@ struct resolve *resolve_start(struct resolver *r, const char *name, uint16_t por
 	q->min_ttl_s = TTL_NUMERIC_S;
 	ev_init(&q->deliver, deliver_cb);
 	list_push(&r->queries, &q->node);
-	if (addr_parse_ip(&q->addrs[0], name) &&
-	    (family == AF_UNSPEC || family == addr_family(&q->addrs[0]))) {
-		addr_set_port(&q->addrs[0], port);
-		q->n = 1;
+	if (addr_parse_ip(&q->addrs[0], name)) {
+		/* c-ares would ask servers for the name "1.2.3.4" when the family differs */
+		if (family == AF_UNSPEC || family == addr_family(&q->addrs[0])) {
+			addr_set_port(&q->addrs[0], port);
+			q->n = 1;
+		} else {
+			q->err = RESOLVE_NO_NAME;
+		}
 		deliver_soon(q);
 		return q;
 	}

@@ -91,7 +91,8 @@ CURSOR_MUST_CHECK static inline bool read_sub(struct reader *r, size_t n, struct
 	return true;
 }
 
-/* Writes nothing once it has run out of room; full says so at the end. */
+/* Writes nothing once it has run out of room, but goes on counting: what is too long for the wire
+ * is found out whatever the size of the buffer. full is asked once, at the end. */
 struct writer {
 	uint8_t *start;
 	size_t len, cap;
@@ -108,11 +109,8 @@ static inline uint8_t *write_room(struct writer *w, size_t n)
 {
 	uint8_t *p;
 
-	if (w->full || n > w->cap - w->len) {
-		w->full = true;
-		return NULL;
-	}
-	p = w->start + w->len;
+	w->full = w->full || n > w->cap - w->len;
+	p = w->full ? NULL : w->start + w->len;
 	w->len += n;
 	return p;
 }
@@ -160,7 +158,7 @@ static inline void write_u64(struct writer *w, uint64_t v)
 /* Overwrite 16 bits at an offset that has been written before. */
 static inline void write_u16_at(struct writer *w, size_t offset, uint16_t v)
 {
-	if (w->full || offset + 2 > w->len)
+	if (w->full || w->len < 2 || offset > w->len - 2)
 		return;
 	w->start[offset] = (uint8_t)(v >> 8);
 	w->start[offset + 1] = (uint8_t)v;

@@ -136,13 +136,13 @@ enum s6_result s6_udp_build(const struct s6_udp *msg, void *buf, size_t cap, siz
 	write_u64(&w, msg->association);
 	if (!write_body(&w, msg))
 		return S6_BAD;
-	if (w.full)
-		return S6_MORE;
 	if (payload > UINT16_MAX - w.len)
 		return S6_BAD;
 	write_u16_at(&w, LENGTH_AT, (uint16_t)(w.len + payload));
 	if (msg->payload)
 		write_bytes(&w, msg->payload, payload);
+	if (w.full)
+		return S6_MORE;
 	*len = w.len;
-	return w.full ? S6_MORE : S6_OK;
+	return S6_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "libsocks6/socks6.h"
 
-#define LOOKUP(table, i) \
+#define LOOKUP(table, i)                                                                           \
 	((size_t)(i) < sizeof(table) / sizeof((table)[0]) && (table)[i] ? (table)[i] : "unknown")
 
 const char *s6_command_str(uint8_t command)

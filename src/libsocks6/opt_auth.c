@@ -148,8 +148,10 @@ enum s6_result s6_userpass_build(const struct s6_userpass *up, void *buf, size_t
 	write_u8(&w, up->pass_len);
 	write_bytes(&w, up->pass, up->pass_len);
 	write_zeros(&w, padding_for(1 + w.len));
+	if (w.full)
+		return S6_MORE;
 	*len = w.len;
-	return w.full ? S6_MORE : S6_OK;
+	return S6_OK;
 }
 
 enum s6_result s6_userpass_status_parse(const struct s6_auth_data *data, uint8_t *status)
@@ -160,7 +162,7 @@ enum s6_result s6_userpass_status_parse(const struct s6_auth_data *data, uint8_t
 	if (data->method != S6_METHOD_USERPASS || !read_u8(&r, &version) ||
 	    version != USERPASS_VERSION || !read_u8(&r, status))
 		return S6_BAD;
-	return S6_OK;
+	return r.left < 4 ? S6_OK : S6_BAD;
 }
 
 void s6_userpass_status_build(uint8_t status, uint8_t out[3])

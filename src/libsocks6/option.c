@@ -4,10 +4,10 @@
 /* One row for each kind. Options without data are a flag in struct s6_options. */
 struct kind {
 	uint16_t kind;
-	uint8_t in;	     /* messages it may appear in (enum s6_message) */
-	bool single;	     /* repeated in a request: refuse (R11) */
-	uint16_t min, max;   /* of the whole option */
-	size_t flag;	     /* offset of the flag, for options without data */
+	uint8_t in;        /* messages it may appear in (enum s6_message) */
+	bool single;       /* repeated in a request: refuse (R11) */
+	uint16_t min, max; /* of the whole option */
+	size_t flag;       /* offset of the flag, for options without data */
 	bool (*read)(struct reader *r, enum s6_message in, struct s6_options *o);
 	bool (*write)(struct writer *w, enum s6_message in, const struct s6_options *o);
 };
@@ -86,8 +86,7 @@ static void read_option(uint16_t kind, struct reader *data, enum s6_message in, 
 		refuse(o, S6_FAULT_CONTENT);
 }
 
-bool s6_options_read(struct reader *r, enum s6_message in, struct s6_options *o,
-		     enum s6_fault *why)
+bool s6_options_read(struct reader *r, enum s6_message in, struct s6_options *o, enum s6_fault *why)
 {
 	struct reader data;
 	uint16_t kind, len;
@@ -120,5 +119,5 @@ bool s6_options_write(struct writer *w, enum s6_message in, const struct s6_opti
 			s6_option_header(w, k->kind, 0);
 		}
 	}
-	return w->full || w->len - start <= S6_OPTIONS_SEND_MAX;
+	return w->len - start <= S6_OPTIONS_SEND_MAX; /* R5 */
 }

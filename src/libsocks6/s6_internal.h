@@ -6,6 +6,9 @@
 #include "libsocks6/cursor.h"
 #include "libsocks6/socks6.h"
 
+/* Nothing declared here is part of the library's interface. */
+#pragma GCC visibility push(hidden)
+
 /* Messages, as bits in the option table. */
 enum s6_message { S6_IN_REQUEST = 1, S6_IN_AUTH_REPLY = 2, S6_IN_OP_REPLY = 4 };
 
@@ -48,5 +51,7 @@ static inline void s6_option_header(struct writer *w, uint16_t kind, size_t n)
 	write_u16(w, kind);
 	write_u16(w, (uint16_t)(n + 4));
 }
+
+#pragma GCC visibility pop
 
 #endif

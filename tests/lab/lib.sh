@@ -251,7 +251,8 @@ lab_ns() { # NS...
 		ip netns add "$ns" || lab_die "cannot make network namespaces here"
 		LAB_MADE+=("$ns")
 		ip -n "$ns" link set lo up
-		lab_sysctl "$ns" net/ipv4/tcp_fastopen=3 net/ipv4/tcp_fastopen_blackhole_timeout_sec=0 \
+		# The congestion control of a stock kernel; with bbr the figures would be others.
+		lab_sysctl "$ns" net/ipv4/tcp_congestion_control=cubic net/ipv4/tcp_fastopen=3 net/ipv4/tcp_fastopen_blackhole_timeout_sec=0 \
 			net/mptcp/enabled=1 net/mptcp/blackhole_timeout=0 net/mptcp/close_timeout=2 \
 			net/ipv4/icmp_ratelimit=0 net/ipv6/icmp/ratelimit=0 net/ipv4/icmp_msgs_per_sec=100000 \
 			net/ipv6/conf/all/accept_dad=0 net/ipv6/conf/default/accept_dad=0 \

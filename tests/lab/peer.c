@@ -412,6 +412,20 @@ static bool set_first_octets(struct client *c, const char *arg)
 	return true;
 }
 
+static bool set_first_hex(struct client *c, const char *arg)
+{
+	char pair[3] = "";
+	char *end;
+
+	for (c->first_len = 0; arg[0] && arg[1] && c->first_len < FIRST_MAX; arg += 2) {
+		memcpy(pair, arg, 2);
+		c->first[c->first_len++] = (uint8_t)strtoul(pair, &end, 16);
+		if (end != pair + 2)
+			return false;
+	}
+	return !*arg;
+}
+
 static bool set_option(struct client *c, int opt, const char *arg)
 {
 	switch (opt) {
@@ -432,6 +446,8 @@ static bool set_option(struct client *c, int opt, const char *arg)
 		return set_first(c, "", arg, "");
 	case 'S':
 		return set_first_octets(c, arg);
+	case 'X':
+		return set_first_hex(c, arg);
 	case 'f':
 		return c->server_first = true;
 	case 'w':
@@ -457,15 +473,25 @@ static bool set_option(struct client *c, int opt, const char *arg)
 static bool parse(struct client *c, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"mptcp", 0, NULL, 'm'},        {"tfo", 0, NULL, 't'},
-		{"timeout-ms", 1, NULL, 'T'},   {"get", 1, NULL, 'g'},
-		{"send", 1, NULL, 's'},         {"send-octets", 1, NULL, 'S'},
-		{"server-first", 0, NULL, 'f'}, {"want", 1, NULL, 'w'},
-		{"shut", 0, NULL, 'h'},         {"reset", 0, NULL, 'R'},
-		{"hold-ms", 1, NULL, 'H'},      {"repeat", 1, NULL, 'r'},
-		{"up", 1, NULL, 'u'},           {"down", 1, NULL, 'd'},
-		{"flows", 1, NULL, 'F'},        {"transparent", 0, NULL, 'x'},
-		{"mark", 1, NULL, 'M'},         {NULL, 0, NULL, 0},
+		{"mptcp", 0, NULL, 'm'},
+		{"tfo", 0, NULL, 't'},
+		{"timeout-ms", 1, NULL, 'T'},
+		{"get", 1, NULL, 'g'},
+		{"send", 1, NULL, 's'},
+		{"send-octets", 1, NULL, 'S'},
+		{"server-first", 0, NULL, 'f'},
+		{"want", 1, NULL, 'w'},
+		{"shut", 0, NULL, 'h'},
+		{"reset", 0, NULL, 'R'},
+		{"hold-ms", 1, NULL, 'H'},
+		{"repeat", 1, NULL, 'r'},
+		{"up", 1, NULL, 'u'},
+		{"down", 1, NULL, 'd'},
+		{"flows", 1, NULL, 'F'},
+		{"transparent", 0, NULL, 'x'},
+		{"send-hex", 1, NULL, 'X'},
+		{"mark", 1, NULL, 'M'},
+		{NULL, 0, NULL, 0},
 	};
 	int opt;
 

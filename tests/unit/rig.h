@@ -142,12 +142,12 @@ static RIG_UNUSED bool rig_pair(bool mptcp, int p[2])
 	struct addr at;
 	int fd;
 
+	p[0] = p[1] = -1;
 	wishes.mptcp = mptcp;
 	fd = rig_listen("127.0.0.1", &wishes, &at);
 	if (fd < 0)
 		return false;
 	p[0] = sock_open(AF_INET, &wishes, NULL);
-	p[1] = -1;
 	if (p[0] >= 0 && (connect(p[0], &at.u.sa, at.len) == 0 || errno == EINPROGRESS) &&
 	    rig_wait(fd, POLLIN))
 		p[1] = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -401,6 +401,44 @@ static void early_bytes(void **state)
 	assert_int_equal(o.down, 2);
 }
 
+static bool buffer_arrived(void *arg)
+{
+	struct flow *f = arg;
+
+	flow_receive(f, 8);
+	return f->received == BUF_SIZE || f->broken;
+}
+
+/* The first read fills a buffer to the last octet, the second one finds nothing: the memory
+ * must not stay with the idle flow. */
+static void exactly_one_buffer(void **state)
+{
+	static uint8_t data[BUF_SIZE];
+	struct outcome o;
+	struct flow f;
+	size_t sent = 0;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, NULL);
+	f = (struct flow){.to = o.server, .seed = 9, .chunk = 100000};
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = octet_at(f.seed, i);
+	while (sent < sizeof(data)) { /* all of it is there before the relay reads */
+		ssize_t n;
+		assert_true(rig_wait(o.device, POLLOUT));
+		n = send(o.device, data + sent, sizeof(data) - sent, 0);
+		assert_true(n > 0);
+		sent += (size_t)n;
+	}
+	assert_true(rig_until(&w, buffer_arrived, &f));
+	assert_false(f.broken || f.wrong);
+	run_for(0.02);
+	assert_int_equal(w.pool.lent, 0);
+	relay_end(&o.link->relay, END_CLOSED, 0);
+	check_end(&o, END_CLOSED);
+	close_ours(&o);
+}
+
 static void reset_passed_on(void **state)
 {
 	(void)state;
@@ -709,6 +747,7 @@ int main(void)
 		cmocka_unit_test(bulk),
 		cmocka_unit_test(half_close),
 		cmocka_unit_test(early_bytes),
+		cmocka_unit_test(exactly_one_buffer),
 		cmocka_unit_test(reset_passed_on),
 		cmocka_unit_test(write_after_close),
 		cmocka_unit_test(reset_after_half_close),

@@ -23,7 +23,10 @@ union message {
 };
 
 static const uint8_t id[8] = {0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77};
-static const uint8_t password[] = "\x01\x05" "alice" "\x06" "wonder"; /* RFC 1929, padded by hand */
+static const uint8_t password[] = "\x01\x05"
+				  "alice"
+				  "\x06"
+				  "wonder"; /* RFC 1929, padded by hand */
 static const uint8_t method2[1] = {S6_METHOD_USERPASS};
 #define ASSOCIATION 0x1122334455667788u
 
@@ -326,7 +329,7 @@ static const struct vector {
 	const char *name;
 	enum kind kind;
 	void (*fill)(union message *m);
-	size_t behind;	 /* octets in the file that belong to the next message */
+	size_t behind;   /* octets in the file that belong to the next message */
 	bool parse_only; /* we never send this form */
 } vectors[] = {
 	{"R1", REQUEST, fill_R1, 0, false},  {"R2", REQUEST, fill_R2, 0, false},
@@ -339,12 +342,12 @@ static const struct vector {
 	{"A5", AUTH, fill_A5, 0, false},     {"A6", AUTH, fill_A6, 0, false},
 	{"A7", AUTH, fill_A7, 0, false},     {"A8", AUTH, fill_A8, 0, false},
 	{"A9", AUTH, fill_A9, 0, false},     {"O1", OP, fill_O1, 0, false},
-	{"O2", OP, fill_O2, 0, false},	     {"O3", OP, fill_O3, 0, false},
-	{"O4", OP, fill_O4, 0, false},	     {"O5", OP, fill_O5, 0, false},
-	{"U1", UDP, fill_U1, 0, false},	     {"U2", UDP, fill_U2, 0, false},
-	{"U3", UDP, fill_U3, 0, false},	     {"U4", UDP, fill_U4, 0, false},
-	{"U5", UDP, fill_U5, 0, false},	     {"U6", UDP, fill_U6, 0, false},
-	{"U7", UDP, fill_U7, 0, false},	     {"U8", UDP, fill_U8, 0, false},
+	{"O2", OP, fill_O2, 0, false},       {"O3", OP, fill_O3, 0, false},
+	{"O4", OP, fill_O4, 0, false},       {"O5", OP, fill_O5, 0, false},
+	{"U1", UDP, fill_U1, 0, false},      {"U2", UDP, fill_U2, 0, false},
+	{"U3", UDP, fill_U3, 0, false},      {"U4", UDP, fill_U4, 0, false},
+	{"U5", UDP, fill_U5, 0, false},      {"U6", UDP, fill_U6, 0, false},
+	{"U7", UDP, fill_U7, 0, false},      {"U8", UDP, fill_U8, 0, false},
 	{"H1", AUTH, fill_A4, 4, false},     {"H2", UDP, fill_H2, 0, true},
 	{"H3", AUTH, fill_A1, 12, false},
 };
@@ -367,7 +370,8 @@ static enum s6_result parse(enum kind kind, const uint8_t *p, size_t len, union 
 	return s6_udp_parse_stream(p, len, &m->udp, used, why);
 }
 
-static enum s6_result build(enum kind kind, const union message *m, uint8_t *p, size_t cap, size_t *len)
+static enum s6_result build(enum kind kind, const union message *m, uint8_t *p, size_t cap,
+			    size_t *len)
 {
 	switch (kind) {
 	case REQUEST:
@@ -430,7 +434,8 @@ static void same_options(const struct s6_options *x, const struct s6_options *y)
 	for (int i = 0; i < y->n_auth_data; i++) {
 		assert_int_equal(x->auth_data[i].method, y->auth_data[i].method);
 		assert_int_equal(x->auth_data[i].len, y->auth_data[i].len);
-		assert_memory_equal(x->auth_data[i].data, y->auth_data[i].data, y->auth_data[i].len);
+		assert_memory_equal(x->auth_data[i].data, y->auth_data[i].data,
+				    y->auth_data[i].len);
 	}
 	assert_int_equal(x->session_request, y->session_request);
 	assert_int_equal(x->session_id_len, y->session_id_len);
@@ -575,7 +580,8 @@ static void test_wrong_lengths(void **state)
 				bad[at] = (uint8_t)(value >> 8);
 				bad[at + 1] = (uint8_t)value;
 				result = parse_exact(v->kind, bad, len, &used, &why);
-				if (at == 2 && (value < 0 || value % 4 || value > S6_OPTIONS_RECV_MAX)) {
+				if (at == 2 &&
+				    (value < 0 || value % 4 || value > S6_OPTIONS_RECV_MAX)) {
 					assert_int_equal(result, S6_BAD);
 					assert_int_equal(why, S6_FAULT_OPTIONS_LENGTH);
 				} else if (at == 2 && deltas[d] > 0) {

@@ -124,6 +124,42 @@ static void left_in_mailbox(void **state)
 	worker_fini(&w);
 }
 
+/* A job that posts itself again while the worker is being stopped. */
+#define ENCORES 4
+
+struct encore {
+	struct job job;
+	unsigned runs;
+};
+
+static void encore_job(struct job *job, struct worker *w)
+{
+	struct encore *e = container_of(job, struct encore, job);
+	bool stopping = e->runs > 0;
+
+	while (!stopping) { /* until worker_stop has posted */
+		pthread_mutex_lock(&w->lock);
+		stopping = !list_empty(&w->mail);
+		pthread_mutex_unlock(&w->lock);
+	}
+	if (++e->runs < ENCORES)
+		worker_post(w, job);
+}
+
+static void posted_while_stopping(void **state)
+{
+	struct worker w;
+	struct encore e = {.job.run = encore_job};
+
+	(void)state;
+	assert_int_equal(worker_init(&w, 0, NULL), 0);
+	worker_post(&w, &e.job);
+	assert_int_equal(worker_start(&w), 0);
+	worker_stop(&w);
+	assert_int_equal(e.runs, ENCORES);
+	worker_fini(&w);
+}
+
 /* ---- a job that posts itself does not starve the loop ---- */
 
 struct again {
@@ -337,9 +373,13 @@ static void gather(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(mail_in_order), cmocka_unit_test(left_in_mailbox),
-		cmocka_unit_test(no_starving),   cmocka_unit_test(signals_blocked),
-		cmocka_unit_test(burials),       cmocka_unit_test(gather),
+		cmocka_unit_test(mail_in_order),
+		cmocka_unit_test(left_in_mailbox),
+		cmocka_unit_test(posted_while_stopping),
+		cmocka_unit_test(no_starving),
+		cmocka_unit_test(signals_blocked),
+		cmocka_unit_test(burials),
+		cmocka_unit_test(gather),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

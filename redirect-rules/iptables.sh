@@ -70,13 +70,12 @@ tproxy_lines() { # FAMILY
 	echo "-A PREROUTING -p tcp -j SIXPATH"
 }
 
-# The conntrack mark keeps the decision made on the SYN: connections older than the rules, and
-# answers of this host's own servers, are left alone.
+# The conntrack mark keeps the decision made on the SYN: connections older than the rules and those
+# of this host's own servers are left alone.
 local_lines() { # FAMILY
 	printf ':%s - [0:0]\n' SIXPATH_OUT SIXPATH_LOCAL
 	echo "-A SIXPATH -i lo -m mark --mark $FWMARK $SYN -j TPROXY --on-port $PORT --tproxy-mark $FWMARK"
 	echo "-A SIXPATH_OUT -m mark --mark $MARK -j RETURN"
-	echo "-A SIXPATH_OUT -m conntrack --ctdir REPLY -j RETURN"
 	echo "-A SIXPATH_OUT $SYN -j SIXPATH_LOCAL"
 	echo "-A SIXPATH_OUT -m connmark --mark $FWMARK -j MARK --set-xmark $FWMARK"
 	capture_chain "$1" SIXPATH_LOCAL CONNMARK --set-xmark "$FWMARK"

@@ -94,15 +94,14 @@ tproxy_rules() {
 	[ "$LOCAL" = no ] || local_rules
 }
 
-# The conntrack mark keeps the decision made on the SYN: connections older than the rules, and
-# answers of this host's own servers, are left alone.
+# The conntrack mark keeps the decision made on the SYN: connections older than the rules and those
+# of this host's own servers are left alone.
 local_rules() {
 	capture_chain capture_local "$(set_mark ct)"
 	cat <<-END
 		chain output {
 			type route hook output priority mangle; policy accept;
 			meta mark $MARK return
-			ct direction reply return
 			$SYN jump capture_local
 			meta l4proto tcp ct mark & $FWMASK == $FWVALUE $(set_mark meta)
 		}

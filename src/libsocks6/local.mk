@@ -17,5 +17,5 @@ S6_TESTS = tests/unit/test_s6_vectors
 check_PROGRAMS += $(S6_TESTS)
 TESTS += $(S6_TESTS)
 endif
-tests_unit_test_s6_vectors_SOURCES = tests/unit/test_s6_vectors.c tests/unit/s6_vectors.h
+tests_unit_test_s6_vectors_SOURCES = tests/unit/test_s6_vectors.c tests/unit/s6_differ.h tests/unit/s6_hex.h
 tests_unit_test_s6_vectors_LDADD = src/libsocks6/libsocks6.la $(CMOCKA_LIBS)

@@ -94,12 +94,13 @@ check_num "drop-syn-data: a second later, ms" "$(probed 'j["first_byte_ms"]')" "
 lab_wire wan1 drop-syn-data off >/dev/null
 lab_wire wan1 strip-mptcp on >/dev/null
 probe --mptcp --get /bytes/9 "$PRX4" 80
-check_eq "strip-mptcp: TCP" "$(probed '[j["mptcp"], j["end"]]')" '[false, "eof"]'
+check_eq "strip-mptcp: TCP, at once" "$(probed '[j["mptcp"], j["end"], j["connect_ms"] < 500]')" '[false, "eof", true]'
 lab_wire wan1 strip-mptcp off >/dev/null
 lab_wire wan1 strip-tfo on >/dev/null
 probe --mptcp --tfo --get /bytes/9 "$PRX6" 80
 probe --mptcp --tfo --get /bytes/9 "$PRX6" 80
-check_eq "strip-tfo: no Fast Open" "$(probed '[j["mptcp"], j["syn_data"], j["end"]]')" '[true, false, "eof"]'
+check_eq "strip-tfo: no Fast Open, nothing lost" \
+	"$(probed '[j["mptcp"], j["syn_data"], j["end"], j["connect_ms"] < 500]')" '[true, false, "eof", true]'
 lab_wire wan1 strip-tfo off >/dev/null
 
 # ---- loss ----
@@ -133,7 +134,7 @@ frames() { # FILE DIRECTION: one line of hex for each frame
 unsent() { # FROM TO DIRECTION: frames that arrived and were not sent like that, in that order
 	diff <(frames "$1" "$3") <(frames "$2" "$3") | grep -c '^>'
 }
-check_num "frames that arrived" "$(frames far src | wc -l)" ">" 5000
+check_num "frames that arrived" "$(frames far src | wc -l)" ">" 3500
 check_eq "a2b: frames changed or out of order" "$(unsent near far src)" 0
 check_eq "b2a: frames changed or out of order" "$(unsent far near dst)" 0
 

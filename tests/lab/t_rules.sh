@@ -102,16 +102,19 @@ absent_cases() { # SCRIPT MODE
 	done
 }
 
-# A connection of the router that is older than the rules goes on undisturbed.
-older_connection() {
-	lab_bg older "$RTR" "$PEER" duplex --up 1G --down 1G "$SRV4" 5001
-	lab_wait 5 lab_connected
-	rules >/dev/null 2>&1
-	lab_join older 60 && [ "$LAB_RC" = 0 ]
+# Connections that are older than the rules go on undisturbed.
+older_connections() {
+	lab_bg older1 "$RTR" "$PEER" duplex --up 700M --down 700M "$SRV4" 5001
+	lab_bg older2 "$DEV" "$PEER" duplex --up 700M --down 700M "$SRV6" 5002
+	lab_wait 5 two_connected || return 1
+	rules >"$LAB_DIR/rules.out" 2>&1 || return 1
+	two_connected || { echo "too late: one was finished before"; return 1; }
+	lab_join older1 60 && [ "$LAB_RC" = 0 ] && lab_join older2 60 && [ "$LAB_RC" = 0 ] ||
+		{ cat "$LAB_DIR"/older?.log; return 1; }
 }
 
-lab_connected() {
-	[ -n "$(lab_in "$RTR" ss -Htn state established "dport = :5001")" ]
+two_connected() {
+	[ "$(lab_in "$SRV" ss -Htn state established "sport >= :5001 and sport <= :5002" | wc -l)" = 2 ]
 }
 
 # shellcheck disable=SC2054
@@ -127,7 +130,7 @@ variant() { # SCRIPT MODE [LABEL]
 	same "$label: --dry-run changes nothing" "$before"
 	check "$label: status says inactive" exits 3 lab_rules status
 	listener start
-	check "$label: start with an older connection of the router" older_connection
+	check "$label: start with connections older than that" older_connections
 	check "$label: status says active" exits 0 lab_rules status
 	started=$(snapshot)
 	check "$label: start again" rules
@@ -205,7 +208,7 @@ usage_errors() { # SCRIPT
 	check "$1: --env" exits 0 lab_rules start --env "$LAB_DIR/good.env" --dry-run
 }
 
-lab_serve server "$SRV" banner:80 banner:81 duplex:5001
+lab_serve server "$SRV" banner:80 banner:81 duplex:5001 duplex:5002
 lab_serve own "$RTR" banner:80
 foreign
 for mode in tproxy redirect; do

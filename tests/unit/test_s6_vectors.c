@@ -11,7 +11,8 @@
 #include <cmocka.h>
 
 #include "libsocks6/socks6.h"
-#include "s6_vectors.h"
+#include "s6_differ.h"
+#include "s6_hex.h"
 
 enum kind { REQUEST, AUTH, OP, UDP };
 
@@ -23,10 +24,8 @@ union message {
 };
 
 static const uint8_t id[8] = {0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77};
-static const uint8_t password[] = "\x01\x05"
-				  "alice"
-				  "\x06"
-				  "wonder"; /* RFC 1929, padded by hand */
+/* RFC 1929; the NUL of the string is the padding */
+static const uint8_t password[] = "\x01\005alice\006wonder";
 static const uint8_t method2[1] = {S6_METHOD_USERPASS};
 #define ASSOCIATION 0x1122334455667788u
 
@@ -386,148 +385,83 @@ static enum s6_result build(enum kind kind, const union message *m, uint8_t *p, 
 	return s6_udp_build(&m->udp, p, cap, len);
 }
 
-/* Parsing from a block of exactly that size lets AddressSanitizer see a read behind it. */
 static enum s6_result parse_exact(enum kind kind, const uint8_t *p, size_t len, size_t *used,
 				  enum s6_fault *why)
 {
-	uint8_t *block = malloc(len ? len : 1);
+	uint8_t *block = block_of(p, len);
 	union message m;
-	enum s6_result result;
+	enum s6_result result = parse(kind, block, len, &m, used, why);
 
-	assert_non_null(block);
-	memcpy(block, p, len);
-	result = parse(kind, block, len, &m, used, why);
 	free(block);
 	return result;
 }
 
-static void same_address(const struct s6_address *x, const struct s6_address *y)
+static const char *differ(enum kind kind, const union message *x, const union message *y)
 {
-	assert_int_equal(x->type, y->type);
-	assert_int_equal(x->port, y->port);
-	if (x->type == S6_ADDR_IPV4)
-		assert_memory_equal(x->u.ip4, y->u.ip4, 4);
-	else if (x->type == S6_ADDR_IPV6)
-		assert_memory_equal(x->u.ip6, y->u.ip6, 16);
-	else {
-		assert_int_equal(x->name_len, y->name_len);
-		assert_memory_equal(x->u.name, y->u.name, x->name_len);
-		assert_int_equal(strlen(x->u.name), x->name_len);
+	switch (kind) {
+	case REQUEST:
+		return differ_request(&x->request, &y->request);
+	case AUTH:
+		return differ_auth_reply(&x->auth, &y->auth);
+	case OP:
+		return differ_op_reply(&x->op, &y->op);
+	case UDP:
+		break;
 	}
-}
-
-static void same_options(const struct s6_options *x, const struct s6_options *y)
-{
-	assert_int_equal(x->refuse, S6_FAULT_NONE);
-	assert_int_equal(x->stack.present, y->stack.present);
-	for (int i = 0; i < S6_STACK_COUNT; i++)
-		if (s6_stack_has(&y->stack, (enum s6_stack_id)i))
-			assert_int_equal(x->stack.value[i], y->stack.value[i]);
-	assert_int_equal(x->has_methods, y->has_methods);
-	assert_int_equal(x->initial_data_len, y->initial_data_len);
-	assert_int_equal(x->n_methods, y->n_methods);
-	for (int i = 0; i < y->n_methods; i++)
-		assert_true(s6_methods_has(x, y->methods[i]));
-	assert_int_equal(x->has_selection, y->has_selection);
-	assert_int_equal(x->selection, y->selection);
-	assert_int_equal(x->n_auth_data, y->n_auth_data);
-	for (int i = 0; i < y->n_auth_data; i++) {
-		assert_int_equal(x->auth_data[i].method, y->auth_data[i].method);
-		assert_int_equal(x->auth_data[i].len, y->auth_data[i].len);
-		assert_memory_equal(x->auth_data[i].data, y->auth_data[i].data,
-				    y->auth_data[i].len);
-	}
-	assert_int_equal(x->session_request, y->session_request);
-	assert_int_equal(x->session_id_len, y->session_id_len);
-	if (y->session_id_len)
-		assert_memory_equal(x->session_id, y->session_id, y->session_id_len);
-	assert_int_equal(x->session_ok, y->session_ok);
-	assert_int_equal(x->session_invalid, y->session_invalid);
-	assert_int_equal(x->session_teardown, y->session_teardown);
-	assert_int_equal(x->has_token_request, y->has_token_request);
-	assert_int_equal(x->token_request, y->token_request);
-	assert_int_equal(x->has_token_window, y->has_token_window);
-	assert_int_equal(x->token_base, y->token_base);
-	assert_int_equal(x->token_size, y->token_size);
-	assert_int_equal(x->has_token_spend, y->has_token_spend);
-	assert_int_equal(x->token_spend, y->token_spend);
-	assert_int_equal(x->token_accepted, y->token_accepted);
-	assert_int_equal(x->token_rejected, y->token_rejected);
-}
-
-static void same_udp(const struct s6_udp *x, const struct s6_udp *y)
-{
-	assert_int_equal(x->type, y->type);
-	assert_true(x->association == y->association);
-	if (y->type == S6_UDP_DATAGRAM || y->type == S6_UDP_ERROR)
-		same_address(&x->addr, &y->addr);
-	assert_int_equal(x->payload_len, y->payload_len);
-	if (y->payload_len)
-		assert_memory_equal(x->payload, y->payload, y->payload_len);
-	assert_int_equal(x->error, y->error);
-	if (y->type == S6_UDP_ERROR)
-		same_address(&x->reporter, &y->reporter);
+	return differ_udp(&x->udp, &y->udp);
 }
 
 static void test_parse(void **state)
 {
-	uint8_t wire[512];
-
 	(void)state;
 	for (size_t i = 0; i < N_VECTORS; i++) {
 		const struct vector *v = &vectors[i];
-		size_t len = vector_read(v->name, wire, sizeof(wire)), used = 0;
 		union message want, got;
 		enum s6_fault why = S6_FAULT_NONE;
+		size_t len, used = 0;
+		uint8_t *wire = vector_block(v->name, &len);
 
+		print_message("%s\n", v->name);
 		memset(&want, 0, sizeof(want));
 		v->fill(&want);
-		print_message("%s\n", v->name);
 		assert_int_equal(parse(v->kind, wire, len, &got, &used, &why), S6_OK);
 		assert_int_equal(used, len - v->behind);
-		if (v->kind == REQUEST) {
-			assert_int_equal(got.request.command, want.request.command);
-			same_address(&got.request.addr, &want.request.addr);
-			same_options(&got.request.opts, &want.request.opts);
-		} else if (v->kind == AUTH) {
-			assert_int_equal(got.auth.type, want.auth.type);
-			same_options(&got.auth.opts, &want.auth.opts);
-		} else if (v->kind == OP) {
-			assert_int_equal(got.op.code, want.op.code);
-			same_address(&got.op.bind, &want.op.bind);
-			same_options(&got.op.opts, &want.op.opts);
-		} else {
-			same_udp(&got.udp, &want.udp);
+		assert_same(differ(v->kind, &got, &want));
+		if (v->kind == UDP) {
 			assert_int_equal(s6_udp_parse_packet(wire, len, &got.udp, &why), S6_OK);
-			same_udp(&got.udp, &want.udp);
+			assert_same(differ_udp(&got.udp, &want.udp));
 		}
+		free(wire);
 	}
 }
 
 static void test_build(void **state)
 {
-	uint8_t wire[512], out[512];
-
 	(void)state;
 	for (size_t i = 0; i < N_VECTORS; i++) {
 		const struct vector *v = &vectors[i];
-		size_t len = vector_read(v->name, wire, sizeof(wire)) - v->behind, got = 0;
+		uint8_t out[512], *wire;
 		union message m;
+		size_t len, got = 0;
 
 		if (v->parse_only)
 			continue;
+		print_message("%s\n", v->name);
+		wire = vector_block(v->name, &len);
+		len -= v->behind;
 		memset(&m, 0, sizeof(m));
 		v->fill(&m);
-		print_message("%s\n", v->name);
 		assert_int_equal(build(v->kind, &m, out, sizeof(out), &got), S6_OK);
 		assert_int_equal(got, len);
 		assert_memory_equal(out, wire, len);
+		free(wire);
 		/* every smaller buffer is too small, and is not written behind its end */
 		for (size_t cap = 0; cap < len; cap++) {
-			uint8_t *block = malloc(cap ? cap : 1);
+			uint8_t *block = block_of(out, cap);
 
-			assert_non_null(block);
+			got = 4711;
 			assert_int_equal(build(v->kind, &m, block, cap, &got), S6_MORE);
+			assert_int_equal(got, 4711);
 			free(block);
 		}
 	}
@@ -535,92 +469,132 @@ static void test_build(void **state)
 
 static void test_cut_at_every_length(void **state)
 {
-	uint8_t wire[512];
-
 	(void)state;
 	for (size_t i = 0; i < N_VECTORS; i++) {
 		const struct vector *v = &vectors[i];
-		size_t len = vector_read(v->name, wire, sizeof(wire)) - v->behind;
+		size_t len;
+		uint8_t *wire = vector_block(v->name, &len);
 		enum s6_fault why;
 
-		for (size_t cut = 0; cut < len; cut++) {
+		for (size_t cut = 0; cut < len - v->behind; cut++) {
 			size_t used = 4711;
 
 			assert_int_equal(parse_exact(v->kind, wire, cut, &used, &why), S6_MORE);
 			assert_int_equal(used, 4711);
 		}
+		free(wire);
 	}
 }
 
-/* Options Length at offset 2, then Length of each option. For every wrong value the parser must
- * not read outside (AddressSanitizer), and must not take the message for the same. */
+/* The message with another value in the length field at that offset. */
+static void try_length(const struct vector *v, const uint8_t *wire, size_t len, size_t at,
+		       int value)
+{
+	bool outer = at == 2;
+	uint8_t *bad = block_of(wire, len);
+	enum s6_fault why = S6_FAULT_NONE;
+	enum s6_result result;
+	union message m;
+	size_t used = 0;
+
+	bad[at] = (uint8_t)(value >> 8);
+	bad[at + 1] = (uint8_t)value;
+	value &= 0xffff;
+	result = parse(v->kind, bad, len, &m, &used, &why);
+	free(bad);
+	if (outer && (value % 4 || value > S6_OPTIONS_RECV_MAX)) {
+		assert_int_equal(result, S6_BAD);
+		assert_int_equal(why, S6_FAULT_OPTIONS_LENGTH);
+	} else if (outer && value > (wire[2] << 8 | wire[3])) {
+		assert_int_equal(result, S6_MORE); /* more options are to come */
+	} else if (!outer && (value < 4 || value % 4 || (size_t)value > len - (at - 2))) {
+		assert_int_equal(result, S6_BAD);
+		assert_int_equal(why, S6_FAULT_OPTION_LENGTH);
+	} else {
+		/* too small or too large, but the rest may happen to be framed */
+		assert_int_not_equal(result, S6_MORE);
+		assert_true(used <= len);
+	}
+}
+
+/* Options Length, then Length of each option, wrong in both directions. */
 static void test_wrong_lengths(void **state)
 {
-	static const int deltas[] = {-8, -4, -3, -2, -1, 1, 2, 3, 4, 8, 0x4000};
-	uint8_t wire[512], bad[512];
+	static const int deltas[] = {-8, -4, -3, -2, -1, 1, 2, 3, 4, 8, 64, 0x4000, 0x7ffc};
 
 	(void)state;
 	for (size_t i = 0; i < N_VECTORS; i++) {
 		const struct vector *v = &vectors[i];
-		size_t len = vector_read(v->name, wire, sizeof(wire)) - v->behind;
+		size_t len, at = 2;
+		uint8_t *wire = vector_block(v->name, &len);
 		size_t options = (size_t)(wire[2] << 8 | wire[3]);
 
-		if (v->kind == UDP)
-			continue;
-		for (size_t d = 0; d < sizeof(deltas) / sizeof(deltas[0]); d++) {
-			size_t at = 2;
+		len -= v->behind;
+		while (v->kind != UDP && at + 2 <= len) {
+			int value = wire[at] << 8 | wire[at + 1];
 
-			do {
-				int value = (wire[at] << 8 | wire[at + 1]) + deltas[d];
-				enum s6_fault why = S6_FAULT_NONE;
-				enum s6_result result;
-				size_t used = 0;
-
-				memcpy(bad, wire, len);
-				bad[at] = (uint8_t)(value >> 8);
-				bad[at + 1] = (uint8_t)value;
-				result = parse_exact(v->kind, bad, len, &used, &why);
-				if (at == 2 &&
-				    (value < 0 || value % 4 || value > S6_OPTIONS_RECV_MAX)) {
-					assert_int_equal(result, S6_BAD);
-					assert_int_equal(why, S6_FAULT_OPTIONS_LENGTH);
-				} else if (at == 2 && deltas[d] > 0) {
-					assert_int_equal(result, S6_MORE);
-				} else if (at != 2 && (value < 4 || value % 4)) {
-					assert_int_equal(result, S6_BAD);
-					assert_int_equal(why, S6_FAULT_OPTION_LENGTH);
-				} else if (at != 2 && at + (size_t)value - 2 > len) {
-					assert_int_equal(result, S6_BAD);
-					assert_int_equal(why, S6_FAULT_OPTION_LENGTH);
-				} else {
-					assert_true(used <= len);
-				}
-				at = at == 2 ? len - options + 2
-					     : at + (size_t)(wire[at] << 8 | wire[at + 1]);
-			} while (at + 2 <= len && options > 0);
+			for (size_t d = 0; d < sizeof(deltas) / sizeof(deltas[0]); d++)
+				try_length(v, wire, len, at, value + deltas[d]);
+			at = at == 2 ? len - options + 2 : at + (size_t)value;
 		}
+		free(wire);
+	}
+}
+
+/* The length octet of a name: every value. */
+static void test_wrong_name_lengths(void **state)
+{
+	static const struct {
+		const char *name;
+		size_t at;
+	} names[] = {{"R3", 8}, {"R4", 8}, {"R6", 8}, {"U5", 16}, {"H2", 16}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		size_t len, at = names[i].at;
+		uint8_t *wire = vector_block(names[i].name, &len);
+		enum kind kind = names[i].name[0] == 'R' ? REQUEST : UDP;
+
+		for (unsigned value = 0; value < 256; value++) {
+			bool beyond = value > len - at - 1;
+			enum s6_fault why = S6_FAULT_NONE;
+			enum s6_result result;
+			size_t used = 0;
+
+			wire[at] = (uint8_t)value;
+			result = parse_exact(kind, wire, len, &used, &why);
+			if (value == 0) {
+				assert_int_equal(result, S6_BAD);
+				assert_int_equal(why, S6_FAULT_NAME);
+			} else if (beyond && kind == UDP) {
+				assert_int_equal(result, S6_BAD);
+				assert_int_equal(why, S6_FAULT_UDP_LENGTH);
+			} else if (beyond) {
+				assert_int_equal(result, S6_MORE);
+			} else {
+				assert_true(used <= len);
+			}
+		}
+		free(wire);
 	}
 }
 
 static void test_wrong_udp_lengths(void **state)
 {
-	uint8_t wire[512];
-
 	(void)state;
 	for (size_t i = 0; i < N_VECTORS; i++) {
 		const struct vector *v = &vectors[i];
-		size_t len = vector_read(v->name, wire, sizeof(wire)), used;
-		struct s6_udp m;
-		enum s6_fault why;
+		size_t len;
+		uint8_t *wire = vector_block(v->name, &len);
 
-		if (v->kind != UDP)
-			continue;
-		for (size_t value = 0; value < len + 8; value++) {
+		for (size_t value = 0; v->kind == UDP && value < len + 8; value++) {
+			enum s6_fault why = S6_FAULT_NONE;
 			enum s6_result result;
+			struct s6_udp m;
+			size_t used = 0;
 
 			wire[2] = (uint8_t)(value >> 8);
 			wire[3] = (uint8_t)value;
-			used = 0;
 			result = parse_exact(UDP, wire, len, &used, &why);
 			if (value < S6_UDP_HEADER) {
 				assert_int_equal(result, S6_BAD);
@@ -628,34 +602,62 @@ static void test_wrong_udp_lengths(void **state)
 			} else if (value > len) {
 				assert_int_equal(result, S6_MORE);
 				assert_int_equal(s6_udp_parse_packet(wire, len, &m, &why), S6_BAD);
+				assert_int_equal(why, S6_FAULT_UDP_LENGTH);
 			} else if (result == S6_OK) {
 				assert_int_equal(used, value);
 			}
 		}
+		free(wire);
 	}
 }
 
 static void test_version_mismatch_is_one_octet(void **state)
 {
-	uint8_t wire[16];
-	union message m;
-	enum s6_fault why;
-	size_t used;
+	size_t len;
+	uint8_t *wire = vector_block("V1", &len);
 
 	(void)state;
-	assert_int_equal(vector_read("V1", wire, sizeof(wire)), 1);
+	assert_int_equal(len, 1);
 	assert_int_equal(wire[0], S6_VERSION);
-	for (int first = 0; first < 256; first++) {
+	free(wire);
+	for (unsigned first = 0; first < 256; first++) {
 		const uint8_t octet = (uint8_t)first;
 		enum s6_result want = first == S6_VERSION ? S6_MORE : S6_BAD;
 
 		for (int kind = REQUEST; kind <= UDP; kind++) {
-			why = S6_FAULT_NONE;
-			assert_int_equal(parse((enum kind)kind, &octet, 1, &m, &used, &why), want);
-			if (want == S6_BAD)
-				assert_int_equal(why, S6_FAULT_VERSION);
+			enum s6_fault why = S6_FAULT_NONE;
+			size_t used = 0;
+
+			assert_int_equal(parse_exact((enum kind)kind, &octet, 1, &used, &why),
+					 want);
+			assert_int_equal(why, want == S6_BAD ? S6_FAULT_VERSION : S6_FAULT_NONE);
 		}
 	}
+}
+
+/* H1 and H3: what is behind the first message is the next one. */
+static void test_messages_follow_each_other(void **state)
+{
+	struct s6_auth_reply auth;
+	struct s6_op_reply op;
+	size_t len, first, second;
+	uint8_t *wire = vector_block("H1", &len);
+
+	(void)state;
+	assert_int_equal(s6_auth_reply_parse(wire, len, &auth, &first, NULL), S6_OK);
+	assert_int_equal(auth.type, S6_AUTH_FAILURE);
+	assert_int_equal(s6_auth_reply_parse(wire + first, len - first, &auth, &second, NULL),
+			 S6_OK);
+	assert_int_equal(auth.type, S6_AUTH_SUCCESS);
+	assert_int_equal(first + second, len);
+	free(wire);
+
+	wire = vector_block("H3", &len);
+	assert_int_equal(s6_auth_reply_parse(wire, len, &auth, &first, NULL), S6_OK);
+	assert_int_equal(s6_op_reply_parse(wire + first, len - first, &op, &second, NULL), S6_OK);
+	assert_int_equal(op.code, S6_REPLY_SUCCESS);
+	assert_int_equal(first + second, len);
+	free(wire);
 }
 
 int main(void)
@@ -665,8 +667,10 @@ int main(void)
 		cmocka_unit_test(test_build),
 		cmocka_unit_test(test_cut_at_every_length),
 		cmocka_unit_test(test_wrong_lengths),
+		cmocka_unit_test(test_wrong_name_lengths),
 		cmocka_unit_test(test_wrong_udp_lengths),
 		cmocka_unit_test(test_version_mismatch_is_one_octet),
+		cmocka_unit_test(test_messages_follow_each_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,6 +103,8 @@ static bool end_flush(struct end *e)
 			return false;
 		}
 		e->bytes_out += (uint64_t)n;
+		if (e->mark_at && e->bytes_out >= e->mark_at)
+			e->mark_at = r->mark(r, e);
 		r->last = ev_now(r->w->loop);
 		buf_consume(in, &r->w->pool, (size_t)n);
 	}

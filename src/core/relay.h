@@ -29,6 +29,7 @@ struct end {
 	struct buf in;      /* read from fd, not yet written to the peer */
 	uint64_t bytes_in;  /* read from fd, including what was there at the start */
 	uint64_t bytes_out; /* written to fd by the relay */
+	uint64_t mark_at;  /* call relay.mark when bytes_out gets there; 0 = never */
 	ev_tstamp first_in; /* loop time of the first byte from fd; 0 = none yet */
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
@@ -45,6 +46,8 @@ typedef void relay_done_fn(struct relay *r, enum end_reason reason, int err);
 
 /* The first byte from an end came. */
 typedef void relay_first_fn(struct relay *r, struct end *e);
+/* An end has written as many octets as its mark_at says; the next mark, or 0. */
+typedef uint64_t relay_mark_fn(struct relay *r, struct end *e);
 /* The descriptors are about to be closed: the last moment to ask the sockets something. */
 typedef void relay_closing_fn(struct relay *r);
 
@@ -52,6 +55,7 @@ struct relay {
 	struct end a, b;
 	relay_first_fn *first;     /* set by the owner before the start, or NULL */
 	relay_closing_fn *closing; /* likewise */
+	relay_mark_fn *mark;       /* likewise */
 	ev_tstamp last;            /* loop time of the last byte either way */
 	double idle_s;
 	/* private */

@@ -29,12 +29,12 @@ bool s6_methods_read(struct reader *r, enum s6_message in, struct s6_options *o)
 bool s6_methods_write(struct writer *w, enum s6_message in, const struct s6_options *o)
 {
 	size_t n = o->methods_len ? o->methods_len : o->n_methods;
-	size_t padding = n == 0 ? 2 : padding_for(2 + n);
+	size_t padding = padding_for(2 + n);
 
 	(void)in;
 	if (!o->has_methods)
 		return true;
-	if (o->initial_data_len > S6_INITIAL_DATA_MAX || n > S6_OPTIONS_SEND_MAX)
+	if (o->initial_data_len > S6_INITIAL_DATA_MAX)
 		return false;
 	s6_option_header(w, S6_KIND_AUTH_METHODS, 2 + n + padding);
 	write_u16(w, o->initial_data_len);
@@ -110,7 +110,7 @@ bool s6_auth_data_write(struct writer *w, enum s6_message in, const struct s6_op
 		const struct s6_auth_data *d = &o->auth_data[i];
 		size_t padding = padding_for(1u + d->len);
 
-		if (d->len > S6_OPTIONS_SEND_MAX || d->len == 0)
+		if (d->len == 0)
 			return false;
 		s6_option_header(w, S6_KIND_AUTH_DATA, 1 + d->len + padding);
 		write_u8(w, d->method);

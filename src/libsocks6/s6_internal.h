@@ -44,8 +44,8 @@ bool s6_token_request_write(struct writer *w, enum s6_message in, const struct s
 bool s6_token_window_write(struct writer *w, enum s6_message in, const struct s6_options *o);
 bool s6_token_spend_write(struct writer *w, enum s6_message in, const struct s6_options *o);
 
-/* Header of an option with n octets of data (n + 4 a multiple of 4 after padding by the
- * caller). */
+/* Header of an option with n octets of data, padding included. A Length that does not fit is
+ * never sent: s6_options_write finds that there are too many octets. */
 static inline void s6_option_header(struct writer *w, uint16_t kind, size_t n)
 {
 	write_u16(w, kind);

@@ -15,6 +15,7 @@
 #include "core/text.h"
 #include "proxy/client_priv.h"
 #include "proxy/perclient.h"
+#include "proxy/sndlimit.h"
 
 /*
  * Time limits
@@ -213,6 +214,12 @@ static void relay_closing(struct relay *r)
 	note_facts(container_of(r, struct client, relay), r->a.fd);
 }
 
+static uint64_t relay_mark(struct relay *r, struct end *e)
+{
+	(void)r;
+	return sndlimit_apply(e->fd, e->bytes_out);
+}
+
 static void relay_done(struct relay *r, enum end_reason reason, int err)
 {
 	struct client *cl = container_of(r, struct client, relay);
@@ -244,6 +251,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 	cl->fd = -1;
 	client_change(cl, CLIENT_RELAY);
 	cl->relay.closing = relay_closing;
+	cl->relay.mark = relay_mark;
 	relay_start(&cl->relay, &pw->w, fd, result->fd, cl->conf->idle_s, relay_done);
 }
 
@@ -412,6 +420,8 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
 		pw->counters.fastopen_clients += info.syn_data_acked;
 	}
 	synwatch_add(&pw->synwatch, &cl->syn, fd);
+	if (cl->fastopen && list_linked(&cl->syn.node))
+		cl->relay.a.mark_at = sndlimit_apply(fd, 0);
 	client_change(cl, CLIENT_REQUEST);
 	if (cl->fastopen)
 		read_more(cl); /* the request came with the SYN */

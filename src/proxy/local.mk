@@ -13,6 +13,7 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/proxy.h src/proxy/proxy_conf.c src/proxy/proxy_conf.h src/proxy/proxy_ctl.c \
 	src/proxy/proxy_reload.c \
 	src/proxy/reply.c src/proxy/request.c \
+	src/proxy/sndlimit.c src/proxy/sndlimit.h \
 	src/proxy/synwatch.c src/proxy/synwatch.h \
 	src/proxy/users.c src/proxy/users.h
 src_proxy_libproxy_la_LIBADD = src/core/libcore.la $(CRYPT_LIBS)

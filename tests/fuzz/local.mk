@@ -6,10 +6,12 @@ EXTRA_DIST += tests/fuzz/smoke.sh tests/fuzz/corpus
 FUZZ_S6_SOURCES = \
 	src/libsocks6/address.c src/libsocks6/datagram.c src/libsocks6/message.c \
 	src/libsocks6/names.c src/libsocks6/opt_auth.c src/libsocks6/opt_session.c \
-	src/libsocks6/opt_stack.c src/libsocks6/option.c tests/fuzz/fuzz_s6.h
+	src/libsocks6/opt_stack.c src/libsocks6/option.c tests/fuzz/fuzz_s6.h \
+	tests/unit/s6_differ.h
 
 FUZZ_TARGETS = tests/fuzz/fuzz_s6_request tests/fuzz/fuzz_s6_auth_reply \
-	tests/fuzz/fuzz_s6_op_reply tests/fuzz/fuzz_s6_udp tests/fuzz/fuzz_s6_userpass \
+	tests/fuzz/fuzz_s6_op_reply tests/fuzz/fuzz_s6_udp_packet \
+	tests/fuzz/fuzz_s6_udp_stream tests/fuzz/fuzz_s6_userpass \
 	tests/fuzz/fuzz_up_socks6
 if ENABLE_FUZZ
 check_PROGRAMS += $(FUZZ_TARGETS)
@@ -23,8 +25,10 @@ tests_fuzz_fuzz_s6_auth_reply_SOURCES = tests/fuzz/fuzz_s6_auth_reply.c $(FUZZ_S
 tests_fuzz_fuzz_s6_auth_reply_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_s6_op_reply_SOURCES = tests/fuzz/fuzz_s6_op_reply.c $(FUZZ_S6_SOURCES)
 tests_fuzz_fuzz_s6_op_reply_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
-tests_fuzz_fuzz_s6_udp_SOURCES = tests/fuzz/fuzz_s6_udp.c $(FUZZ_S6_SOURCES)
-tests_fuzz_fuzz_s6_udp_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_s6_udp_packet_SOURCES = tests/fuzz/fuzz_s6_udp_packet.c $(FUZZ_S6_SOURCES)
+tests_fuzz_fuzz_s6_udp_packet_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_s6_udp_stream_SOURCES = tests/fuzz/fuzz_s6_udp_stream.c $(FUZZ_S6_SOURCES)
+tests_fuzz_fuzz_s6_udp_stream_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_s6_userpass_SOURCES = tests/fuzz/fuzz_s6_userpass.c $(FUZZ_S6_SOURCES)
 tests_fuzz_fuzz_s6_userpass_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_up_socks6_SOURCES = tests/fuzz/fuzz_up_socks6.c src/redir/up_socks6.c \

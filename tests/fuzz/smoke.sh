@@ -17,8 +17,10 @@ for source in "$here"/fuzz_*.c; do
 	fi
 	mkdir -p "$work/$name"
 	cp "$here/corpus/$name"/* "$work/$name"/
-	if (cd "$work" && "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-		-print_final_stats=1 "$work/$name") >"$work/$name.log" 2>&1; then
+	# what fails is kept beside the target
+	if "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+		-artifact_prefix="$target-" -print_final_stats=1 "$work/$name" \
+		>"$work/$name.log" 2>&1; then
 		echo "ok fuzz: $name ($(sed -n 's/^stat::number_of_executed_units: *//p' "$work/$name.log") runs)"
 	else
 		echo "not ok fuzz: $name"

@@ -130,7 +130,7 @@ static void test_nothing_is_written_after_the_end(void **state)
 	struct writer w = writer_of(block, sizeof(block));
 
 	(void)state;
-	write_u32(&w, 1);
+	write_bytes(&w, "123", 3);
 	assert_true(w.full);
 	write_u8(&w, 2); /* would fit, but the message is broken already */
 	assert_true(w.full);

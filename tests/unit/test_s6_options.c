@@ -247,6 +247,11 @@ static void test_methods(void **state)
 	memset(&req, 0, sizeof(req));
 	assert_true(s6_methods_has(&req.opts, S6_METHOD_NONE));
 	assert_false(s6_methods_has(&req.opts, S6_METHOD_USERPASS));
+	req.opts.methods = (const uint8_t[]){S6_METHOD_USERPASS};
+	req.opts.n_methods = 1;
+	assert_false(s6_methods_has(&req.opts, S6_METHOD_USERPASS));
+	req.opts.has_methods = true;
+	assert_true(s6_methods_has(&req.opts, S6_METHOD_USERPASS));
 }
 
 /* Serial numbers, section 6.4. */

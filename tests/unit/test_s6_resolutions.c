@@ -265,13 +265,14 @@ static void test_R6_left_over_kinds_are_ignored(void **state)
 static void test_R9_bad_framing_is_malformed(void **state)
 {
 	static const char *const options[] = {
-		"00010000",                   /* Length 0 */
-		"00010003",                   /* shorter than its header */
-		"00010006 84020200",          /* not a multiple of 4 */
-		"00010009 84020200 00000000", /* the same, of a larger one */
-		"0001000C 84020200",          /* beyond Options Length */
-		"FFFF0000",                   /* unknown kinds are framed as well */
-		"00050004 FFFFFFFC",          /* beyond, at the very end */
+		"00010000",                    /* Length 0 */
+		"00010003",                    /* shorter than its header */
+		"00010006 84020200",           /* not a multiple of 4 */
+		"00010009 84020200 00000000",  /* the same, of a larger one */
+		"0001000C 84020200",           /* beyond Options Length */
+		"00070006 0000 00070006 0000", /* the same, although they end together */
+		"FFFF0000",                    /* unknown kinds are framed as well */
+		"00050004 FFFFFFFC",           /* beyond, at the very end */
 	};
 	struct given *g = *state;
 

@@ -10,7 +10,9 @@
 #define DOWN_AFTER          2    /* soft failures in a row */
 #define TFO_PAUSE_S         60.0 /* first pause after SYNs with data were lost; doubles ... */
 #define TFO_PAUSE_MAX       3600.0
-#define FASTOPEN_SYN_RESENT 3 /* tcpi_fastopen_client_fail: the SYN had to be sent again */
+/* tcpi_fastopen_client_fail */
+#define FASTOPEN_NOT_ACKED  2 /* the peer did not take the data: a stale cookie, or no Fast Open */
+#define FASTOPEN_SYN_RESENT 3 /* the SYN had to be sent again */
 
 static char *copy(const char *text)
 {
@@ -219,18 +221,30 @@ void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32
 	pthread_mutex_unlock(&up->lock);
 }
 
+/* Lock held. */
+static void pause_tfo(struct upstream *up, double now_s, const char *why)
+{
+	up->tfo_refused = 0;
+	up->tfo_pause_s = up->tfo_pause_s > 0 ? up->tfo_pause_s * 2 : TFO_PAUSE_S;
+	if (up->tfo_pause_s > TFO_PAUSE_MAX)
+		up->tfo_pause_s = TFO_PAUSE_MAX;
+	up->tfo_until_s = now_s + up->tfo_pause_s;
+	if (up->tfo == 2)
+		log_notice("proxy %s: %s; no Fast Open for %.0f s", up->name, why, up->tfo_pause_s);
+}
+
+/* Data that the peer does not take from the SYN also costs the connection its MPTCP. Once is a
+ * stale cookie, which is replaced at the same time; twice is a proxy without Fast Open. */
 void upstream_tfo_result(struct upstream *up, double now_s, bool syn_data_acked, unsigned fail)
 {
 	pthread_mutex_lock(&up->lock);
 	if (syn_data_acked) {
 		up->tfo_pause_s = 0;
-	} else if (fail == FASTOPEN_SYN_RESENT && now_s >= up->tfo_until_s) {
-		up->tfo_pause_s = up->tfo_pause_s > 0 ? up->tfo_pause_s * 2 : TFO_PAUSE_S;
-		if (up->tfo_pause_s > TFO_PAUSE_MAX)
-			up->tfo_pause_s = TFO_PAUSE_MAX;
-		up->tfo_until_s = now_s + up->tfo_pause_s;
-		log_notice("proxy %s: SYNs with data are lost; no Fast Open for %.0f s", up->name,
-			   up->tfo_pause_s);
+		up->tfo_refused = 0;
+	} else if (now_s >= up->tfo_until_s && fail == FASTOPEN_SYN_RESENT) {
+		pause_tfo(up, now_s, "SYNs with data are lost");
+	} else if (now_s >= up->tfo_until_s && fail == FASTOPEN_NOT_ACKED && ++up->tfo_refused >= 2) {
+		pause_tfo(up, now_s, "it does not take data from SYNs");
 	}
 	pthread_mutex_unlock(&up->lock);
 }

@@ -49,6 +49,7 @@ struct upstream {
 	struct session session;
 	unsigned failures; /* in a row */
 	double tfo_pause_s, tfo_until_s;
+	unsigned tfo_refused; /* SYN data not taken, in a row */
 	bool kicked;
 	struct job kick_job;
 	uint64_t n_ok, n_failed, n_sessions, n_lost;

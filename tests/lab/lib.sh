@@ -345,7 +345,7 @@ lab_up() {
 	done
 	lab_requirements
 	trap lab_exit EXIT
-	trap 'exit 1' INT TERM HUP
+	trap 'exit 1' INT TERM HUP PIPE
 	LAB_DIR=$(mktemp -d "${TMPDIR:-/tmp}/sixpath-lab.XXXXXX") || lab_die "mktemp"
 	chmod 755 "$LAB_DIR"
 	mkdir "$LAB_DIR/www" "$LAB_DIR/run"
@@ -385,6 +385,7 @@ lab_cleanup() {
 
 lab_exit() { # the shell ends without lab_end
 	local rc=$?
+	trap '' INT TERM HUP PIPE # nothing may stop the cleaning up, nor a reader that has gone
 	lab_cleanup
 	echo "# $LAB_TEST: ended early: $LAB_OK ok, $LAB_NOT_OK not ok"
 	[ $rc != 0 ] || rc=1

@@ -50,7 +50,7 @@ check_eq "status --json has a schema" "$(lab_ctl redir status --json | json - 'j
 check_eq "proxies --json" "$(lab_ctl redir proxies --json | json - 'j["proxies"][0]["name"]')" home
 check_eq "proxy status --json" "$(lab_ctl proxy status --json | json - 'j["daemon"]')" sixpath-proxy
 check "flows for people" lab_ctl redir flows
-check_eq "an unknown command fails" "$(code lab_ctl redir nonsense)" 1
+check_eq "an unknown command is bad usage" "$(code lab_ctl redir nonsense)" 64
 lab_bg held "$DEV" "$PEER" probe --get / --hold-ms 3000 --want 12 "$SRV4" 80
 one_flow() {
 	[ "$(lab_ctl redir flows --json | json - 'len([f for f in j["flows"] if f["state"] == "relay"])')" = 1 ]

@@ -31,13 +31,16 @@ lab_daemon_start proxy
 took=$(first_byte)
 check_eq "session lost: the connection succeeds" "$(json "$LAB_DIR/probe.out" 'j["end"]')" want
 check_num "session lost: it took one attempt more" "$(counter sessions_invalid)" ">=" 1
-# One round trip to hear that the session is unknown, then as long as a direct connection.
-check_num "session lost: first byte, one round trip more than direct" "$took" "<=" $(((2 * (A + B) + A) * 11 / 10))
+# One round trip to hear that the session is unknown, then as long as a direct connection; and
+# the proxy checks the password anew, which is slow by design.
+HASH=120
+check_num "session lost: first byte, one round trip more than direct" "$took" "<=" $(((2 * (A + B) + A) * 11 / 10 + HASH))
 lab_wait 5 has_session || not_ok "a new session" "is not there"
 check_num "afterwards: as fast as before" "$(first_byte)" "<=" $(((A + 2 * B) * 11 / 10))
 check_eq "afterwards: no further session lost" "$(counter sessions_invalid)" 1
 
-# Restart under load: eight at a time, none fails.
+# Restart under load, eight at a time: those that the old proxy was serving are reset with it;
+# every new one succeeds.
 lab_daemons_stop
 lab_daemons
 for i in 1 2 3 4 5 6 7 8; do
@@ -50,7 +53,9 @@ for i in 1 2 3 4 5 6 7 8; do
 	lab_join "load$i" 60 || not_ok "load $i" "did not end"
 	cat "$LAB_DIR/load$i.log"
 done >"$LAB_DIR/load.all"
-check_eq "restart under load: all were answered" "$(json "$LAB_DIR/load.all" 'sum(p["end"] != "want" for p in j)')" 0
+check_num "restart under load: only those in flight were lost" "$(json "$LAB_DIR/load.all" 'sum(p["end"] != "want" for p in j)')" "<=" 8
+check_eq "restart under load: nothing else failed" \
+	"$(grep ' flow ' "$LAB_DIR/redir.log" | grep -cvE 'reason=(closed|reset-by-upstream|reset-by-downstream|upstream-lost|device-gone)')" 0
 check_eq "restart under load: connections" "$(json "$LAB_DIR/load.all" 'len(j)')" 480
 check_num "after the restart: through the proxy again" "$(grep -c 'route=proxy' "$LAB_DIR/redir.log")" ">=" 200
 

@@ -170,7 +170,8 @@ leftovers() {
 	! ip netns list | grep -F "${ns%-dev}" || echo "namespaces are still there"
 	! grep -l -z -x -F -- "${ns%-dev}-rtr:wan1" /proc/[0-9]*/cmdline 2>/dev/null || echo "wire is still there"
 }
-for how in "lab_end" "false; exit 3" "kill -TERM \$\$; sleep 10" "lab_die no"; do
+for how in "lab_end" "false; exit 3" "kill -TERM \$\$; sleep 10" "lab_die no" \
+	"exec > >(true); sleep 0.2; not_ok nobody reads; not_ok this; kill -TERM \$\$"; do
 	rm -f "$LAB_DIR/child"
 	child "$how"
 	check_eq "cleaned up after: $how" "$(leftovers)" ""

@@ -90,6 +90,15 @@ static void test_auth_options(void **state)
 	req.opts.auth_data[0] = (struct s6_auth_data){S6_METHOD_USERPASS, 0, octets};
 	assert_unbuildable(&req, NULL);
 
+	/* more than there is place for */
+	for (size_t i = 0; i < S6_AUTH_DATA_MAX; i++)
+		req.opts.auth_data[i] = (struct s6_auth_data){(uint8_t)i, 3, octets};
+	req.opts.n_auth_data = UINT8_MAX;
+	req.opts.session_id_len = 4;
+	req.opts.session_id = octets;
+	assert_unbuildable(&req, NULL);
+	req.opts.session_id_len = 0;
+
 	/* each fits, together they do not */
 	req.opts.n_auth_data = S6_AUTH_DATA_MAX;
 	for (size_t i = 0; i < S6_AUTH_DATA_MAX; i++)
@@ -98,8 +107,6 @@ static void test_auth_options(void **state)
 	assert_unbuildable(&req, NULL);
 	req.opts.session_request = false;
 	assert_int_equal(s6_request_build(&req, (uint8_t[20000]){0}, 20000, &(size_t){0}), S6_OK);
-	req.opts.n_auth_data++; /* more than there is place for */
-	assert_unbuildable(&req, NULL);
 	req.opts.n_auth_data = 1;
 	req.opts.auth_data[0].len = UINT16_MAX;
 	assert_unbuildable(&req, NULL);

@@ -247,6 +247,9 @@ static void test_methods(void **state)
 	memset(&req, 0, sizeof(req));
 	assert_true(s6_methods_has(&req.opts, S6_METHOD_NONE));
 	assert_false(s6_methods_has(&req.opts, S6_METHOD_USERPASS));
+	req.opts.has_methods = true; /* an empty one */
+	assert_false(s6_methods_has(&req.opts, S6_METHOD_USERPASS));
+	req.opts.has_methods = false;
 	req.opts.methods = (const uint8_t[]){S6_METHOD_USERPASS};
 	req.opts.n_methods = 1;
 	assert_false(s6_methods_has(&req.opts, S6_METHOD_USERPASS));

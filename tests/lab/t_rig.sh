@@ -25,19 +25,19 @@ pings() { # NS ADDRESS
 
 # ---- delays ----
 
-delay() { # NAME WANTED NS ARGUMENT...
+delay() { # NAME LINKS WANTED NS ARGUMENT...: not a millisecond more for each link
 	local ms
-	ms=$(min_rtt "${@:3}")
-	check_num "$1: round trip of $2 ms" "$ms" ">=" "$2"
-	check_num "$1: not a millisecond more" "$ms" "<" "$(($2 + 1))"
+	ms=$(min_rtt "${@:4}")
+	check_num "$1: round trip in ms" "$ms" ">=" "$3"
+	check_num "$1: not much more" "$ms" "<" "$(($3 + $2))"
 }
 
-delay "lan" 2 "$DEV" "$RTR4"
-delay "wan1" 10 "$RTR" "$PRX4"
-delay "wan2" 10 "$RTR" -I "$WAN2_4" "$PRX4"
-delay "wan2, IPv6" 10 "$RTR" -I "$WAN2_6" "$PRX6"
-delay "srv" 100 "$PRX" "$SRV4"
-delay "device to server" 112 "$DEV" "$SRV6B"
+delay "lan" 1 2 "$DEV" "$RTR4"
+delay "wan1" 1 10 "$RTR" "$PRX4"
+delay "wan2" 1 10 "$RTR" -I "$WAN2_4" "$PRX4"
+delay "wan2, IPv6" 1 10 "$RTR" -I "$WAN2_6" "$PRX6"
+delay "srv" 1 100 "$PRX" "$SRV4"
+delay "device to server" 3 112 "$DEV" "$SRV6B"
 
 # ---- servers ----
 

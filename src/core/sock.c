@@ -167,6 +167,7 @@ int sock_info(int fd, struct sock_info *info)
 		return -errno;
 	info->state = tcp.tcpi_state;
 	info->rtt_us = tcp.tcpi_rtt;
+	info->min_rtt_us = tcp.tcpi_min_rtt;
 	info->syn_data_acked = (tcp.tcpi_options & TCPI_OPT_SYN_DATA) != 0;
 	info->fastopen_fail = tcp.tcpi_fastopen_client_fail;
 	len = sizeof(on);

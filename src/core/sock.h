@@ -58,7 +58,7 @@ struct sock_info {
 		fastopen_fail; /* tcpi_fastopen_client_fail: 1 no cookie, 2 not acked, 3 SYN resent */
 	unsigned state;        /* TCP state, 1 = established, 3 = SYN_RECV, 7 = closed; of the
 				first subflow where there are several */
-	uint32_t rtt_us;
+	uint32_t rtt_us, min_rtt_us;
 };
 /* 0 or -errno. */
 int sock_info(int fd, struct sock_info *info);

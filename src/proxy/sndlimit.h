@@ -18,7 +18,7 @@
  * number of octets at which to call again, or 0 when there is no limit any more. */
 uint64_t sndlimit_apply(int fd, uint64_t sent);
 
-/* The SO_SNDBUF value for so many octets sent (pure). */
-int sndlimit_size(uint64_t sent);
+/* The SO_SNDBUF value for so many octets sent at this round-trip time (pure). */
+int sndlimit_size(uint64_t sent, uint32_t rtt_us);
 
 #endif

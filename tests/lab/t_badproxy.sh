@@ -126,10 +126,12 @@ for mode in close mismatch auth-close reset op-refused; do
 	lab_kill bad
 	bad_start $mode --noop-ok
 	for _ in 1 2; do
+		loads=()
 		for _ in 1 2 3 4; do
 			lab_in "$DEV" "$PEER" probe --get / --want 12 --repeat 250 "$SRV4" 80 >/dev/null 2>&1 &
+			loads+=($!)
 		done
-		wait $(jobs -p | grep -vxF "$(printf '%s\n' "${LAB_PIDS[@]}")")
+		wait "${loads[@]}"
 	done
 done
 lab_wait 20 quiet || not_ok "10,000 failed connections" "flows are left over"

@@ -41,8 +41,8 @@ good() { # DAEMON FILE
 }
 
 for d in redir proxy; do
-	bad $d $([ $d = redir ] && echo redir || echo proxy) "listen = 1.2.3.4" port
-	s=$([ $d = redir ] && echo redir || echo proxy)
+	s=$d # the main section is called like the daemon
+	bad $d $s "listen = 1.2.3.4" port
 	bad $d $s "listen = host:1080" "host:1080"
 	bad $d $s "listen = [::]:70000" 70000
 	bad $d $s "workers = many" many auto 256

@@ -68,6 +68,7 @@ conf_parse_fn conf_seconds;   /* double: 30, 500ms, 5s, 10m, 1h, 2d; min..max in
 conf_parse_fn conf_word;      /* int: index into words */
 conf_parse_fn conf_string;    /* char * (malloc), freed before being replaced; min..max octets */
 conf_parse_fn conf_path;      /* char *: absolute path; NULL for none */
+conf_parse_fn conf_path_or_off; /* char *: absolute path, or empty (NULL) = off */
 conf_parse_fn conf_log_level; /* enum log_level as int */
 conf_parse_fn conf_log_sink;  /* enum log_sink as int */
 conf_parse_fn conf_workers;   /* int: 1..256, or auto = 0 */

@@ -551,3 +551,13 @@ int conf_read_secret(const char *path, char *out, size_t cap)
 	close(fd);
 	return rc;
 }
+
+bool conf_path_or_off(const char *text, void *dst, const struct conf_key *key, char *err,
+		      size_t errcap)
+{
+	struct conf_key row = *key;
+
+	if (!*text)
+		row.def = ""; /* says to conf_path that nothing is allowed */
+	return conf_path(text, dst, &row, err, errcap);
+}

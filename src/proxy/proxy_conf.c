@@ -6,17 +6,6 @@
 
 #define KEY(field) offsetof(struct proxy_conf, field)
 
-/* A path, or nothing: off. */
-static bool parse_control(const char *text, void *dst, const struct conf_key *key, char *err,
-			  size_t errcap)
-{
-	struct conf_key row = *key;
-
-	if (!*text)
-		row.def = ""; /* says to conf_path that nothing is allowed */
-	return conf_path(text, dst, &row, err, errcap);
-}
-
 /* clang-format off */
 static const struct conf_key proxy_keys[] = {
 	{.name = "listen", .parse = conf_addr_list, .offset = KEY(listen), .def = "[::]:1080"},
@@ -26,7 +15,7 @@ static const struct conf_key proxy_keys[] = {
 	{.name = "user", .parse = conf_string, .offset = KEY(user), .def = PROXY_DEFAULT_USER},
 	{.name = "log", .parse = conf_log_level, .offset = KEY(log), .def = "info"},
 	{.name = "log_to", .parse = conf_log_sink, .offset = KEY(log_to), .def = "auto"},
-	{.name = "control", .parse = parse_control, .offset = KEY(control), .def = PROXY_DEFAULT_CONTROL},
+	{.name = "control", .parse = conf_path_or_off, .offset = KEY(control), .def = PROXY_DEFAULT_CONTROL},
 	{.name = "resolve", .parse = conf_string, .offset = KEY(resolve), .def = ""},
 	{.name = "session_ttl", .parse = conf_seconds, .offset = KEY(session_ttl_s), .def = "1h",
 	 .min = 10, .max = 30 * 86400},

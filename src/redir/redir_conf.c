@@ -32,7 +32,7 @@ static const struct conf_key redir_keys[] = {
 	{.name = "log", .parse = conf_log_level, .offset = KEY(log), .def = "info"},
 	{.name = "log_to", .parse = conf_log_sink, .offset = KEY(log_to), .def = "auto"},
 	{.name = "control",
-	 .parse = conf_path,
+	 .parse = conf_path_or_off,
 	 .offset = KEY(control),
 	 .def = "/run/sixpath/redir.sock"},
 	{.name = NULL},
@@ -66,7 +66,7 @@ static const struct conf_key connect_keys[] = {
 };
 
 static const struct conf_key proxy_keys[] = {
-	{.name = "address", .parse = conf_hostport, .offset = PROXY(address)},
+	{.name = "address", .parse = conf_hostport, .offset = PROXY(address), .min = 1080},
 	{.name = "protocol",
 	 .parse = conf_word,
 	 .offset = PROXY(protocol),

@@ -112,6 +112,13 @@ printf 'secret\n' >"$LAB_DIR/open"
 chmod 644 "$LAB_DIR/open"
 bad redir "proxy p" "password_file = $LAB_DIR/open" chmod
 
+# No control socket is a choice.
+for d in redir proxy; do
+	printf '[%s]\ncontrol =\n' $d >"$LAB_DIR/off-$d.conf"
+	[ $d = proxy ] || printf '[proxy p]\naddress = 192.0.2.1\n' >>"$LAB_DIR/off-$d.conf"
+	good $d "$LAB_DIR/off-$d.conf"
+done
+
 # The samples are good.
 good redir "$LAB_SRC/etc/redir.conf"
 good proxy "$LAB_SRC/etc/proxy.conf"

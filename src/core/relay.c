@@ -22,6 +22,8 @@ void relay_init(struct relay *r)
 	r->a.relay = r->b.relay = r;
 }
 
+static bool end_flush(struct end *e);
+
 static bool end_has_room(const struct end *e)
 {
 	return e->in.len < BUF_SIZE;
@@ -35,7 +37,7 @@ static void end_watch(struct end *e)
 
 	if (!e->eof && end_has_room(e))
 		want |= EV_READ;
-	if (e->peer->in.len > 0)
+	if (e->peer->in.len > 0 && !(e == &e->relay->a && ev_is_active(&e->relay->pause)))
 		want |= EV_WRITE;
 	if (ev_is_active(&e->io) && (e->io.events & (EV_READ | EV_WRITE)) == want)
 		return;
@@ -71,6 +73,7 @@ void relay_end(struct relay *r, enum end_reason reason, int err)
 	ev_io_stop(loop, &r->a.io);
 	ev_io_stop(loop, &r->b.io);
 	ev_timer_stop(loop, &r->tick);
+	ev_timer_stop(loop, &r->pause);
 	end_close(&r->a, &r->w->pool, reset);
 	end_close(&r->b, &r->w->pool, reset);
 	r->done(r, reason, err);
@@ -85,6 +88,39 @@ static void end_error(struct end *e, int err)
 	relay_end(r, sock_errno_is_reset(err) ? reason : END_INTERNAL, err);
 }
 
+/* How many of len octets may go out to e now. */
+static size_t may_write(struct end *e, size_t len)
+{
+	struct relay *r = e->relay;
+	double wait_s = 0.;
+	size_t room;
+
+	if (e != &r->a || !r->room)
+		return len;
+	if (ev_is_active(&r->pause))
+		return 0;
+	room = r->room(r, &wait_s);
+	if (room == SIZE_MAX)
+		r->room = NULL;
+	if (room == 0) {
+		ev_timer_set(&r->pause, wait_s, 0.);
+		ev_timer_start(r->w->loop, &r->pause);
+	}
+	return len < room ? len : room;
+}
+
+static void pause_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct relay *r = container_of(t, struct relay, pause);
+
+	(void)loop;
+	(void)events;
+	if (!end_flush(&r->a))
+		return;
+	end_watch(&r->a);
+	end_watch(&r->b);
+}
+
 /* What came from the peer goes out to e, then the peer's end of file. False when the
  * relay has ended. */
 static bool end_flush(struct end *e)
@@ -93,7 +129,10 @@ static bool end_flush(struct end *e)
 	struct buf *in = &e->peer->in;
 
 	while (in->len > 0) {
-		ssize_t n = send(e->fd, buf_data(in), in->len, MSG_NOSIGNAL);
+		size_t len = may_write(e, in->len);
+		if (len == 0)
+			return true; /* paused */
+		ssize_t n = send(e->fd, buf_data(in), len, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -103,8 +142,8 @@ static bool end_flush(struct end *e)
 			return false;
 		}
 		e->bytes_out += (uint64_t)n;
-		if (e->mark_at && e->bytes_out >= e->mark_at)
-			e->mark_at = r->mark(r, e);
+		if (e == &r->a && r->room)
+			r->wrote(r, (size_t)n);
 		r->last = ev_now(r->w->loop);
 		buf_consume(in, &r->w->pool, (size_t)n);
 	}
@@ -274,5 +313,6 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 	ev_io_init(&r->a.io, end_cb, fd_a, 0);
 	ev_io_init(&r->b.io, end_cb, fd_b, 0);
 	ev_timer_init(&r->tick, first_cb, 0., 0.);
+	ev_init(&r->pause, pause_cb);
 	ev_timer_start(w->loop, &r->tick);
 }

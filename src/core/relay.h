@@ -29,7 +29,6 @@ struct end {
 	struct buf in;      /* read from fd, not yet written to the peer */
 	uint64_t bytes_in;  /* read from fd, including what was there at the start */
 	uint64_t bytes_out; /* written to fd by the relay */
-	uint64_t mark_at;  /* call relay.mark when bytes_out gets there; 0 = never */
 	ev_tstamp first_in; /* loop time of the first byte from fd; 0 = none yet */
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
@@ -46,8 +45,11 @@ typedef void relay_done_fn(struct relay *r, enum end_reason reason, int err);
 
 /* The first byte from an end came. */
 typedef void relay_first_fn(struct relay *r, struct end *e);
-/* An end has written as many octets as its mark_at says; the next mark, or 0. */
-typedef uint64_t relay_mark_fn(struct relay *r, struct end *e);
+/* How many octets may be written to a now: SIZE_MAX = no limit from here on, 0 = ask again
+ * after *wait_s seconds. */
+typedef size_t relay_room_fn(struct relay *r, double *wait_s);
+/* So many of them have been. */
+typedef void relay_wrote_fn(struct relay *r, size_t len);
 /* The descriptors are about to be closed: the last moment to ask the sockets something. */
 typedef void relay_closing_fn(struct relay *r);
 
@@ -55,13 +57,15 @@ struct relay {
 	struct end a, b;
 	relay_first_fn *first;     /* set by the owner before the start, or NULL */
 	relay_closing_fn *closing; /* likewise */
-	relay_mark_fn *mark;       /* likewise */
+	relay_room_fn *room;       /* likewise; a limit on writing to a, beside the socket's own */
+	relay_wrote_fn *wrote;     /* set if room is */
 	ev_tstamp last;            /* loop time of the last byte either way */
 	double idle_s;
 	/* private */
 	struct worker *w;
 	relay_done_fn *done;
 	ev_timer tick;     /* idle limit; also asks whether an end has died in silence */
+	ev_timer pause;    /* there is no room: no writing to a until then */
 	double quiet_s;    /* time in ticks without a byte */
 	uint64_t progress; /* bytes both ways when it ticked last */
 	bool running;

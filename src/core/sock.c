@@ -13,6 +13,7 @@
 #define SOL_MPTCP 284
 #endif
 #define MPTCP_INFO_OPT   1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
+#define MPTCP_TCPINFO_OPT 2 /* MPTCP_TCPINFO */
 #define TCP_IS_MPTCP_OPT 43 /* TCP_IS_MPTCP */
 #define STATE_CLOSE      7  /* TCP_CLOSE */
 #ifndef IPV6_TRANSPARENT
@@ -39,6 +40,13 @@ struct mptcp_state {
 	uint64_t bytes_retrans, bytes_sent, bytes_received, bytes_acked;
 	uint8_t subflows_total; /* all that are left */
 	uint8_t unused3[15];    /* newer kernels have more to say */
+};
+
+/* struct mptcp_subflow_data and what follows it. */
+#define LATELY_MS 10
+struct subflow_infos {
+	uint32_t size_head, number, size_kernel, size_one;
+	struct tcp_info one[SOCK_WINDOWS_MAX];
 };
 
 static int set_int(int fd, int level, int option, int value)
@@ -167,7 +175,8 @@ int sock_info(int fd, struct sock_info *info)
 		return -errno;
 	info->state = tcp.tcpi_state;
 	info->rtt_us = tcp.tcpi_rtt;
-	info->min_rtt_us = tcp.tcpi_min_rtt;
+	info->snd_wnd = tcp.tcpi_snd_wnd;
+	info->snd_wscale = tcp.tcpi_snd_wscale;
 	info->syn_data_acked = (tcp.tcpi_options & TCPI_OPT_SYN_DATA) != 0;
 	info->fastopen_fail = tcp.tcpi_fastopen_client_fail;
 	len = sizeof(on);
@@ -180,6 +189,37 @@ int sock_info(int fd, struct sock_info *info)
 	/* tcp_info is about the first subflow, which may be gone while others live. */
 	info->subflows = HAS_TOTAL(len) ? state.subflows_total
 					: state.subflows + (info->state != STATE_CLOSE);
+	return 0;
+}
+
+int sock_window(int fd, struct sock_window *w)
+{
+	struct subflow_infos infos = {.size_head = offsetof(struct subflow_infos, one),
+				      .size_one = sizeof(infos.one[0])};
+	const struct tcp_info *last = &infos.one[0];
+	struct mptcp_state state;
+	socklen_t len;
+	uint32_t n;
+
+	/* The acknowledgement first: a window that is newer than it errs on the safe side. */
+	if (!mptcp_state(fd, &state, &len) ||
+	    len < offsetof(struct mptcp_state, snd_una) + sizeof(state.snd_una))
+		return -EOPNOTSUPP;
+	len = sizeof(infos);
+	if (getsockopt(fd, SOL_MPTCP, MPTCP_TCPINFO_OPT, &infos, &len) < 0)
+		return -errno;
+	if (infos.number == 0)
+		return -ENOTCONN;
+	n = infos.number < SOCK_WINDOWS_MAX ? infos.number : SOCK_WINDOWS_MAX;
+	for (uint32_t i = 1; i < n; i++)
+		if (infos.one[i].tcpi_last_ack_recv < last->tcpi_last_ack_recv)
+			last = &infos.one[i];
+	w->in_flight = state.write_seq - state.snd_una;
+	w->number = 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (infos.one[i].tcpi_last_ack_recv <= last->tcpi_last_ack_recv + LATELY_MS)
+			w->window[w->number++] = infos.one[i].tcpi_snd_wnd;
+	w->rtt_us = last->tcpi_rtt;
 	return 0;
 }
 

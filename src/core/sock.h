@@ -58,10 +58,23 @@ struct sock_info {
 		fastopen_fail; /* tcpi_fastopen_client_fail: 1 no cookie, 2 not acked, 3 SYN resent */
 	unsigned state;        /* TCP state, 1 = established, 3 = SYN_RECV, 7 = closed; of the
 				first subflow where there are several */
-	uint32_t rtt_us, min_rtt_us;
+	uint32_t rtt_us;
+	uint32_t snd_wnd;    /* the window the peer gave, octets */
+	unsigned snd_wscale; /* and its scale */
 };
 /* 0 or -errno. */
 int sock_info(int fd, struct sock_info *info);
+
+/* The sending side of an MPTCP connection. */
+#define SOCK_WINDOWS_MAX 8
+struct sock_window {
+	uint64_t in_flight; /* written and not acknowledged, unsent octets included */
+	uint32_t rtt_us;    /* of the subflow that heard from the peer last */
+	unsigned number;    /* subflows that heard from it lately, */
+	uint32_t window[SOCK_WINDOWS_MAX]; /* and the window of each, octets */
+};
+/* 0, or -errno: no MPTCP (any more), or a kernel before 5.16. */
+int sock_window(int fd, struct sock_window *w);
 
 /* True when the connection is closed below: MPTCP that has lost its last subflow although no
  * error was reported yet (kernel: a plain RST shows only after close_timeout), or TCP in

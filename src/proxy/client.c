@@ -214,10 +214,16 @@ static void relay_closing(struct relay *r)
 	note_facts(container_of(r, struct client, relay), r->a.fd);
 }
 
-static uint64_t relay_mark(struct relay *r, struct end *e)
+static size_t relay_room(struct relay *r, double *wait_s)
 {
-	(void)r;
-	return sndlimit_apply(e->fd, e->bytes_out);
+	struct client *cl = container_of(r, struct client, relay);
+
+	return sndlimit_room(&cl->limit, r->a.fd, r->a.bytes_out, wait_s);
+}
+
+static void relay_wrote(struct relay *r, size_t len)
+{
+	sndlimit_wrote(&container_of(r, struct client, relay)->limit, len);
 }
 
 static void relay_done(struct relay *r, enum end_reason reason, int err)
@@ -251,7 +257,6 @@ static void connected(void *owner, const struct op_connect_result *result)
 	cl->fd = -1;
 	client_change(cl, CLIENT_RELAY);
 	cl->relay.closing = relay_closing;
-	cl->relay.mark = relay_mark;
 	relay_start(&cl->relay, &pw->w, fd, result->fd, cl->conf->idle_s, relay_done);
 }
 
@@ -420,8 +425,11 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
 		pw->counters.fastopen_clients += info.syn_data_acked;
 	}
 	synwatch_add(&pw->synwatch, &cl->syn, fd);
-	if (cl->fastopen && list_linked(&cl->syn.node))
-		cl->relay.a.mark_at = sndlimit_apply(fd, 0);
+	if (cl->fastopen) {
+		sndlimit_init(&cl->limit, &info);
+		cl->relay.room = relay_room;
+		cl->relay.wrote = relay_wrote;
+	}
 	client_change(cl, CLIENT_REQUEST);
 	if (cl->fastopen)
 		read_more(cl); /* the request came with the SYN */

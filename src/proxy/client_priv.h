@@ -12,6 +12,7 @@
 #include "proxy/client.h"
 #include "proxy/op_connect.h"
 #include "proxy/proxy.h"
+#include "proxy/sndlimit.h"
 
 enum client_state {
 	CLIENT_REQUEST, /* the request is not complete yet */
@@ -34,6 +35,7 @@ struct client {
 	ev_io io; /* until the relay takes over */
 	ev_timer deadline;
 	struct synwatch_entry syn;
+	struct sndlimit limit; /* when relay.room is set */
 	struct relay relay; /* relay.a.in holds the request and early data before it runs */
 	enum end_reason drain_reason; /* why it will have ended when the drain is over */
 	int err;                      /* errno behind that, or 0 */

@@ -1,41 +1,77 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "proxy/sndlimit.h"
 
-#include <sys/socket.h>
+#include <stdbool.h>
 
-#include "core/sock.h"
+#define SYN_RECV    3	  /* TCP_SYN_RECV of the kernel */
+#define SYN_MOST    65535 /* the largest window a SYN can tell */
+#define SYN_USUAL   64000 /* and the least that is usual */
+#define LEAST	    4096  /* do not dribble */
+#define BLUR	    4096  /* our own replies, which the relay has not counted */
+#define WAIT_LEAST  0.001
+#define WAIT_MOST   0.010
+#define WAIT_PART   16 /* of the round-trip time: so much of a window may be lost by waiting */
 
-/* The kernel doubles what it is told. 2 x 32 KB is what the window of a SYN covers. 2 x 128 KB
- * for each 20 ms of round-trip time is the most that never overran the window in the lab, at
- * 2 x 20 Mbit/s: the window follows what the client takes in a round trip. */
-#define START	    (32 * 1024)
-#define SHARE	    16 /* grows by this part of what has been sent ... */
-#define MOST	    (128 * 1024)
-#define MOST_RTT_US 20000
-#define CEILING	    (1024 * 1024)
-#define STEP	    (16 * 1024)		   /* octets between changes */
-#define UNTIL	    (UINT64_C(128) * 1024 * 1024) /* a window of 64 KB << 11 is behind us */
-#define NORMAL	    (4 * 1024 * 1024)		   /* the kernel caps it at wmem_max */
-
-int sndlimit_size(uint64_t sent, uint32_t rtt_us)
+void sndlimit_init(struct sndlimit *s, const struct sock_info *info)
 {
-	uint64_t most = rtt_us > MOST_RTT_US ? (uint64_t)MOST * rtt_us / MOST_RTT_US : MOST;
+	bool told = info->state == SYN_RECV; /* else it tells the window of a later packet */
+	uint32_t least = told ? info->snd_wnd : SYN_USUAL;
+	uint32_t most = told ? info->snd_wnd : SYN_MOST;
 
-	if (sent >= UNTIL)
-		return NORMAL;
-	if (most > CEILING)
-		most = CEILING;
-	return (int)(START + sent / SHARE < most ? START + sent / SHARE : most);
+	s->wrong_least = (uint64_t)least << info->snd_wscale;
+	s->wrong_most = (uint64_t)most << info->snd_wscale;
+	s->edge = told ? info->snd_wnd : 0;
+	s->credit = 0;
 }
 
-uint64_t sndlimit_apply(int fd, uint64_t sent)
+/* Sending on a subflow sets its window to the one the kernel takes for the connection's. */
+static bool is_wrong(const struct sndlimit *s, uint32_t window, uint64_t sent, uint64_t acked)
+{
+	return window + sent + BLUR >= s->wrong_least && window + acked <= s->wrong_most + BLUR;
+}
+
+size_t sndlimit_credit(struct sndlimit *s, const struct sock_window *w, uint64_t sent)
+{
+	uint64_t acked = w->in_flight < sent ? sent - w->in_flight : 0, edge = UINT64_MAX;
+
+	for (unsigned i = 0; i < w->number; i++)
+		if (!is_wrong(s, w->window[i], sent, acked) && acked + w->window[i] < edge)
+			edge = acked + w->window[i];
+	if (edge != UINT64_MAX && edge > s->edge)
+		s->edge = edge; /* a receiver never takes it back (RFC 8684, 3.3.5) */
+	if (sent + LEAST <= s->edge)
+		return (size_t)(s->edge - sent);
+	return w->in_flight == 0 ? LEAST : 0; /* so the kernel probes a closed window */
+}
+
+/* During the handshake the socket does not say yet that it is MPTCP. */
+static bool in_handshake(int fd)
 {
 	struct sock_info info;
-	int size;
 
-	if (sock_info(fd, &info) < 0)
-		return 0;
-	size = sndlimit_size(sent, info.min_rtt_us);
-	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	return size == NORMAL ? 0 : sent + STEP;
+	return sock_info(fd, &info) == 0 && info.state == SYN_RECV;
+}
+
+size_t sndlimit_room(struct sndlimit *s, int fd, uint64_t sent, double *wait_s)
+{
+	struct sock_window w = {.in_flight = sent};
+
+	if (s->credit > 0)
+		return s->credit;
+	if (sent > s->wrong_most)
+		return SIZE_MAX;
+	if (sock_window(fd, &w) < 0 && !in_handshake(fd) && sock_window(fd, &w) < 0)
+		return SIZE_MAX; /* plain TCP, which knows its window */
+	s->credit = sndlimit_credit(s, &w, sent);
+	*wait_s = (double)w.rtt_us / 1e6 / WAIT_PART;
+	if (*wait_s < WAIT_LEAST)
+		*wait_s = WAIT_LEAST;
+	if (*wait_s > WAIT_MOST)
+		*wait_s = WAIT_MOST;
+	return s->credit;
+}
+
+void sndlimit_wrote(struct sndlimit *s, size_t len)
+{
+	s->credit -= len < s->credit ? len : s->credit;
 }

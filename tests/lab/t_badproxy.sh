@@ -116,6 +116,7 @@ done
 rss() {
 	awk '/^VmRSS/ { print $2 }' "/proc/$(daemon_pid)/status"
 }
+export ASAN_OPTIONS=quarantine_size_mb=1 # else what is freed stays in memory as a growing quarantine
 bad_start close --noop-ok
 redir_start refuse
 lab_wait 10 is_up

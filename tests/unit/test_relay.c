@@ -276,6 +276,104 @@ static void bulk(void **state)
 	}
 }
 
+/* A limit on what goes down: 5,000 octets at a time with a pause between, for the first 300,000. */
+#define GRANT	  5000u
+#define LIMIT_END 300000u
+static struct {
+	uint64_t wrote, pauses;
+	size_t left;
+	bool over;
+} limit;
+
+static size_t room_cb(struct relay *r, double *wait_s)
+{
+	(void)r;
+	assert_false(limit.over); /* not asked again after SIZE_MAX */
+	if (limit.wrote >= LIMIT_END) {
+		limit.over = true;
+		return SIZE_MAX;
+	}
+	if (limit.left == 0 && limit.pauses * GRANT < limit.wrote) {
+		limit.pauses++;
+		limit.left = GRANT;
+		*wait_s = 0.001;
+		return 0;
+	}
+	return limit.left;
+}
+
+static void wrote_cb(struct relay *r, size_t len)
+{
+	(void)r;
+	assert_in_range(len, 1, limit.left);
+	limit.left -= len;
+	limit.wrote += len;
+}
+
+static void limited_room(void **state)
+{
+	struct outcome o;
+	struct both x;
+
+	(void)state;
+	memset(&limit, 0, sizeof(limit));
+	limit.left = GRANT;
+	open_link(&o, false, false, FOREVER, NULL);
+	o.link->relay.room = room_cb;
+	o.link->relay.wrote = wrote_cb;
+	memset(&x, 0, sizeof(x));
+	x.up = (struct flow){
+		.from = o.device, .to = o.server, .seed = 1, .total = 1 << 20, .chunk = 20000};
+	x.down = (struct flow){
+		.from = o.server, .to = o.device, .seed = 2, .total = 1 << 20, .chunk = 20000};
+	assert_true(rig_until_s(&w, exchanged, &x, 60));
+	assert_false(x.up.wrong || x.down.wrong || x.up.broken || x.down.broken);
+	assert_true(x.up.received == 1 << 20 && x.down.received == 1 << 20);
+	check_end(&o, END_CLOSED);
+	assert_true(limit.over);
+	assert_int_equal(limit.wrote, LIMIT_END);
+	assert_int_equal(limit.pauses, LIMIT_END / GRANT - 1); /* the first was free */
+	close_ours(&o);
+}
+
+/* A pause under way when the relay ends from outside, and when the device is gone. */
+static size_t never_room_cb(struct relay *r, double *wait_s)
+{
+	(void)r;
+	*wait_s = FOREVER;
+	return 0;
+}
+
+static bool is_pausing(void *arg)
+{
+	struct link *l = arg;
+
+	return ev_is_active(&l->relay.pause);
+}
+
+static void ended_in_a_pause(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	for (int mode = 0; mode < 2; mode++) {
+		open_link(&o, false, false, FOREVER, NULL);
+		o.link->relay.room = never_room_cb;
+		o.link->relay.wrote = wrote_cb;
+		assert_int_equal(send(o.server, "hello", 5, MSG_NOSIGNAL), 5);
+		assert_true(rig_until(&w, is_pausing, o.link));
+		if (mode == 0) {
+			relay_end(&o.link->relay, END_SHUTDOWN, 0);
+			check_end(&o, END_SHUTDOWN);
+		} else {
+			sock_reset(o.device);
+			o.device = -1;
+			check_end(&o, END_RESET_DOWN);
+		}
+		close_ours(&o);
+	}
+}
+
 /* ---- small talk ---- */
 
 struct expect {
@@ -745,6 +843,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bulk),
+		cmocka_unit_test(limited_room),
+		cmocka_unit_test(ended_in_a_pause),
 		cmocka_unit_test(half_close),
 		cmocka_unit_test(early_bytes),
 		cmocka_unit_test(exactly_one_buffer),

@@ -4,6 +4,7 @@
 #include <crypt.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -17,6 +18,8 @@
 #define FAIL_SLOTS     1024
 #define FAIL_BURST     8 /* failures of an address before it has to wait ... */
 #define FAIL_RECOVER_S 5 /* ... this long for each further try */
+#define RECENT_MAX     16
+#define RECENT_S       30
 
 struct auth_check {
 	struct job answer; /* back to the worker */
@@ -38,6 +41,14 @@ struct fail {
 	time_t last;
 };
 
+/* A password that was found right a moment ago. After a restart every connection of a client
+ * brings its password until the first has got a session: one computation does for all. */
+struct recent {
+	time_t until; /* 0 = empty */
+	char hash[HASH_MAX];
+	char password[S6_USERPASS_MAX + 1];
+};
+
 struct auth {
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -46,7 +57,10 @@ struct auth {
 	bool stop;
 	uint32_t seed;
 	struct fail fails[FAIL_SLOTS];
-	struct crypt_data scratch; /* of the thread */
+	atomic_uint_least64_t computed;
+	/* of the thread */
+	struct crypt_data scratch;
+	struct recent recent[RECENT_MAX];
 };
 
 static time_t now_s(void)
@@ -107,12 +121,70 @@ static bool same_text(const char *x, const char *y)
 	return diff == 0;
 }
 
-static void compute(struct auth_check *c, struct crypt_data *scratch)
+/* Forget what is too old. Returns when there is something to forget next; 0 = never. */
+static time_t recent_expire(struct auth *a)
 {
-	const char *got = crypt_r(c->password, c->hash, scratch);
+	time_t next = 0, now = now_s();
 
+	for (int i = 0; i < RECENT_MAX; i++) {
+		struct recent *r = &a->recent[i];
+		if (r->until && r->until <= now)
+			explicit_bzero(r, sizeof(*r));
+		if (r->until && (next == 0 || r->until < next))
+			next = r->until;
+	}
+	return next;
+}
+
+static bool recent_has(struct auth *a, const struct auth_check *c)
+{
+	bool found = false;
+
+	for (int i = 0; i < RECENT_MAX; i++)
+		if (a->recent[i].until && strcmp(a->recent[i].hash, c->hash) == 0)
+			found |= same_text(a->recent[i].password, c->password);
+	return found;
+}
+
+static void recent_add(struct auth *a, const struct auth_check *c)
+{
+	struct recent *r = &a->recent[0]; /* an empty place, or the oldest */
+
+	for (int i = 1; i < RECENT_MAX; i++)
+		if (a->recent[i].until < r->until)
+			r = &a->recent[i];
+	explicit_bzero(r, sizeof(*r));
+	r->until = now_s() + RECENT_S;
+	strcpy(r->hash, c->hash);
+	strcpy(r->password, c->password);
+}
+
+static void compute(struct auth *a, struct auth_check *c)
+{
+	const char *got;
+
+	recent_expire(a);
+	if (c->known && recent_has(a, c)) {
+		c->accepted = true;
+		return;
+	}
+	atomic_fetch_add_explicit(&a->computed, 1, memory_order_relaxed);
+	got = crypt_r(c->password, c->hash, &a->scratch);
 	c->accepted = got && got[0] != '*' && same_text(got, c->hash) && c->known;
-	explicit_bzero(scratch, sizeof(*scratch));
+	explicit_bzero(&a->scratch, sizeof(a->scratch));
+	if (c->accepted)
+		recent_add(a, c);
+}
+
+/* Until there is something to do, or to forget. */
+static void wait_for_work(struct auth *a)
+{
+	struct timespec until = {.tv_sec = recent_expire(a)};
+
+	if (until.tv_sec)
+		pthread_cond_timedwait(&a->wake, &a->lock, &until);
+	else
+		pthread_cond_wait(&a->wake, &a->lock);
 }
 
 static void check_free(struct auth_check *c)
@@ -143,13 +215,13 @@ static void *auth_main(void *arg)
 		struct auth_check *c;
 
 		if (!n) {
-			pthread_cond_wait(&a->wake, &a->lock);
+			wait_for_work(a);
 			continue;
 		}
 		c = container_of(n, struct auth_check, node);
 		if (!must_wait(a, &c->from)) {
 			pthread_mutex_unlock(&a->lock);
-			compute(c, &a->scratch);
+			compute(a, c);
 			pthread_mutex_lock(&a->lock);
 			note_result(a, c);
 		}
@@ -176,11 +248,15 @@ static int start_thread(struct auth *a)
 struct auth *auth_new(void)
 {
 	struct auth *a = calloc(1, sizeof(*a));
+	pthread_condattr_t attr;
 
 	if (!a)
 		return NULL;
 	pthread_mutex_init(&a->lock, NULL);
-	pthread_cond_init(&a->wake, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&a->wake, &attr);
+	pthread_condattr_destroy(&attr);
 	list_init(&a->queue);
 	if (getrandom(&a->seed, sizeof(a->seed), 0) != sizeof(a->seed))
 		a->seed = (uint32_t)now_s();
@@ -206,6 +282,7 @@ void auth_free(struct auth *a)
 		check_free(container_of(n, struct auth_check, node));
 	pthread_cond_destroy(&a->wake);
 	pthread_mutex_destroy(&a->lock);
+	explicit_bzero(a->recent, sizeof(a->recent));
 	free(a);
 }
 
@@ -247,6 +324,11 @@ struct auth_check *auth_start(struct auth *a, struct worker *w, const struct add
 		return NULL;
 	}
 	return c;
+}
+
+uint64_t auth_computed(struct auth *a)
+{
+	return atomic_load_explicit(&a->computed, memory_order_relaxed);
 }
 
 void auth_cancel(struct auth_check *c)

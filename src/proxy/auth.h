@@ -2,7 +2,9 @@
 /*
  * Password checks in a thread of their own, because good password hashes are slow by
  * design and must not hold up an event loop. The queue is bounded. An address that keeps
- * failing is answered "no" without a computation until some time has passed.
+ * failing is answered "no" without a computation until some time has passed. A password
+ * that was right is known for half a minute, so that many connections of a client at once
+ * (after a restart) cost one computation.
  */
 #ifndef PROXY_AUTH_H
 #define PROXY_AUTH_H
@@ -31,6 +33,8 @@ typedef void auth_done_fn(void *owner, bool accepted);
 struct auth_check *auth_start(struct auth *a, struct worker *w, const struct addr *from,
 			      const char *hash, bool known, const uint8_t *password, size_t len,
 			      auth_done_fn *done, void *owner);
+/* How many hashes have been computed. */
+uint64_t auth_computed(struct auth *a);
 /* The owner goes away: done will not be called. On the worker that asked. */
 void auth_cancel(struct auth_check *c);
 

@@ -237,14 +237,42 @@ static void test_full_queue(void **state)
 {
 	struct rig *r = *state;
 	struct ask ask = {.rig = r};
+	char from[32];
 	int n = 0;
 
-	while (n < 1000 && begin(&ask, "4.4.4.4", true, "wonder"))
-		n++;
+	do /* wrong ones: each costs a computation */
+		snprintf(from, sizeof(from), "4.4.%d.%d", n / 256, n % 256);
+	while (begin(&ask, from, true, "x") && ++n < 1000);
 	assert_in_range(n, 256, 999);
 	while ((int)ask.answers < n)
 		run_loop(r);
-	assert_true(ask.accepted);
+	assert_false(ask.accepted);
+}
+
+static void test_recent(void **state)
+{
+	struct rig *r = *state;
+
+	for (int i = 0; i < 20; i++)
+		assert_true(passes(r, "1.1.1.1", true, "wonder"));
+	assert_int_equal(auth_computed(r->a), 1);
+	assert_false(passes(r, "1.1.1.1", true, "wonde"));
+	assert_false(passes(r, "1.1.1.1", false, "wonder"));
+	assert_int_equal(auth_computed(r->a), 3);
+	/* The administrator has changed it. */
+	snprintf(r->hash, sizeof(r->hash), "%s", crypt("other", "$6$rounds=1000$salt$"));
+	assert_false(passes(r, "1.1.1.1", true, "wonder"));
+	assert_true(passes(r, "1.1.1.1", true, "other"));
+	assert_int_equal(auth_computed(r->a), 5);
+	/* More of them than are remembered: the oldest are computed again, none is mistaken. */
+	for (int i = 0; i < 40; i++) {
+		char password[16];
+
+		snprintf(password, sizeof(password), "p%d", i % 20);
+		snprintf(r->hash, sizeof(r->hash), "%s", crypt(password, "$6$rounds=1000$salt$"));
+		assert_true(passes(r, "1.1.1.1", true, password));
+	}
+	assert_in_range(auth_computed(r->a), 25, 45);
 }
 
 static void test_cancel(void **state)
@@ -285,6 +313,7 @@ int main(void)
 		THREAD_TEST(test_failures_of_one_address),
 		THREAD_TEST(test_burst),
 		THREAD_TEST(test_full_queue),
+		THREAD_TEST(test_recent),
 		THREAD_TEST(test_cancel),
 	};
 

@@ -12,10 +12,10 @@
 #ifndef SOL_MPTCP
 #define SOL_MPTCP 284
 #endif
-#define MPTCP_INFO_OPT   1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
-#define MPTCP_TCPINFO_OPT 2 /* MPTCP_TCPINFO */
-#define TCP_IS_MPTCP_OPT 43 /* TCP_IS_MPTCP */
-#define STATE_CLOSE      7  /* TCP_CLOSE */
+#define MPTCP_INFO_OPT    1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
+#define MPTCP_TCPINFO_OPT 2  /* MPTCP_TCPINFO */
+#define TCP_IS_MPTCP_OPT  43 /* TCP_IS_MPTCP */
+#define STATE_CLOSE       7  /* TCP_CLOSE */
 #ifndef IPV6_TRANSPARENT
 #define IPV6_TRANSPARENT 75
 #endif

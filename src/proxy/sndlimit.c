@@ -3,14 +3,14 @@
 
 #include <stdbool.h>
 
-#define SYN_RECV    3	  /* TCP_SYN_RECV of the kernel */
-#define SYN_MOST    65535 /* the largest window a SYN can tell */
-#define SYN_USUAL   64000 /* and the least that is usual */
-#define LEAST	    4096  /* do not dribble */
-#define BLUR	    4096  /* our own replies, which the relay has not counted */
-#define WAIT_LEAST  0.001
-#define WAIT_MOST   0.010
-#define WAIT_PART   16 /* of the round-trip time: so much of a window may be lost by waiting */
+#define SYN_RECV   3     /* TCP_SYN_RECV of the kernel */
+#define SYN_MOST   65535 /* the largest window a SYN can tell */
+#define SYN_USUAL  64000 /* and the least that is usual */
+#define LEAST      4096  /* do not dribble */
+#define BLUR       4096  /* our own replies, which the relay has not counted */
+#define WAIT_LEAST 0.001
+#define WAIT_MOST  0.010
+#define WAIT_PART  16 /* of the round-trip time: so much of a window may be lost by waiting */
 
 void sndlimit_init(struct sndlimit *s, const struct sock_info *info)
 {

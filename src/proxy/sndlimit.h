@@ -24,8 +24,8 @@
 
 struct sndlimit {
 	uint64_t wrong_least, wrong_most; /* the kernel takes something in between for the edge */
-	uint64_t edge;			  /* the true one, in octets from the start */
-	size_t credit;			  /* may be written before asking again */
+	uint64_t edge;                    /* the true one, in octets from the start */
+	size_t credit;                    /* may be written before asking again */
 };
 
 /* For a connection just accepted; info is its sock_info. */

@@ -3,7 +3,8 @@ dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
 	src/redir/firstdata.c src/redir/firstdata.h \
-	src/redir/flow.c src/redir/flow.h \
+	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
+	src/redir/flow_direct.c src/redir/flow_proxy.c \
 	src/redir/listener.c src/redir/listener.h \
 	src/redir/loopguard.c src/redir/loopguard.h \
 	src/redir/noop.c src/redir/noop.h \

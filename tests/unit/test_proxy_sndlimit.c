@@ -9,8 +9,8 @@
 #include "proxy/sndlimit.h"
 
 #define SYN_RECV 3
-#define SYN_WIN	 64240
-#define SCALE	 10
+#define SYN_WIN  64240
+#define SCALE    10
 
 /* The window the kernel sets on a subflow after sending up to this octet. */
 static uint32_t wrong(uint64_t sent)
@@ -63,7 +63,7 @@ static void a_wrong_window_is_passed_over(void **state)
 		struct sock_window w = {.in_flight = 40000, .number = 2};
 		uint64_t edge = s.edge;
 
-		w.window[0] = wrong(at[i]);	    /* right after sending the last octet */
+		w.window[0] = wrong(at[i]);         /* right after sending the last octet */
 		w.window[1] = wrong(at[i] - 39000); /* before the last 39,000 */
 		sndlimit_credit(&s, &w, at[i]);
 		assert_int_equal(s.edge, edge);

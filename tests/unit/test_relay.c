@@ -277,7 +277,7 @@ static void bulk(void **state)
 }
 
 /* A limit on what goes down: 5,000 octets at a time with a pause between, for the first 300,000. */
-#define GRANT	  5000u
+#define GRANT     5000u
 #define LIMIT_END 300000u
 static struct {
 	uint64_t wrote, pauses;

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What flow.c (its life), flow_proxy.c (the way through a proxy) and flow_direct.c (the way to
+ * the server itself) share about one flow.
+ */
+#ifndef REDIR_FLOW_PRIV_H
+#define REDIR_FLOW_PRIV_H
+
+#include <ev.h>
+
+#include "core/dial.h"
+#include "core/relay.h"
+#include "redir/flow.h"
+#include "redir/redir.h"
+#include "redir/up_socks6.h"
+
+enum flow_state {
+	FLOW_WAIT_DATA, /* holding for the device's first bytes */
+	FLOW_DIAL,      /* connecting to a proxy; request and first bytes may be in the SYN */
+	FLOW_HANDSHAKE, /* connected; the replies are not complete */
+	FLOW_DIRECT,    /* connecting to the server itself */
+	FLOW_RELAY,     /* copying both ways */
+	FLOW_CLOSED     /* ended; freed at the end of the loop turn */
+};
+
+/* How far an attempt has gone: decides whether there may be another one. */
+enum commit {
+	COMMIT_NOTHING,   /* nothing has been sent that could have been executed */
+	COMMIT_MAYBE,     /* the request may have arrived; no reply yet */
+	COMMIT_EXECUTING, /* the proxy has accepted it */
+};
+
+/* All of a flow that is needed only until it relays. */
+struct attempt {
+	struct pool *pool; /* a reference */
+	unsigned next;     /* next upstream of the pool */
+	struct dial dial;
+	ev_io io; /* upstream */
+	int fd;   /* upstream, once connected */
+	struct up_socks6 proto;
+	struct upstream_grant grant;
+	enum commit commit;
+	bool same_again;      /* this is the second try with the same token */
+	bool sessionless_try; /* the session was lost; one more try on the same proxy without */
+	uint8_t request[UP_REQUEST_MAX];
+	size_t request_len, request_sent;
+	size_t sent; /* octets of relay.a.in sent to this upstream */
+};
+
+struct flow {
+	struct list_node node; /* in redir_worker.flows */
+	struct corpse corpse;
+	struct redir_worker *rw;
+	struct redir_conf *conf; /* a reference */
+	uint64_t id;
+	enum flow_state state;
+	struct addr src, dst;
+	int fd;   /* device; -1 once the relay owns it */
+	ev_io io; /* device, until the relay takes over */
+	ev_timer deadline;
+	struct relay relay; /* a = device: a.in holds its bytes from the start; b = upstream */
+	struct attempt *at; /* NULL while relaying */
+	struct loopguard_entry guard;
+
+	enum route route;
+	struct upstream *up; /* a reference, of the current or final proxy */
+	/* facts for the log line */
+	ev_tstamp started;
+	bool mptcp, tfo;
+	unsigned subflows, syn_bytes;
+	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
+	uint8_t reply_code;
+	bool replied;
+	char why[112]; /* the last thing that went wrong upstream */
+};
+
+static inline double flow_now(const struct flow *f)
+{
+	return ev_now(f->rw->w.loop);
+}
+
+/* flow.c */
+
+/* The one way a flow ends, with a reason; err is the errno behind it, or 0. Memory stays valid
+ * until the end of the loop turn. */
+void flow_end(struct flow *f, enum end_reason reason, int err);
+/* The one function that changes state; sets the time limit of the new one. */
+void flow_change(struct flow *f, enum flow_state state);
+/* 0 = none. Its end is the business of the state. */
+void flow_deadline(struct flow *f, double s);
+/* What went wrong upstream, for the log. */
+void flow_because(struct flow *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Ask the upstream socket what it is. */
+void flow_note_facts(struct flow *f);
+/* Close what the current attempt has open; it may be followed by another. */
+void flow_attempt_close(struct flow *f);
+void flow_drop_upstream(struct flow *f);
+/* Both sides are connected; sent octets of the device's bytes are on their way already. */
+void flow_relay(struct flow *f, int up_fd, size_t sent);
+
+/* flow_proxy.c */
+
+/* Choose the next upstream, or what on_proxy_failure says when there is none. */
+void flow_next(struct flow *f);
+/* The device has sent more during the handshake. */
+void flow_proxy_more(struct flow *f);
+/* The handshake has taken too long. */
+void flow_proxy_silent(struct flow *f);
+/* Upstream events of the attempt. */
+void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events);
+
+/* flow_direct.c */
+
+/* To the server itself. */
+void flow_direct(struct flow *f);
+
+#endif

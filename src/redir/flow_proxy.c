@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The way of a flow through a proxy: which one, dialling it, its replies, what may be tried again. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "redir/flow_priv.h"
+
+#define SYN_MAX 2048 /* more never fits into a SYN */
+
+static void flow_dial(struct flow *f);
+static void handshake_watch(struct flow *f);
+
+/* ---- failures of an upstream ---- */
+
+static void upstream_says(struct flow *f, enum upstream_failure kind)
+{
+	char dst[ADDR_STRLEN];
+
+	upstream_failed(f->up, flow_now(f), kind, f->why);
+	log_limited(&f->rw->limit_upstream, 10, LVL_WARNING, "proxy %s failed for a flow to %s: %s",
+		    f->up->name, addr_str(&f->dst, dst, sizeof(dst)), f->why);
+}
+
+/* Nothing can have been executed: the next proxy may try, or what the administrator wishes. */
+static void try_elsewhere(struct flow *f)
+{
+	f->rw->counters.retries++;
+	flow_attempt_close(f);
+	flow_drop_upstream(f);
+	f->at->same_again = f->at->sessionless_try = false;
+	flow_next(f);
+}
+
+/* The connection to the proxy ended without an authentication reply. Whether the request was
+ * executed is unknown; its token tells: if it can still be spent, it was not (section 6.4). */
+static void lost_before_reply(struct flow *f)
+{
+	struct attempt *at = f->at;
+
+	if (at->commit == COMMIT_NOTHING) {
+		try_elsewhere(f);
+	} else if (at->grant.has_token && !at->same_again) {
+		at->same_again = true;
+		f->rw->counters.retries++;
+		flow_attempt_close(f);
+		flow_dial(f);
+	} else if (f->relay.a.bytes_in == 0 && !at->same_again) {
+		try_elsewhere(f); /* the device has said nothing that could be said twice */
+	} else {
+		flow_end(f, END_MAYBE_EXECUTED, 0);
+	}
+}
+
+/* A definite "no" that says that the request was not executed. After a first try of which
+ * nothing is known that is no comfort. */
+static void definitely_not(struct flow *f)
+{
+	if (f->at->same_again)
+		flow_end(f, END_MAYBE_EXECUTED, 0);
+	else
+		try_elsewhere(f);
+}
+
+static void session_invalid(struct flow *f)
+{
+	struct attempt *at = f->at;
+
+	f->rw->counters.sessions_invalid++;
+	upstream_session_lost(f->up, at->grant.session);
+	if (at->same_again) {
+		flow_end(f, END_MAYBE_EXECUTED, 0);
+		return;
+	}
+	if (at->sessionless_try) {
+		try_elsewhere(f);
+		return;
+	}
+	/* The same proxy at once, with credentials instead of the session: one round trip lost. */
+	at->sessionless_try = true;
+	at->grant.in_session = at->grant.has_token = false;
+	f->rw->counters.retries++;
+	flow_attempt_close(f);
+	flow_dial(f);
+}
+
+static void operation_failed(struct flow *f)
+{
+	uint8_t code = f->at->proto.code;
+
+	f->replied = true;
+	f->reply_code = code;
+	switch (code) {
+	case S6_REPLY_FAILURE:
+	case S6_REPLY_CMD_UNSUPPORTED:
+	case S6_REPLY_ADDR_UNSUPPORTED:
+		/* The proxy cannot; that says nothing about the server. */
+		flow_because(f, "%s", s6_reply_str(code));
+		try_elsewhere(f);
+		break;
+	default:
+		flow_end(f, END_REPLY_FAILURE, 0);
+		break;
+	}
+}
+
+/* ---- handshake ---- */
+
+static void ready(struct flow *f)
+{
+	struct attempt *at = f->at;
+	int fd = at->fd;
+
+	flow_note_facts(f);
+	f->replied = true;
+	f->reply_code = S6_REPLY_SUCCESS;
+	f->server_mptcp = at->proto.server_mptcp;
+	upstream_ok(f->up, flow_now(f));
+	ev_io_stop(f->rw->w.loop, &at->io);
+	at->fd = -1;
+	flow_relay(f, fd, at->sent);
+}
+
+static void authenticated(struct flow *f)
+{
+	struct attempt *at = f->at;
+
+	at->commit = COMMIT_EXECUTING;
+	if (at->proto.in_session && at->proto.has_window)
+		upstream_window(f->up, at->grant.session, at->proto.window_base,
+				at->proto.window_size);
+	flow_deadline(f, f->conf->reply_timeout_s);
+}
+
+static void act_on(struct flow *f, enum up_verdict v)
+{
+	struct attempt *at = f->at;
+
+	switch (v) {
+	case UP_MORE:
+	case UP_AUTHENTICATED:
+		break;
+	case UP_READY:
+		ready(f);
+		break;
+	case UP_REPLY:
+		upstream_ok(f->up, flow_now(f));
+		operation_failed(f);
+		break;
+	case UP_SESSION_INVALID:
+		flow_because(f, "%s", up_verdict_str(v));
+		session_invalid(f);
+		break;
+	case UP_TOKEN_REJECTED:
+		f->rw->counters.tokens_rejected++;
+		if (at->proto.has_window)
+			upstream_window(f->up, at->grant.session, at->proto.window_base,
+					at->proto.window_size);
+		flow_because(f, "%s", up_verdict_str(v));
+		definitely_not(f);
+		break;
+	case UP_AUTH_REFUSED:
+		flow_because(f, "%s", up_verdict_str(v));
+		upstream_says(f, UPSTREAM_REJECTED);
+		definitely_not(f);
+		break;
+	case UP_NOT_SOCKS6:
+		flow_because(f, "%s (%s)", up_verdict_str(v), s6_fault_str(at->proto.fault));
+		upstream_says(f, UPSTREAM_HARD);
+		definitely_not(f);
+		break;
+	case UP_MALFORMED:
+		flow_because(f, "%s (%s)", up_verdict_str(v), s6_fault_str(at->proto.fault));
+		upstream_says(f, UPSTREAM_HARD);
+		flow_end(f, END_MAYBE_EXECUTED, 0);
+		break;
+	}
+}
+
+static void parse_replies(struct flow *f)
+{
+	struct buf *in = &f->relay.b.in;
+	enum up_verdict v;
+	size_t used;
+
+	do {
+		v = up_socks6_feed(&f->at->proto, buf_data(in), in->len, &used);
+		buf_consume(in, &f->rw->w.pool, used);
+		if (v == UP_AUTHENTICATED)
+			authenticated(f);
+	} while (v == UP_AUTHENTICATED);
+	act_on(f, v);
+}
+
+/* The proxy closed, reset, or fell silent before its replies were complete. */
+static void upstream_gone(struct flow *f, const char *how)
+{
+	struct attempt *at = f->at;
+	const struct buf *in = &f->relay.b.in;
+
+	if (up_socks6_is_mismatch(&at->proto, buf_data(in), in->len)) {
+		flow_because(f, "version mismatch: it speaks another SOCKS version");
+		upstream_says(f, UPSTREAM_HARD);
+		definitely_not(f);
+		return;
+	}
+	flow_because(f, "%s %s", how,
+		     at->commit == COMMIT_EXECUTING ? "before the operation reply"
+		     : in->len > 0                  ? "in the middle of the authentication reply"
+						    : "before any reply");
+	upstream_says(f, UPSTREAM_SOFT);
+	if (at->commit == COMMIT_EXECUTING)
+		flow_end(f, END_MAYBE_EXECUTED, 0);
+	else
+		lost_before_reply(f);
+}
+
+/* Request first, then the device's bytes; they stay in the buffer until the proxy has
+ * answered. Errors are left for reading to tell, after what was still sent to us. */
+static void send_up(struct flow *f)
+{
+	struct attempt *at = f->at;
+	struct buf *in = &f->relay.a.in;
+
+	while (at->request_sent < at->request_len || at->sent < in->len) {
+		bool head = at->request_sent < at->request_len;
+		struct iovec v[2] = {
+			{at->request + at->request_sent, at->request_len - at->request_sent},
+			{in->len ? (uint8_t *)(uintptr_t)buf_data(in) + at->sent : NULL,
+			 in->len - at->sent},
+		};
+		struct msghdr m = {.msg_iov = head ? v : v + 1,
+				   .msg_iovlen = head && v[1].iov_len ? 2 : 1};
+		ssize_t n = sendmsg(at->fd, &m, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return;
+		at->commit = at->commit == COMMIT_NOTHING ? COMMIT_MAYBE : at->commit;
+		if ((size_t)n > v[0].iov_len && head) {
+			at->sent += (size_t)n - v[0].iov_len;
+			at->request_sent = at->request_len;
+		} else if (head) {
+			at->request_sent += (size_t)n;
+		} else {
+			at->sent += (size_t)n;
+		}
+	}
+}
+
+void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct attempt *at = container_of(io, struct attempt, io);
+	struct flow *f = io->data;
+	struct relay *r = &f->relay;
+	size_t room;
+	uint8_t *p;
+	ssize_t n;
+
+	(void)loop;
+	if (events & EV_WRITE)
+		send_up(f);
+	if (!(events & EV_READ)) {
+		handshake_watch(f);
+		return;
+	}
+	p = buf_room(&r->b.in, &f->rw->w.pool, &room);
+	if (!p) {
+		flow_end(f, END_NO_MEMORY, ENOMEM);
+		return;
+	}
+	n = recv(at->fd, p, room, 0);
+	if (n > 0) {
+		buf_added(&r->b.in, (size_t)n);
+		parse_replies(f);
+	} else if (n == 0) {
+		upstream_gone(f, "closed");
+	} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+		upstream_gone(f, strerror(errno));
+	} else if (r->b.in.len == 0) {
+		buf_clear(&r->b.in, &f->rw->w.pool);
+	}
+	if (f->state == FLOW_HANDSHAKE)
+		handshake_watch(f);
+}
+
+static void handshake_watch(struct flow *f)
+{
+	struct attempt *at = f->at;
+	struct ev_loop *loop = f->rw->w.loop;
+	int want = EV_READ;
+
+	if (at->request_sent < at->request_len || at->sent < f->relay.a.in.len)
+		want |= EV_WRITE;
+	if (ev_is_active(&at->io) && (at->io.events & (EV_READ | EV_WRITE)) == want)
+		return;
+	ev_io_stop(loop, &at->io);
+	ev_io_set(&at->io, at->fd, want);
+	ev_io_start(loop, &at->io);
+}
+
+/* ---- dialling a proxy ---- */
+
+static void dial_done(struct dial *d, int err)
+{
+	struct flow *f = d->owner;
+	struct attempt *at = f->at;
+
+	if (err < 0) {
+		flow_because(f, "cannot connect: %s", strerror(-err));
+		upstream_says(f, err == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
+		/* No answer to a SYN counts as: it did not arrive. A reset behind the answer does
+		 * not: what was in the SYN may have been acted on. */
+		if (err == -ECONNRESET && d->queued > 0) {
+			at->commit = COMMIT_MAYBE;
+			lost_before_reply(f);
+		} else {
+			definitely_not(f);
+		}
+		return;
+	}
+	upstream_tfo_result(f->up, flow_now(f), d->syn_data_acked, d->fastopen_fail);
+	f->tfo = d->syn_data_acked;
+	f->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
+	if (d->granted.mark_error)
+		log_limited(&f->rw->limit_mark, 1, LVL_WARNING,
+			    "SO_MARK refused (%s): our own connections may be captured; "
+			    "CAP_NET_ADMIN is needed",
+			    strerror(d->granted.mark_error));
+	at->fd = dial_take(d);
+	if (d->queued > 0) {
+		at->commit = COMMIT_MAYBE;
+		at->request_sent = d->queued < at->request_len ? d->queued : at->request_len;
+		at->sent = d->queued - at->request_sent;
+	}
+	flow_change(f, FLOW_HANDSHAKE);
+	send_up(f);
+	handshake_watch(f);
+}
+
+/* Connect to f->up with what the grant allows. Application bytes go into a SYN only together
+ * with a token; without one the SYN carries nothing but a wish for a cookie. */
+static void flow_dial(struct flow *f)
+{
+	struct attempt *at = f->at;
+	uint8_t syn[SYN_MAX];
+	struct up_request rq = {
+		.command = S6_CMD_CONNECT, .dst = &f->dst, .up = f->up, .g = &at->grant};
+	struct dial_wishes wishes = {
+		.dst = at->grant.addr,
+		.sock = {.mptcp = f->up->mptcp != 0,
+			 .mark = f->conf->mark,
+			 .tos = -1,
+			 .ttl = -1,
+			 .keepalive = true},
+		.fastopen = at->grant.tfo,
+		.data = syn,
+		.timeout_s = f->conf->dial_timeout_s,
+	};
+	size_t early;
+	int rc;
+
+	at->request_sent = at->sent = 0;
+	at->commit = COMMIT_NOTHING;
+	if (!up_socks6_request(&at->proto, &rq, at->request, &at->request_len)) {
+		flow_end(f, END_INTERNAL, EMSGSIZE);
+		return;
+	}
+	if (at->grant.has_token && at->grant.tfo) {
+		early = f->relay.a.in.len;
+		if (early > sizeof(syn) - at->request_len)
+			early = sizeof(syn) - at->request_len;
+		memcpy(syn, at->request, at->request_len);
+		if (early > 0)
+			memcpy(syn + at->request_len, buf_data(&f->relay.a.in), early);
+		wishes.len = at->request_len + early;
+	}
+	flow_change(f, FLOW_DIAL);
+	rc = dial_start(&at->dial, &f->rw->w, &wishes, dial_done, f);
+	explicit_bzero(syn, wishes.len);
+	if (rc < 0) {
+		flow_because(f, "cannot connect: %s", strerror(-rc));
+		upstream_says(f, UPSTREAM_SOFT);
+		definitely_not(f);
+		return;
+	}
+	loopguard_add(f->rw->redir->loopguard, &f->guard, &at->dial.local, &at->grant.addr);
+}
+
+void flow_next(struct flow *f)
+{
+	struct attempt *at = f->at;
+	struct upstream *up = pool_next(at->pool, &at->next, flow_now(f), &at->grant);
+
+	if (up) {
+		f->up = upstream_get(up);
+		upstream_flow_count(up, 1);
+		f->route = ROUTE_PROXY;
+		flow_dial(f);
+		return;
+	}
+	f->rw->counters.fallbacks++;
+	if (f->conf->on_proxy_failure == FAILURE_DIRECT) {
+		flow_direct(f);
+		return;
+	}
+	f->route = ROUTE_NONE;
+	flow_end(f, END_NO_UPSTREAM, 0);
+}
+
+void flow_proxy_more(struct flow *f)
+{
+	send_up(f);
+	handshake_watch(f);
+}
+
+void flow_proxy_silent(struct flow *f)
+{
+	upstream_gone(f, "silent");
+}

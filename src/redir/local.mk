@@ -2,9 +2,14 @@
 dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
+	src/redir/decide.c src/redir/decide.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_proxy.c \
+	src/redir/learned.c src/redir/learned.h src/redir/learned_ctl.c \
+	src/redir/learned_file.c src/redir/learned_file.h \
+	src/redir/learned_table.c src/redir/learned_table.h \
+	src/redir/learner.c src/redir/learner.h \
 	src/redir/listener.c src/redir/listener.h \
 	src/redir/loopguard.c src/redir/loopguard.h \
 	src/redir/noop.c src/redir/noop.h \
@@ -15,7 +20,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/upstream.c src/redir/upstream.h
-src_redir_libredir_la_LIBADD = src/core/libcore.la
+src_redir_libredir_la_LIBADD = src/core/libcore.la -lm
 
 sbin_PROGRAMS += src/redir/sixpath-redir
 src_redir_sixpath_redir_SOURCES = src/redir/main.c

@@ -8,6 +8,7 @@
 
 #include "core/priv.h"
 #include "redir/flow.h"
+#include "redir/learner.h"
 #include "redir/listener.h"
 #include "redir/noop.h"
 #include "redir/redir.h"
@@ -128,6 +129,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	rd->conf = c;
 	rd->pool = pool_get(s->pool); /* snapshot_done runs on this thread, later */
 	set_log_level(rd);
+	learner_reload(rd->learner);
 	if (noop_follow_pool(rd) < 0)
 		log_error("reload: out of memory; not all proxies are checked");
 	snprintf(text, cap, "configuration loaded%s%s",
@@ -277,9 +279,14 @@ static int setup(struct redir *rd)
 		return rc;
 	if (rd->conf->control && strncmp(rd->conf->control, RUN_DIR "/", strlen(RUN_DIR) + 1) == 0)
 		priv_make_dir(RUN_DIR, rd->conf->user);
+	if (rd->conf->save && rd->conf->state_dir)
+		priv_make_dir(rd->conf->state_dir, rd->conf->user);
 	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
 	if (rc)
 		return rc;
+	rd->learner = learner_new(rd);
+	if (!rd->learner)
+		return EX_OSERR;
 	rd->resolver = resolver_new(&rd->main, NULL, rd->conf->mark);
 	if (!rd->resolver) {
 		log_error("cannot set up name resolution: %s", strerror(errno));
@@ -330,6 +337,7 @@ static void undo(struct redir *rd)
 	free(rd->workers);
 	free(rd->list);
 	pool_put(rd->pool);
+	learner_free(rd->learner);
 	loopguard_free(rd->loopguard);
 	if (rd->main.loop)
 		worker_fini(&rd->main);

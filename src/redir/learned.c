@@ -46,8 +46,9 @@ struct learned {
 
 const char *learned_verdict_str(enum learned_verdict v)
 {
-	static const char *const words[] = {
-		[LEARNED_UNKNOWN] = "unknown", [LEARNED_MPTCP] = "mptcp", [LEARNED_PLAIN] = "plain"};
+	static const char *const words[] = {[LEARNED_UNKNOWN] = "unknown",
+					    [LEARNED_MPTCP] = "mptcp",
+					    [LEARNED_PLAIN] = "plain"};
 
 	return (size_t)v < LEARNED_VERDICTS ? words[v] : "unknown";
 }
@@ -62,7 +63,28 @@ const char *learned_evidence_str(enum learned_evidence e)
 	return (size_t)e < LEARNED_EVIDENCES ? words[e] : "unknown";
 }
 
+static double lesser(double x, double y)
+{
+	return x < y ? x : y;
+}
+
+uint32_t learned_seconds(double left_s)
+{
+	uint32_t whole;
+
+	if (!(left_s < UINT32_MAX))
+		return 0;
+	whole = left_s > 1 ? (uint32_t)left_s : 1;
+	return whole + (whole < left_s);
+}
+
 /* ---- life ---- */
+
+static void set_ttl(struct family *f, const struct learned_limits *limits)
+{
+	f->ttl_s = lesser(limits->ttl_s, LEARNED_TTL_MAX_S);
+	f->plain_ttl_s = lesser(limits->plain_ttl_s, LEARNED_TTL_MAX_S);
+}
 
 static unsigned max_of(const struct learned_limits *limits)
 {
@@ -81,8 +103,7 @@ struct learned *learned_new(const struct learned_limits *limits, unsigned journa
 
 		pthread_mutex_init(&f->lock, NULL);
 		ok = table_init(&f->table, max_of(limits)) && ok;
-		f->ttl_s = limits->ttl_s;
-		f->plain_ttl_s = limits->plain_ttl_s;
+		set_ttl(f, limits);
 	}
 	pthread_mutex_init(&l->journal.lock, NULL);
 	pthread_mutex_init(&l->direct.lock, NULL);
@@ -126,8 +147,8 @@ static void tell(struct journal *j, const struct addr *a, enum learned_what what
 	if (!j->overflow) {
 		c = &j->ring[(j->first + j->n++) % j->cap];
 		*c = (struct learned_change){.addr = *a, .what = what};
-		if (what != LEARNED_REMOVE && ttl_s < UINT32_MAX)
-			c->ttl_s = ttl_s > 1 ? (uint32_t)ceil(ttl_s) : 1;
+		if (what != LEARNED_REMOVE)
+			c->ttl_s = learned_seconds(ttl_s);
 	}
 	pthread_mutex_unlock(&j->lock);
 }
@@ -167,8 +188,8 @@ static void unlock_family(struct family *f)
 }
 
 /* The one place where an entry's verdict and lifetime change: counts them and tells the mirror. */
-static void set_verdict(struct learned *l, struct family *f, struct slot *s,
-			enum learned_verdict v, double now_s, double expires_s)
+static void set_verdict(struct learned *l, struct family *f, struct slot *s, enum learned_verdict v,
+			double now_s, double expires_s)
 {
 	bool was = s->verdict == LEARNED_MPTCP, is = v == LEARNED_MPTCP, told = was != is;
 
@@ -181,7 +202,10 @@ static void set_verdict(struct learned *l, struct family *f, struct slot *s,
 	if (!told)
 		return;
 	s->mirrored_s = expires_s;
-	tell(&l->journal, &s->key, !is ? LEARNED_REMOVE : was ? LEARNED_REFRESH : LEARNED_ADD,
+	tell(&l->journal, &s->key,
+	     !is   ? LEARNED_REMOVE
+	     : was ? LEARNED_REFRESH
+		   : LEARNED_ADD,
 	     expires_s - now_s);
 }
 
@@ -323,7 +347,7 @@ bool learned_put(struct learned *l, const struct addr *a, enum learned_verdict v
 bool learned_put_admin(struct learned *l, const struct addr *a, enum learned_verdict v,
 		       double ttl_s, double now_s)
 {
-	return put(l, a, v, LEARNED_FROM_ADMIN, ttl_s, now_s);
+	return put(l, a, v, LEARNED_FROM_ADMIN, ttl_s < UINT32_MAX ? ttl_s : INFINITY, now_s);
 }
 
 enum learned_verdict learned_look(struct learned *l, const struct addr *a, double now_s,
@@ -413,8 +437,7 @@ int learned_set_limits(struct learned *l, const struct learned_limits *limits)
 		struct table *t = &f->table;
 
 		pthread_mutex_lock(&f->lock);
-		f->ttl_s = limits->ttl_s;
-		f->plain_ttl_s = limits->plain_ttl_s;
+		set_ttl(f, limits);
 		while (t->count > max_of(limits)) {
 			struct slot *s = table_victim(t);
 
@@ -556,7 +579,7 @@ static double longest(const struct family *f, const struct learned_item *item)
 static void restore(struct learned *l, struct family *f, struct slot *s,
 		    const struct learned_item *item, double now_s)
 {
-	double left = fmin(item->expires_s - now_s, longest(f, item));
+	double left = lesser(item->expires_s - now_s, longest(f, item));
 
 	s->evidence = (uint8_t)item->evidence;
 	s->hits = item->hits;
@@ -610,8 +633,9 @@ void learned_direct_result(struct learned *l, const struct addr *a, double now_s
 			d->failed[d->n++] = *a;
 		if (d->n == LEARNED_DIRECT_FAILURES) {
 			d->n = 0;
-			d->pause_s = d->pause_s > 0 ? fmin(2 * d->pause_s, LEARNED_DIRECT_PAUSE_MAX_S)
-						    : LEARNED_DIRECT_PAUSE_S;
+			d->pause_s = d->pause_s > 0
+					     ? lesser(2 * d->pause_s, LEARNED_DIRECT_PAUSE_MAX_S)
+					     : LEARNED_DIRECT_PAUSE_S;
 			d->until_s = now_s + d->pause_s;
 		}
 	}

@@ -32,8 +32,9 @@ enum learned_evidence {
 const char *learned_verdict_str(enum learned_verdict v);   /* "unknown", "mptcp", "plain" */
 const char *learned_evidence_str(enum learned_evidence e); /* "synack", "proxy", ... */
 
-#define LEARNED_MAX_MAX     (1u << 20)    /* a greater max is taken for this */
-#define LEARNED_PLAIN_TTL_S (24 * 3600.0) /* to which a "no" from direct dials grows */
+#define LEARNED_MAX_MAX     (1u << 20)          /* a greater max is taken for this */
+#define LEARNED_TTL_MAX_S   (366 * 24 * 3600.0) /* so is a greater time to live */
+#define LEARNED_PLAIN_TTL_S (24 * 3600.0)       /* to which a "no" from direct dials grows */
 
 struct learned_limits {
 	unsigned max;       /* entries of each family; 0 = nothing is learned */
@@ -92,6 +93,9 @@ struct learned_item {
 	int64_t used; /* the greater the more recently, within a family */
 };
 
+/* Whole seconds, rounded up, of what an entry has left; 0 = it never ends. */
+uint32_t learned_seconds(double left_s);
+
 /* False: nothing is known. Does not count as a use. */
 bool learned_get(struct learned *l, const struct addr *a, double now_s, struct learned_item *out);
 
@@ -122,7 +126,7 @@ enum learned_what {
 struct learned_change {
 	struct addr addr;
 	enum learned_what what;
-	uint32_t ttl_s; /* rounded up; 0 = for ever */
+	uint32_t ttl_s; /* as learned_seconds; 0 with LEARNED_REMOVE */
 };
 
 /* Takes up to n changes, oldest first; for one reader. *resync: there were too many since the last

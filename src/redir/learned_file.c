@@ -27,7 +27,8 @@
 static int by_use(const void *x, const void *y)
 {
 	const struct learned_item *a = x, *b = y;
-	bool a_admin = a->evidence == LEARNED_FROM_ADMIN, b_admin = b->evidence == LEARNED_FROM_ADMIN;
+	bool a_admin = a->evidence == LEARNED_FROM_ADMIN,
+	     b_admin = b->evidence == LEARNED_FROM_ADMIN;
 
 	if (a_admin != b_admin)
 		return a_admin ? -1 : 1;
@@ -64,12 +65,13 @@ static struct learned_item *collect(struct learned *l, double now_s, size_t *n)
 
 static void print_item(FILE *f, const struct learned_item *item, double now_s)
 {
+	uint32_t seconds = learned_seconds(item->expires_s - now_s);
 	char ip[ADDR_STRLEN];
 
 	fprintf(f, "%s %u %s %s ", addr_ip_str(&item->addr, ip, sizeof(ip)), addr_port(&item->addr),
 		learned_verdict_str(item->verdict), learned_evidence_str(item->evidence));
-	if (item->expires_s - now_s < (double)LEFT_MAX)
-		fprintf(f, "%.0f", ceil(item->expires_s - now_s));
+	if (seconds > 0)
+		fprintf(f, "%" PRIu32, seconds);
 	else
 		fputc('-', f);
 	fprintf(f, " %" PRIu64 " %" PRIu64 "\n", item->hits, item->saved);
@@ -291,8 +293,10 @@ static bool read_end(struct reader *r, const struct word *words, unsigned n, uin
 	if (n != 2 || !number(&words[1], UINT64_MAX, &told))
 		return refuse(r, "the number of entries is missing");
 	if (told != count)
-		return refuse(r, "%" PRIu64 " entries are missing or too many: %" PRIu64
-				 " should be here", told > count ? told - count : count - told, told);
+		return refuse(r,
+			      "%" PRIu64 " entries are missing or too many: %" PRIu64
+			      " should be here",
+			      told > count ? told - count : count - told, told);
 	if (r->at != r->end)
 		return refuse(r, "something follows the end");
 	return true;
@@ -340,7 +344,7 @@ int learned_file_take(struct learned *l, const char *text, size_t len, double no
 {
 	struct reader start, r = {.at = text, .end = text + len, .msg = msg, .cap = cap};
 	struct taking check = {0}, t = {.l = l, .now_s = now_s};
-	uint64_t saved_s;
+	uint64_t saved_s = 0;
 	int used;
 
 	if (!read_head(&r, &saved_s))
@@ -481,8 +485,8 @@ static int read_all(int fd, char **text, size_t *len)
 int learned_file_load(struct learned *l, const char *path, double now_s, uint64_t wall_s, char *msg,
 		      size_t cap)
 {
-	char *text, why[LEARNED_FILE_MSG];
-	size_t len;
+	char *text = NULL, why[LEARNED_FILE_MSG];
+	size_t len = 0;
 	int fd, rc;
 
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not hold us */

@@ -38,7 +38,7 @@ struct table {
 	struct slot **buckets;
 	uint32_t n_buckets; /* a power of 2 */
 	struct slot **chunks;
-	uint32_t n_chunks; /* allocated; chunks[] has room for all that max needs */
+	uint32_t n_chunks;  /* allocated; chunks[] has room for all that max needs */
 	struct list recent; /* least recently used first */
 	struct list pinned; /* never the victim while anything else is left */
 	struct list unused;

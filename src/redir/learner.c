@@ -68,9 +68,9 @@ static void load(struct learner *lr)
 	rc = learned_file_load(rd->learned, path, learner_now(rd), (uint64_t)time(NULL), msg,
 			       sizeof(msg));
 	if (rc == 0 || rc == -ENOENT)
-		log_info("learned servers: %s", msg);
+		log_info("%s: %s", path, msg);
 	else
-		log_warning("learned servers: %s; beginning with none", msg);
+		log_warning("%s: %s; beginning with none", path, msg);
 }
 
 static void save(struct learner *lr)
@@ -83,7 +83,7 @@ static void save(struct learner *lr)
 		return;
 	if (learned_file_save(rd->learned, path, lr->saved_s, (uint64_t)time(NULL), msg,
 			      sizeof(msg)) < 0)
-		log_warning("learned servers: %s", msg);
+		log_warning("%s: %s", path, msg);
 }
 
 /* ---- the kernel's sets ---- */

@@ -4,6 +4,8 @@
 # The scripts keep no state files. What they made is found again in the kernel by its name
 # (nft table, iptables chains), by the preference of the ip rules and by the protocol of the routes.
 
+# The numbers of preference, protocol, table, fwmark and mark are those of src/redir/rules.h, where
+# the daemon keeps the same rules itself: change them in both.
 RULE_PREF=10660 # of our ip rules; nobody else's are touched
 ROUTE_PROTO=106 # of our routes
 

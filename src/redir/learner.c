@@ -10,6 +10,7 @@
 
 #include "redir/learned_file.h"
 #include "redir/redir.h"
+#include "redir/steer.h"
 
 #define TICK_S	    1.0
 #define SAVE_S	    300.0
@@ -27,12 +28,6 @@ struct learner {
 double learner_now(const struct redir *rd)
 {
 	return ev_now(rd->main.loop);
-}
-
-const char *learner_backend(const struct redir *rd)
-{
-	(void)rd;
-	return "none";
 }
 
 static struct learned_limits limits_of(const struct redir_conf *c)
@@ -86,15 +81,14 @@ static void save(struct learner *lr)
 		log_warning("%s: %s", path, msg);
 }
 
-/* ---- the kernel's sets ---- */
-
 void learner_sync(struct redir *rd)
 {
-	struct learned_change changes[64];
-	bool resync;
+	steer_learned(rd->steer);
+}
 
-	while (learned_drain(rd->learned, changes, 64, &resync) > 0)
-		continue;
+const char *learner_backend(const struct redir *rd)
+{
+	return steer_backend(rd->steer);
 }
 
 static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
@@ -105,7 +99,7 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 	(void)loop;
 	(void)events;
 	learned_expire(rd->learned, learner_now(rd), BUDGET);
-	learner_sync(rd);
+	steer_tick(rd->steer);
 	if (learner_now(rd) - lr->saved_s >= SAVE_S)
 		save(lr);
 }

@@ -9,6 +9,7 @@
 #include "core/priv.h"
 #include "redir/flow.h"
 #include "redir/learner.h"
+#include "redir/steer.h"
 #include "redir/listener.h"
 #include "redir/noop.h"
 #include "redir/redir.h"
@@ -53,6 +54,8 @@ static void start_accepting(struct redir *rd)
 	ev_timer_stop(rd->main.loop, &rd->accept_timer);
 	rd->accepting = worker_gather(&rd->main, rd->list, rd->n_workers, visit_accept,
 				      nothing_more, NULL) == 0;
+	if (!rd->steer)
+		rd->steer = steer_new(rd); /* NULL: out of memory; nothing is captured by us */
 }
 
 static void accept_timer_cb(struct ev_loop *loop, ev_timer *t, int events)
@@ -130,6 +133,8 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	rd->pool = pool_get(s->pool); /* snapshot_done runs on this thread, later */
 	set_log_level(rd);
 	learner_reload(rd->learner);
+	if (rd->steer)
+		steer_reload(rd->steer);
 	if (noop_follow_pool(rd) < 0)
 		log_error("reload: out of memory; not all proxies are checked");
 	snprintf(text, cap, "configuration loaded%s%s",
@@ -162,6 +167,8 @@ static void on_stop(void *ctx)
 	struct redir *rd = ctx;
 
 	log_notice("stopping");
+	steer_free(rd->steer); /* first: then new connections go directly */
+	rd->steer = NULL;
 	if (worker_gather(&rd->main, rd->list, rd->n_workers, visit_stop, stop_done, rd) < 0)
 		stop_done(rd);
 }
@@ -337,6 +344,7 @@ static void undo(struct redir *rd)
 	free(rd->workers);
 	free(rd->list);
 	pool_put(rd->pool);
+	steer_free(rd->steer);
 	learner_free(rd->learner);
 	loopguard_free(rd->loopguard);
 	if (rd->main.loop)

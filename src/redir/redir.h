@@ -56,6 +56,7 @@ struct redir {
 	struct firstdata firstdata;  /* shared; atomic */
 	struct learned *learned;     /* shared; locks itself */
 	struct learner *learner;     /* looks after it */
+	struct steer *steer;         /* our rules; NULL until connections are accepted */
 	struct resolver *resolver;
 	struct list noops;
 	struct control *control;

@@ -352,4 +352,6 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	name_if(differ(old->user, new->user), "user", buf, cap);
 	name_if(differ(old->control, new->control), "control", buf, cap);
 	name_if(old->log_to != new->log_to, "log_to", buf, cap);
+	name_if(old->tune != new->tune, "tune", buf, cap);
+	name_if(differ(old->state_dir, new->state_dir), "state_dir", buf, cap);
 }

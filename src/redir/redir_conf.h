@@ -43,7 +43,7 @@ struct redir_conf {
 	char *control;   /* R; NULL or empty = off */
 	bool tune;       /* R */
 	char *state_dir; /* R; NULL = nothing is kept */
-	/* [rules]; R */
+	/* [rules] */
 	bool install;
 	int backend; /* enum rules_backend */
 	struct interface_list capture;
@@ -52,11 +52,11 @@ struct redir_conf {
 	struct prefix_list exclude;
 	/* [bypass] */
 	bool learn;
-	int action; /* R; enum bypass_action */
+	int action; /* enum bypass_action */
 	double learned_ttl_s;
 	int learned_max; /* entries per family */
 	bool save;
-	bool learn_passive; /* R */
+	bool learn_passive;
 	/* [connect] */
 	int on_proxy_failure; /* enum on_failure */
 	double idle_s, dial_timeout_s, reply_timeout_s;

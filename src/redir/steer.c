@@ -20,7 +20,7 @@ struct steer {
 	struct redir *rd;
 	struct rules *rules;   /* NULL: not ours */
 	struct bypass *bypass; /* NULL: nothing but relay */
-	bool v6;
+	bool v6, no_owner;
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
 };
@@ -32,19 +32,27 @@ static bool have_ipv6(void)
 	return access("/proc/net/if_inet6", F_OK) == 0;
 }
 
-static struct rules_conf rules_conf_of(const struct steer *s)
+/* names: as many pointers as interfaces. */
+static struct rules_conf rules_conf_of(const struct steer *s, const char **names)
 {
+	static const enum rules_action actions[] = {[BYPASS_AUTO] = ACTION_AUTO,
+						    [BYPASS_RELAY] = ACTION_RELAY,
+						    [BYPASS_RULE] = ACTION_RULE};
 	const struct redir_conf *c = s->rd->conf;
 
+	for (size_t i = 0; i < c->capture.n; i++)
+		names[i] = c->capture.v[i];
 	return (struct rules_conf){
 		.mode = (enum redir_mode)c->mode,
 		.port = addr_port(&c->listen.v[0]),
 		.mark = c->mark,
-		.capture = c->capture,
+		.capture = names,
+		.n_capture = c->capture.n,
 		.capture_local = c->capture_local,
-		.ports = c->ports,
+		.ports = c->ports.v,
+		.n_ports = c->ports.n,
 		.exclude = c->exclude,
-		.action = (enum bypass_action)c->action,
+		.action = actions[c->action],
 		.learn_passive = c->learn_passive,
 		.v6 = s->v6,
 		.owner = true,
@@ -64,24 +72,42 @@ static unsigned upstreams(struct redir *rd, struct addr *v, unsigned cap)
 	return n;
 }
 
-static void open_rules(struct steer *s)
+/* Opens them, or gives them another configuration. */
+static int load_rules(struct steer *s)
 {
 	struct addr up[UPSTREAM_MAX];
 	unsigned n = upstreams(s->rd, up, UPSTREAM_MAX);
-	struct rules_conf c = rules_conf_of(s);
-	int rc = rules_open(&s->rules, &c, up, n);
+	const char **names = calloc(s->rd->conf->capture.n + 1, sizeof(*names));
+	struct rules_conf c;
+	int rc;
 
-	if (rc == -EOPNOTSUPP) {
+	if (!names)
+		return -ENOMEM;
+	c = rules_conf_of(s, names);
+	c.owner = !s->no_owner;
+	if (s->rules)
+		rc = rules_set_conf(s->rules, &c);
+	else
+		rc = rules_open(&s->rules, &c, up, n);
+	if (rc == -EOPNOTSUPP && !s->rules) {
 		log_warning("rules: this kernel has no tables with an owner: ours can be removed by "
 			    "others, and outlive a daemon that is killed");
+		s->no_owner = true;
 		c.owner = false;
 		rc = rules_open(&s->rules, &c, up, n);
 	}
+	free(names);
+	return rc;
+}
+
+static void open_rules(struct steer *s)
+{
+	int rc = load_rules(s);
+
 	if (rc == 0) {
 		log_notice("rules: table inet " RULES_NFT_TABLE " is in place");
 		return;
 	}
-	s->rules = NULL;
 	log_warning("rules: nothing is captured by us (%s): use the scripts in redirect-rules, and "
 		    "set install = no in [rules]",
 		    strerror(-rc));
@@ -215,6 +241,22 @@ void steer_tick(struct steer *s)
 	steer_learned(s);
 }
 
+static void open_all(struct steer *s)
+{
+	if (wants_rules(s->rd->conf))
+		open_rules(s);
+	open_bypass(s);
+	steer_learned(s);
+}
+
+static void close_all(struct steer *s)
+{
+	bypass_free(s->bypass);
+	s->bypass = NULL;
+	rules_close(s->rules);
+	s->rules = NULL;
+}
+
 struct steer *steer_new(struct redir *rd)
 {
 	struct steer *s = calloc(1, sizeof(*s));
@@ -223,10 +265,7 @@ struct steer *steer_new(struct redir *rd)
 		return NULL;
 	s->rd = rd;
 	s->v6 = have_ipv6();
-	if (wants_rules(rd->conf))
-		open_rules(s);
-	open_bypass(s);
-	steer_learned(s);
+	open_all(s);
 	return s;
 }
 
@@ -234,9 +273,27 @@ void steer_free(struct steer *s)
 {
 	if (!s)
 		return;
-	bypass_free(s->bypass);
-	rules_close(s->rules);
+	close_all(s);
 	free(s);
+}
+
+/* Rules that stay are changed in one step; no connection sees none. */
+void steer_reload(struct steer *s)
+{
+	int rc;
+
+	if (!s->rules || !wants_rules(s->rd->conf)) {
+		close_all(s);
+		open_all(s);
+		return;
+	}
+	rc = load_rules(s);
+	if (rc < 0)
+		log_error("rules: the old ones stay: %s", strerror(-rc));
+	bypass_free(s->bypass);
+	s->bypass = NULL;
+	open_bypass(s);
+	steer_learned(s);
 }
 
 const char *steer_backend(const struct steer *s)

@@ -19,6 +19,9 @@ struct steer *steer_new(struct redir *rd);
 /* Takes down what is ours. NULL is allowed. */
 void steer_free(struct steer *s);
 
+/* There is a new configuration: make the rules what it says. */
+void steer_reload(struct steer *s);
+
 /* Each second: puts back what others have removed, follows the proxies' addresses, learns from the
  * kernel's set of seen servers, tells the set what has been learned. NULL is allowed. */
 void steer_tick(struct steer *s);

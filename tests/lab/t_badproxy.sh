@@ -16,7 +16,7 @@ BAD=(
 	"auth-fail|credentials rejected"
 	"auth-only|no reply in time"
 	"auth-close|closed"
-	"op-garbage|malformed operation reply"
+	"op-garbage|malformed reply"
 	"op-general|general failure"
 	"flood|endless reply"
 )

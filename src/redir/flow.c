@@ -68,8 +68,7 @@ struct attempt {
 	struct up_socks6 proto;
 	struct upstream_grant grant;
 	enum commit commit;
-	bool same_again;      /* this is the second try with the same token */
-	bool sessionless_try; /* the session was lost; one more try on the same proxy without */
+	bool same_again; /* this is the second try with the same token */
 	uint8_t request[UP_REQUEST_MAX];
 	size_t request_len, request_sent;
 	size_t sent; /* octets of relay.a.in sent to this upstream */
@@ -377,7 +376,7 @@ static void try_elsewhere(struct flow *f)
 	f->rw->counters.retries++;
 	attempt_close(f);
 	drop_upstream(f);
-	f->at->same_again = f->at->sessionless_try = false;
+	f->at->same_again = false;
 	flow_next(f);
 }
 
@@ -421,12 +420,8 @@ static void session_invalid(struct flow *f)
 		flow_end(f, END_MAYBE_EXECUTED, 0);
 		return;
 	}
-	if (at->sessionless_try) {
-		try_elsewhere(f);
-		return;
-	}
-	/* The same proxy at once, with credentials instead of the session: one round trip lost. */
-	at->sessionless_try = true;
+	/* The same proxy at once, with credentials instead of the session: one round trip lost.
+	 * This verdict cannot come again: it is only given to a request in a session. */
 	at->grant.in_session = at->grant.has_token = false;
 	f->rw->counters.retries++;
 	attempt_close(f);

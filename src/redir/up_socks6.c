@@ -106,9 +106,11 @@ static enum up_verdict read_auth(struct up_socks6 *u, const uint8_t *data, size_
 		u->wait = UP_WAIT_OP;
 		return UP_AUTHENTICATED;
 	}
-	if (reply.opts.session_invalid)
+	/* About a session or token that was not named they say no more than "no": whoever tries
+	 * again without would do so for ever. */
+	if (u->in_session && reply.opts.session_invalid)
 		return UP_SESSION_INVALID;
-	return reply.opts.token_rejected ? UP_TOKEN_REJECTED : UP_AUTH_REFUSED;
+	return u->has_token && reply.opts.token_rejected ? UP_TOKEN_REJECTED : UP_AUTH_REFUSED;
 }
 
 static enum up_verdict read_op(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)

@@ -125,6 +125,10 @@ static enum up_verdict read_op(struct up_socks6 *u, const uint8_t *data, size_t 
 	case S6_OK:
 		break;
 	}
+	if (reply.opts.refuse != S6_FAULT_NONE) { /* R10 */
+		u->fault = reply.opts.refuse;
+		return UP_MALFORMED;
+	}
 	keep_session(u, &reply.opts);
 	u->wait = UP_WAIT_NOTHING;
 	u->code = reply.code;

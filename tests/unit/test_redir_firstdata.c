@@ -115,12 +115,27 @@ static void test_collisions(void **state)
 	assert_in_range(collisions, 65536 / FIRSTDATA_SLOTS / 2, 65536 / FIRSTDATA_SLOTS * 2);
 }
 
+/* Neighbours, of which many are known ports, do not displace each other. */
+static void test_neighbours(void **state)
+{
+	(void)state;
+	for (uint32_t port = 1; port < UINT16_MAX - 8; port++) {
+		struct firstdata f = {0};
+
+		for (uint16_t i = 0; i < 8; i++)
+			firstdata_server_first(&f, (uint16_t)(port + i), NOW);
+		for (uint16_t i = 0; i < 8; i++)
+			assert_false(firstdata_waits(&f, (uint16_t)(port + i), NOW));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_learns_and_forgets), cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_empty_and_zero),     cmocka_unit_test(test_fades),
 		cmocka_unit_test(test_clock_set_back),     cmocka_unit_test(test_collisions),
+		cmocka_unit_test(test_neighbours),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

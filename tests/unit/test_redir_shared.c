@@ -100,7 +100,7 @@ static void spend(struct hand *h, const struct upstream_grant *g)
 	if (nth < TOKENS - WINDOW && nth % 3 == 0)
 		upstream_window(s->up, g->session, g->token - nth % 32, WINDOW);
 	if (nth % 5 == 0)
-		upstream_window(s->up, g->session - 1, g->token, WINDOW);
+		upstream_window(s->up, g->session - 1, BASE + TOKENS, WINDOW);
 }
 
 static void *use_upstream(void *arg)
@@ -123,6 +123,7 @@ static void *use_upstream(void *arg)
 		}
 		h->wrong += upstream_addrs(up, addrs) > 3;
 		upstream_is_address(up, &s->addrs[i % 3]);
+		upstream_is_up(up);
 		upstream_tfo_result(up, i, i % 7 == 0, i % 4);
 		if (i % 64 == h->number) {
 			upstream_failed(up, i, i % 3 ? UPSTREAM_SOFT : UPSTREAM_HARD, "reset");

@@ -20,3 +20,31 @@ src_redir_libredir_la_LIBADD = src/core/libcore.la
 sbin_PROGRAMS += src/redir/sixpath-redir
 src_redir_sixpath_redir_SOURCES = src/redir/main.c
 src_redir_sixpath_redir_LDADD = src/redir/libredir.la
+
+if HAVE_CMOCKA
+redir_tests = \
+	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_loopguard \
+	tests/unit/test_redir_origdst \
+	tests/unit/test_redir_shared \
+	tests/unit/test_redir_tokens \
+	tests/unit/test_redir_up_socks6 \
+	tests/unit/test_redir_upstream
+check_PROGRAMS += $(redir_tests)
+TESTS += $(redir_tests)
+endif
+redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS)
+tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
+tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
+tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
+tests_unit_test_redir_loopguard_LDADD = $(redir_test_libs)
+tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/unit/rig.h
+tests_unit_test_redir_origdst_LDADD = $(redir_test_libs)
+tests_unit_test_redir_shared_SOURCES = tests/unit/test_redir_shared.c tests/unit/rig.h
+tests_unit_test_redir_shared_LDADD = $(redir_test_libs)
+tests_unit_test_redir_tokens_SOURCES = tests/unit/test_redir_tokens.c
+tests_unit_test_redir_tokens_LDADD = $(redir_test_libs)
+tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c tests/unit/s6_hex.h
+tests_unit_test_redir_up_socks6_LDADD = $(redir_test_libs)
+tests_unit_test_redir_upstream_SOURCES = tests/unit/test_redir_upstream.c tests/unit/rig.h
+tests_unit_test_redir_upstream_LDADD = $(redir_test_libs)

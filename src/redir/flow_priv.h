@@ -42,8 +42,7 @@ struct attempt {
 	struct up_socks6 proto;
 	struct upstream_grant grant;
 	enum commit commit;
-	bool same_again;      /* this is the second try with the same token */
-	bool sessionless_try; /* the session was lost; one more try on the same proxy without */
+	bool same_again; /* this is the second try with the same token */
 	uint8_t request[UP_REQUEST_MAX];
 	size_t request_len, request_sent;
 	size_t sent; /* octets of relay.a.in sent to this upstream */

@@ -29,7 +29,7 @@ static void try_elsewhere(struct flow *f)
 	f->rw->counters.retries++;
 	flow_attempt_close(f);
 	flow_drop_upstream(f);
-	f->at->same_again = f->at->sessionless_try = false;
+	f->at->same_again = false;
 	flow_next(f);
 }
 
@@ -73,12 +73,8 @@ static void session_invalid(struct flow *f)
 		flow_end(f, END_MAYBE_EXECUTED, 0);
 		return;
 	}
-	if (at->sessionless_try) {
-		try_elsewhere(f);
-		return;
-	}
-	/* The same proxy at once, with credentials instead of the session: one round trip lost. */
-	at->sessionless_try = true;
+	/* The same proxy at once, with credentials instead of the session: one round trip lost.
+	 * This verdict cannot come again: it is only given to a request in a session. */
 	at->grant.in_session = at->grant.has_token = false;
 	f->rw->counters.retries++;
 	flow_attempt_close(f);

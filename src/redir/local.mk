@@ -13,7 +13,6 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/learned_file.c src/redir/learned_file.h \
 	src/redir/learned_table.c src/redir/learned_table.h \
 	src/redir/learner.c src/redir/learner.h \
-	src/redir/listener.c src/redir/listener.h \
 	src/redir/loopguard.c src/redir/loopguard.h \
 	src/redir/noop.c src/redir/noop.h \
 	src/redir/origdst.c src/redir/origdst.h \
@@ -39,15 +38,37 @@ sbin_PROGRAMS += src/redir/sixpath-redir
 src_redir_sixpath_redir_SOURCES = src/redir/main.c
 src_redir_sixpath_redir_LDADD = src/redir/libredir.la
 
-# Unit tests; the last one needs root and a kernel with nftables, and is skipped otherwise.
-if HAVE_CMOCKA
-REDIR_TESTS = tests/unit/test_rules_text tests/unit/test_bypass tests/unit/test_rules_kernel
-check_PROGRAMS += $(REDIR_TESTS)
-TESTS += $(REDIR_TESTS)
-endif
 tests_unit_test_rules_text_SOURCES = tests/unit/test_rules_text.c tests/unit/rig.h
 tests_unit_test_rules_text_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS)
 tests_unit_test_bypass_SOURCES = tests/unit/test_bypass.c
 tests_unit_test_bypass_LDADD = src/redir/libredir.la $(CMOCKA_LIBS)
 tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit/rig.h
 tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
+if HAVE_CMOCKA
+redir_tests = \
+	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_loopguard \
+	tests/unit/test_redir_origdst \
+	tests/unit/test_redir_shared \
+	tests/unit/test_redir_tokens \
+	tests/unit/test_redir_up_socks6 \
+	tests/unit/test_redir_upstream \
+	tests/unit/test_rules_text tests/unit/test_bypass tests/unit/test_rules_kernel
+check_PROGRAMS += $(redir_tests)
+TESTS += $(redir_tests)
+endif
+redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS)
+tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
+tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
+tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
+tests_unit_test_redir_loopguard_LDADD = $(redir_test_libs)
+tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/unit/rig.h
+tests_unit_test_redir_origdst_LDADD = $(redir_test_libs)
+tests_unit_test_redir_shared_SOURCES = tests/unit/test_redir_shared.c tests/unit/rig.h
+tests_unit_test_redir_shared_LDADD = $(redir_test_libs)
+tests_unit_test_redir_tokens_SOURCES = tests/unit/test_redir_tokens.c
+tests_unit_test_redir_tokens_LDADD = $(redir_test_libs)
+tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c tests/unit/s6_hex.h
+tests_unit_test_redir_up_socks6_LDADD = $(redir_test_libs)
+tests_unit_test_redir_upstream_SOURCES = tests/unit/test_redir_upstream.c tests/unit/rig.h
+tests_unit_test_redir_upstream_LDADD = $(redir_test_libs)

@@ -10,6 +10,8 @@ void tokens_init(struct tokens *t)
 
 void tokens_update(struct tokens *t, uint32_t base, uint32_t size)
 {
+	if (size == 0) /* no window says that; taken as one, the next would start anew */
+		return;
 	if (t->size > 0 && s6_token_less(base, t->base))
 		return;
 	if (t->size == 0 || s6_token_less(t->next, base))

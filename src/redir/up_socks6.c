@@ -78,6 +78,13 @@ static void keep_session(struct up_socks6 *u, const struct s6_options *o)
 	memcpy(u->session_id, o->session_id, o->session_id_len);
 }
 
+/* Behind a "success" the proxy acts on the request, whatever the rest is worth. */
+static enum up_verdict bad_auth(const struct up_socks6 *u, const struct s6_auth_reply *reply)
+{
+	return u->fault != S6_FAULT_VERSION && reply->type == S6_AUTH_SUCCESS ? UP_MALFORMED
+									      : UP_NOT_SOCKS6;
+}
+
 static enum up_verdict read_auth(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)
 {
 	struct s6_auth_reply reply;
@@ -86,22 +93,24 @@ static enum up_verdict read_auth(struct up_socks6 *u, const uint8_t *data, size_
 	case S6_MORE:
 		return UP_MORE;
 	case S6_BAD:
-		return UP_NOT_SOCKS6;
+		return bad_auth(u, &reply);
 	case S6_OK:
 		break;
 	}
-	if (reply.opts.refuse != S6_FAULT_NONE) {
+	if (reply.opts.refuse != S6_FAULT_NONE) { /* R10 */
 		u->fault = reply.opts.refuse;
-		return UP_NOT_SOCKS6;
+		return bad_auth(u, &reply);
 	}
 	keep_session(u, &reply.opts);
 	if (reply.type == S6_AUTH_SUCCESS) {
 		u->wait = UP_WAIT_OP;
 		return UP_AUTHENTICATED;
 	}
-	if (reply.opts.session_invalid)
+	/* About a session or token that was not named they say no more than "no": whoever tries
+	 * again without would do so for ever. */
+	if (u->in_session && reply.opts.session_invalid)
 		return UP_SESSION_INVALID;
-	return reply.opts.token_rejected ? UP_TOKEN_REJECTED : UP_AUTH_REFUSED;
+	return u->has_token && reply.opts.token_rejected ? UP_TOKEN_REJECTED : UP_AUTH_REFUSED;
 }
 
 static enum up_verdict read_op(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)
@@ -115,6 +124,10 @@ static enum up_verdict read_op(struct up_socks6 *u, const uint8_t *data, size_t 
 		return UP_MALFORMED;
 	case S6_OK:
 		break;
+	}
+	if (reply.opts.refuse != S6_FAULT_NONE) { /* R10 */
+		u->fault = reply.opts.refuse;
+		return UP_MALFORMED;
 	}
 	keep_session(u, &reply.opts);
 	u->wait = UP_WAIT_NOTHING;
@@ -163,7 +176,7 @@ const char *up_verdict_str(enum up_verdict v)
 	case UP_TOKEN_REJECTED:
 		return "token rejected";
 	case UP_MALFORMED:
-		return "malformed operation reply";
+		return "malformed reply";
 	}
 	return "unknown";
 }

@@ -22,7 +22,7 @@ enum up_verdict {
 	UP_AUTH_REFUSED,    /* final authentication failure */
 	UP_SESSION_INVALID, /* it does not know our session */
 	UP_TOKEN_REJECTED,  /* the token was spent before, or is outside the window */
-	UP_MALFORMED        /* nonsense after a good authentication reply */
+	UP_MALFORMED        /* nonsense in a good authentication reply, or after it */
 };
 
 struct up_socks6 {

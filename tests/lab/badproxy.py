@@ -14,6 +14,8 @@ MODE is what a client gets after its first bytes:
     close         an orderly close without a word
     reset         a reset without a word
     auth-fail     a final authentication failure
+    auth-garbage  authentication success with a malformed option
+    session-invalid  session unknown, also where none was named
     auth-only     authentication success, then nothing
     auth-close    authentication success, then close
     op-garbage    authentication success, then an operation reply that is malformed
@@ -73,6 +75,10 @@ def answer(mode, s):
         return True
     elif mode == "auth-fail":
         s.sendall(bytes.fromhex("06010000"))
+    elif mode == "auth-garbage":
+        s.sendall(bytes.fromhex("0600000800080008" "00000000"))
+    elif mode == "session-invalid":
+        s.sendall(bytes.fromhex("0601000400090004"))
     elif mode == "auth-only":
         s.sendall(session_ok())
         return False

@@ -213,10 +213,13 @@ int peer_connect(const struct sockaddr_storage *sa, socklen_t sa_len, const stru
 		 const uint8_t *first, size_t first_len)
 {
 	int fd = socket(sa->ss_family, SOCK_STREAM | SOCK_CLOEXEC, o->mptcp ? IPPROTO_MPTCP : 0);
+	int on = 1;
 
 	if (fd < 0)
 		return -1;
 	set_timeout(fd, o->timeout_ms);
+	/* As browsers and curl do. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (o->mark)
 		setsockopt(fd, SOL_SOCKET, SO_MARK, &o->mark, sizeof(o->mark));
 	if (start(fd, sa, sa_len, o->tfo, first, first_len) < 0) {

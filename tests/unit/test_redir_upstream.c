@@ -1,0 +1,719 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One upstream's health, Fast Open, addresses and session; and the pool of all of them. */
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "redir/pool.h"
+#include "redir/upstream.h"
+#include "rig.h"
+
+/* The main worker, and who is told that an upstream wants to be looked at. */
+struct scene {
+	struct worker main;
+	struct upstream *up;
+	unsigned kicks;
+};
+
+static const uint8_t id[] = "session";
+
+static struct proxy_section section_of(const char *name)
+{
+	return (struct proxy_section){
+		.name = (char *)(uintptr_t)name,
+		.address = {.host = (char *)(uintptr_t) "proxy.example.net", .port = 1080},
+		.mptcp = 1,
+		.tfo = 2,
+		.priority = 10,
+	};
+}
+
+static struct addr addr_of(const char *text)
+{
+	struct addr a;
+
+	assert_true(addr_parse(&a, text, 1080));
+	return a;
+}
+
+static void count_kick(struct upstream *up, void *ctx)
+{
+	struct scene *s = ctx;
+
+	assert_ptr_equal(up, s->up);
+	s->kicks++;
+}
+
+static int scene_up(void **state)
+{
+	struct scene *s = calloc(1, sizeof(*s));
+	struct proxy_section p = section_of("one");
+
+	if (!s || worker_init(&s->main, UINT_MAX, NULL) < 0)
+		return -1;
+	s->up = upstream_new(&p, &s->main);
+	if (!s->up)
+		return -1;
+	s->up->kick = count_kick;
+	s->up->kick_ctx = s;
+	*state = s;
+	return 0;
+}
+
+/* Read all mail; how many kicks came since the last time. */
+static unsigned kicks(struct scene *s)
+{
+	unsigned n;
+
+	while (!list_empty(&s->main.mail))
+		ev_run(s->main.loop, EVRUN_NOWAIT);
+	n = s->kicks;
+	s->kicks = 0;
+	return n;
+}
+
+static int scene_down(void **state)
+{
+	struct scene *s = *state;
+
+	kicks(s);
+	upstream_put(s->up);
+	worker_fini(&s->main);
+	free(s);
+	return 0;
+}
+
+#define ON_STAGE(f) cmocka_unit_test_setup_teardown(f, scene_up, scene_down)
+
+static bool granted(struct scene *s, double now_s)
+{
+	struct upstream_grant g;
+
+	return upstream_grant(s->up, now_s, &g);
+}
+
+/* An upstream as a successful NOOP leaves it; window 0 = a session without one. */
+static void prove(struct scene *s, uint32_t base, uint32_t size)
+{
+	struct addr a = addr_of("192.0.2.1");
+
+	upstream_set_addrs(s->up, &a, 1);
+	upstream_session_open(s->up, id, sizeof(id), size > 0, base, size);
+	upstream_proven(s->up, 1, &a, 1000);
+	assert_int_equal(kicks(s), 0);
+}
+
+/* ---- health ---- */
+
+static void test_unproven(void **state)
+{
+	struct scene *s = *state;
+	struct addr a = addr_of("192.0.2.1");
+
+	assert_int_equal(s->up->state, UPSTREAM_UNPROVEN);
+	assert_false(granted(s, 1));
+	upstream_set_addrs(s->up, &a, 1);
+	assert_false(granted(s, 1));
+	upstream_ok(s->up, 1); /* only a NOOP proves */
+	upstream_failed(s->up, 2, UPSTREAM_SOFT, "closed");
+	assert_int_equal(s->up->state, UPSTREAM_UNPROVEN);
+	assert_false(granted(s, 2) || upstream_is_up(s->up));
+	upstream_failed(s->up, 3, UPSTREAM_SOFT, "closed");
+	assert_int_equal(s->up->state, UPSTREAM_DOWN);
+	assert_true(s->up->since_s == 3);
+	upstream_proven(s->up, 4, &a, 1234);
+	assert_int_equal(s->up->state, UPSTREAM_UP);
+	assert_true(s->up->since_s == 4 && s->up->rtt_us == 1234);
+	assert_true(granted(s, 4) && upstream_is_up(s->up));
+}
+
+static void test_up_without_address(void **state)
+{
+	struct scene *s = *state;
+	struct addr a = addr_of("192.0.2.1");
+
+	upstream_proven(s->up, 1, &a, 0);
+	assert_true(upstream_is_up(s->up));
+	assert_false(granted(s, 1));
+	upstream_set_addrs(s->up, &a, 1);
+	assert_true(granted(s, 1));
+	upstream_set_addrs(s->up, &a, 0);
+	assert_false(granted(s, 1));
+	assert_int_equal(upstream_addrs(s->up, &a), 0);
+}
+
+static void test_soft_twice(void **state)
+{
+	struct scene *s = *state;
+	struct addr a = addr_of("192.0.2.1");
+
+	prove(s, 0, 0);
+	for (int i = 0; i < 5; i++) { /* never two in a row */
+		upstream_failed(s->up, 2, UPSTREAM_SOFT, "reset");
+		assert_true(granted(s, 2));
+		if (i % 2)
+			upstream_ok(s->up, 2);
+		else
+			upstream_proven(s->up, 2, &a, 0);
+	}
+	assert_true(s->up->since_s == 1);
+	upstream_failed(s->up, 3, UPSTREAM_SOFT, "reset");
+	upstream_failed(s->up, 4, UPSTREAM_SOFT, "timed out");
+	assert_int_equal(s->up->state, UPSTREAM_DOWN);
+	assert_false(granted(s, 4));
+	assert_string_equal(s->up->last_error, "timed out");
+	upstream_failed(s->up, 5, UPSTREAM_HARD, "refused");
+	upstream_ok(s->up, 6); /* an old connection's reply does not bring it up */
+	assert_int_equal(s->up->state, UPSTREAM_DOWN);
+	assert_true(s->up->since_s == 4);
+	upstream_proven(s->up, 7, &a, 0);
+	upstream_failed(s->up, 8, UPSTREAM_SOFT, "reset"); /* counting starts anew */
+	assert_true(granted(s, 8));
+	assert_int_equal(s->up->n_failed, 9);
+	assert_int_equal(s->up->n_ok, 3);
+}
+
+static void test_hard_and_rejected(void **state)
+{
+	struct scene *s = *state;
+	struct addr a = addr_of("192.0.2.1");
+	char longest[400];
+
+	upstream_failed(s->up, 1, UPSTREAM_HARD, "refused");
+	assert_int_equal(s->up->state, UPSTREAM_DOWN); /* from unproven */
+	kicks(s);
+	prove(s, 0, 0);
+	upstream_failed(s->up, 2, UPSTREAM_HARD, "refused");
+	assert_int_equal(s->up->state, UPSTREAM_DOWN);
+	assert_string_equal(s->up->last_error, "refused");
+	upstream_proven(s->up, 3, &a, 0);
+	upstream_failed(s->up, 4, UPSTREAM_REJECTED, "check username and password");
+	assert_int_equal(s->up->state, UPSTREAM_DOWN);
+	assert_string_equal(s->up->last_error, "credentials rejected: check username and password");
+	memset(longest, 'x', sizeof(longest));
+	longest[sizeof(longest) - 1] = '\0';
+	upstream_failed(s->up, 5, UPSTREAM_REJECTED, longest);
+	assert_int_equal(strlen(s->up->last_error), sizeof(s->up->last_error) - 1);
+	assert_string_equal(upstream_state_str(UPSTREAM_UNPROVEN), "unproven");
+	assert_string_equal(upstream_state_str(UPSTREAM_UP), "up");
+	assert_string_equal(upstream_state_str(UPSTREAM_DOWN), "down");
+}
+
+/* ---- who looks at it ---- */
+
+static void test_kicks(void **state)
+{
+	struct scene *s = *state;
+
+	prove(s, 0, 4);
+	assert_true(granted(s, 1));
+	upstream_ok(s->up, 1);
+	upstream_flow_count(s->up, 1);
+	assert_int_equal(kicks(s), 0);
+	upstream_suspect(s->up);
+	assert_int_equal(kicks(s), 1);
+	for (int i = 0; i < 100; i++) { /* many at once are one */
+		upstream_failed(s->up, 1, UPSTREAM_SOFT, "reset");
+		upstream_suspect(s->up);
+	}
+	assert_int_equal(atomic_load(&s->up->refs), 2);
+	assert_int_equal(kicks(s), 1);
+	assert_int_equal(atomic_load(&s->up->refs), 1);
+	upstream_suspect(s->up); /* and later ones are new */
+	assert_int_equal(kicks(s), 1);
+	upstream_session_lost(s->up, 7); /* no such session */
+	assert_int_equal(kicks(s), 0);
+	upstream_session_lost(s->up, 1);
+	assert_int_equal(kicks(s), 1);
+	upstream_session_lost(s->up, 1);
+	assert_int_equal(kicks(s), 0);
+	s->up->kick = NULL; /* its NOOPs have ended */
+	upstream_suspect(s->up);
+	assert_int_equal(kicks(s), 0);
+	assert_false(s->up->kicked);
+}
+
+/* The last reference is let go while the kick is on its way. */
+static void test_kick_keeps_it(void **state)
+{
+	struct scene *s = *state;
+	struct proxy_section p = section_of("two");
+	struct upstream *keep = s->up;
+
+	s->up = upstream_new(&p, &s->main);
+	assert_non_null(s->up);
+	s->up->kick = count_kick;
+	s->up->kick_ctx = s;
+	upstream_suspect(s->up);
+	upstream_put(s->up);
+	assert_int_equal(kicks(s),
+			 1); /* AddressSanitizer sees what was freed too early, or never */
+	s->up = keep;
+	upstream_put(NULL);
+}
+
+/* ---- Fast Open ---- */
+
+#define NO_COOKIE  1
+#define NOT_ACKED  2
+#define SYN_RESENT 3
+
+static bool tfo(struct scene *s, double now_s)
+{
+	struct upstream_grant g;
+
+	assert_true(upstream_grant(s->up, now_s, &g));
+	return g.tfo;
+}
+
+static void test_tfo_wishes(void **state)
+{
+	struct scene *s = *state;
+
+	for (int wish = 0; wish <= 2; wish++) {
+		s->up->tfo = wish;
+		s->up->tfo_until_s = s->up->tfo_pause_s = 0;
+		prove(s, 0, 0);
+		assert_int_equal(tfo(s, 10), wish != 0);
+		upstream_tfo_result(s->up, 10, false, SYN_RESENT);
+		assert_int_equal(tfo(s, 11), wish == 1); /* "yes" is obeyed */
+		kicks(s);
+	}
+}
+
+static void test_tfo_backs_off(void **state)
+{
+	static const double pauses[] = {60, 120, 240, 480, 960, 1920, 3600, 3600, 3600};
+	struct scene *s = *state;
+	double now = 1000;
+
+	prove(s, 0, 0);
+	for (size_t i = 0; i < sizeof(pauses) / sizeof(pauses[0]); i++) {
+		assert_true(tfo(s, now));
+		upstream_tfo_result(s->up, now, false, SYN_RESENT);
+		assert_false(tfo(s, now));
+		/* SYNs sent before do not add to it */
+		upstream_tfo_result(s->up, now + 1, false, SYN_RESENT);
+		upstream_tfo_result(s->up, now + 2, false, NOT_ACKED);
+		upstream_tfo_result(s->up, now + 3, false, NOT_ACKED);
+		assert_false(tfo(s, now + pauses[i] - 0.1));
+		now += pauses[i];
+	}
+	assert_true(tfo(s, now));
+	upstream_tfo_result(s->up, now, true, 0); /* it works again: forgiven */
+	upstream_tfo_result(s->up, now, false, SYN_RESENT);
+	assert_false(tfo(s, now + 59.9));
+	assert_true(tfo(s, now + 60));
+}
+
+static void test_tfo_not_taken(void **state)
+{
+	struct scene *s = *state;
+
+	prove(s, 0, 0);
+	upstream_tfo_result(s->up, 1, false, 0); /* no Fast Open was tried */
+	upstream_tfo_result(s->up, 1, false, NO_COOKIE);
+	upstream_tfo_result(s->up, 1, false, NO_COOKIE);
+	assert_true(tfo(s, 1));
+	upstream_tfo_result(s->up, 1, false, NOT_ACKED); /* a stale cookie */
+	assert_true(tfo(s, 1));
+	upstream_tfo_result(s->up, 1, true, 0);
+	upstream_tfo_result(s->up, 1, false, NOT_ACKED);
+	assert_true(tfo(s, 1));
+	upstream_tfo_result(s->up, 2, false, NOT_ACKED); /* two in a row */
+	assert_false(tfo(s, 61.9));
+	assert_true(tfo(s, 62));
+	upstream_tfo_result(s->up, 62, false, NOT_ACKED); /* again two */
+	assert_true(tfo(s, 62));
+	upstream_tfo_result(s->up, 62, false, NOT_ACKED);
+	assert_false(tfo(s, 62 + 119.9));
+	assert_true(tfo(s, 62 + 120));
+}
+
+/* ---- addresses ---- */
+
+static void assert_order(struct scene *s, const char *text)
+{
+	struct addr a[UPSTREAM_ADDRS];
+	unsigned n = upstream_addrs(s->up, a);
+	char all[UPSTREAM_ADDRS * 4] = "";
+	struct upstream_grant g;
+
+	for (unsigned i = 0; i < n; i++) {
+		char ip[ADDR_STRLEN];
+		addr_ip_str(&a[i], ip, sizeof(ip));
+		strcat(all, strrchr(ip, '.') + 1);
+	}
+	assert_string_equal(all, text);
+	if (upstream_grant(s->up, 1, &g))
+		assert_true(addr_equal(&g.addr, &a[0]));
+}
+
+/* 192.0.2.x for each digit x */
+static void set_addrs(struct scene *s, const char *digits)
+{
+	struct addr a[2 * UPSTREAM_ADDRS];
+	unsigned n = 0;
+
+	for (; *digits; digits++) {
+		char text[ADDR_STRLEN];
+		snprintf(text, sizeof(text), "192.0.2.%c", *digits);
+		a[n++] = addr_of(text);
+	}
+	upstream_set_addrs(s->up, a, n);
+}
+
+static void proven_at(struct scene *s, const char *ip)
+{
+	struct addr a = addr_of(ip);
+
+	upstream_proven(s->up, 1, &a, 0);
+}
+
+static void test_addresses(void **state)
+{
+	struct scene *s = *state;
+	struct addr a = addr_of("192.0.2.3"), other_port = addr_of("192.0.2.3:1081");
+
+	assert_order(s, "");
+	set_addrs(s, "1234");
+	assert_order(s, "1234");
+	proven_at(s, "192.0.2.3");
+	assert_order(s, "3412");
+	proven_at(s, "192.0.2.4");
+	assert_order(s, "4123");
+	proven_at(s, "192.0.2.9"); /* no more in the list: stays */
+	assert_order(s, "4123");
+	set_addrs(s, "5463"); /* a new answer with the one in use: stays */
+	assert_order(s, "4635");
+	assert_true(upstream_is_address(s->up, &a));
+	assert_false(upstream_is_address(s->up, &other_port));
+	set_addrs(s, "678"); /* without: starts at the front */
+	assert_order(s, "678");
+	assert_false(upstream_is_address(s->up, &a));
+	set_addrs(s, "8");
+	assert_order(s, "8");
+	set_addrs(s, "123456789");
+	assert_order(s, "81234567"); /* as many as fit */
+	set_addrs(s, "");
+	assert_order(s, "");
+	set_addrs(s, "12");
+	assert_order(s, "12");
+}
+
+/* ---- grants ---- */
+
+static struct upstream_grant grant(struct scene *s)
+{
+	struct upstream_grant g;
+
+	memset(&g, 0xff, sizeof(g));
+	assert_true(upstream_grant(s->up, 1, &g));
+	return g;
+}
+
+static void test_grants_exhaust_tokens(void **state)
+{
+	struct scene *s = *state;
+	struct upstream_grant g, peek;
+
+	prove(s, 0xfffffffeu, 4);
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_true(upstream_session(s->up, &peek)); /* takes none */
+		assert_true(!peek.has_token && peek.session == 1);
+		g = grant(s);
+		assert_true(g.in_session && g.has_token && g.session == 1);
+		assert_int_equal(g.token, 0xfffffffeu + i);
+		assert_int_equal(g.id_len, sizeof(id));
+		assert_memory_equal(g.id, id, sizeof(id));
+	}
+	assert_int_equal(kicks(s), 0);
+	for (int i = 0; i < 2; i++) { /* none left: in session, without token, and a NOOP is due */
+		g = grant(s);
+		assert_true(g.in_session && !g.has_token);
+		assert_int_equal(kicks(s), 1);
+	}
+	assert_false(upstream_session(s->up, &peek)); /* for the NOOP: get a new one */
+	upstream_window(s->up, 1, 2, 2);
+	assert_true(grant(s).token == 2 && grant(s).token == 3);
+	assert_int_equal(kicks(s), 0);
+	upstream_window(s->up, 1, 1, 100); /* late */
+	assert_false(grant(s).has_token);
+}
+
+static void test_no_session(void **state)
+{
+	struct scene *s = *state;
+	struct addr a = addr_of("192.0.2.1");
+	struct upstream_grant g;
+
+	upstream_set_addrs(s->up, &a, 1);
+	upstream_proven(s->up, 1, &a, 0);
+	upstream_window(s->up, 0, 1, 10); /* of no session */
+	g = grant(s);
+	assert_true(!g.in_session && !g.has_token && g.id_len == 0);
+	assert_int_equal(kicks(s), 1);
+	upstream_session_open(s->up, id, SESSION_ID_MAX + 1, true, 1, 10); /* cannot be used */
+	assert_false(grant(s).in_session);
+	upstream_session_open(s->up, id, sizeof(id), false, 1, 10); /* without a window */
+	g = grant(s);
+	assert_true(g.in_session && !g.has_token);
+	assert_false(upstream_session(s->up, &g));
+	assert_int_equal(s->up->n_sessions, 1);
+}
+
+static void test_session_replaced(void **state)
+{
+	struct scene *s = *state;
+	struct upstream_grant g;
+
+	prove(s, 100, 10);
+	assert_int_equal(grant(s).token, 100);
+	upstream_session_lost(s->up, 1);
+	g = grant(s);
+	assert_true(!g.in_session && !g.has_token);
+	upstream_window(s->up, 1, 101, 10);
+	assert_false(grant(s).has_token);
+	upstream_session_open(s->up, (const uint8_t *)"other", 5, true, 7, 10);
+	upstream_session_lost(s->up, 1); /* said to a connection of before */
+	upstream_window(s->up, 1, 200, 10);
+	g = grant(s);
+	assert_true(g.in_session && g.has_token && g.session == 2 && g.token == 7);
+	assert_memory_equal(g.id, "other", 5);
+	assert_int_equal(s->up->n_sessions, 2);
+	assert_int_equal(s->up->n_lost, 1);
+	upstream_failed(s->up, 3, UPSTREAM_HARD, "refused");
+	proven_at(s, "192.0.2.1");
+	assert_int_equal(grant(s).token, 8); /* being down did not cost the session */
+}
+
+static void test_flow_count(void **state)
+{
+	struct scene *s = *state;
+
+	upstream_flow_count(s->up, 1);
+	upstream_flow_count(s->up, 1);
+	upstream_flow_count(s->up, -1);
+	assert_int_equal(s->up->n_flows, 1);
+	upstream_flow_count(s->up, -1);
+	assert_int_equal(s->up->n_flows, 0);
+}
+
+/* ---- the same after a reload? ---- */
+
+static void test_matches(void **state)
+{
+	struct scene *s = *state;
+	struct proxy_section p = section_of("one"), q = p;
+
+	assert_true(upstream_matches(s->up, &p));
+	q.username = q.password = (char[]){""}; /* none, written otherwise */
+	assert_true(upstream_matches(s->up, &q));
+	q = p, q.name = (char[]){"One"};
+	assert_false(upstream_matches(s->up, &q));
+	q = p, q.address.host = (char[]){"192.0.2.1"};
+	assert_false(upstream_matches(s->up, &q));
+	q = p, q.address.port = 1081;
+	assert_false(upstream_matches(s->up, &q));
+	q = p, q.username = (char[]){"ann"};
+	assert_false(upstream_matches(s->up, &q));
+	q = p, q.password = (char[]){"secret"};
+	assert_false(upstream_matches(s->up, &q));
+	q = p, q.mptcp = 0;
+	assert_false(upstream_matches(s->up, &q));
+	q = p, q.tfo = 1;
+	assert_false(upstream_matches(s->up, &q));
+	q = p, q.priority = 11;
+	assert_false(upstream_matches(s->up, &q));
+}
+
+static void test_credentials_match(void **state)
+{
+	struct scene *s = *state;
+	struct proxy_section p = section_of("one");
+	struct upstream *up;
+
+	p.username = (char[]){"ann"};
+	p.password = (char[]){"secret"};
+	up = upstream_new(&p, &s->main);
+	assert_non_null(up);
+	assert_true(upstream_matches(up, &p));
+	p.password = (char[]){"secrets"};
+	assert_false(upstream_matches(up, &p));
+	p.password = NULL;
+	assert_false(upstream_matches(up, &p));
+	upstream_put(up);
+}
+
+/* ---- pool ---- */
+
+#define PROXIES 5
+
+/* A configuration with proxies "a", "b", ... of these priorities. */
+struct conf {
+	struct redir_conf c;
+	struct proxy_section p[PROXIES];
+	char names[PROXIES][2];
+};
+
+static struct redir_conf *conf_of(struct conf *c, const char *priorities)
+{
+	memset(c, 0, sizeof(*c));
+	list_init(&c->c.proxies);
+	for (unsigned i = 0; priorities[i]; i++) {
+		c->names[i][0] = (char)('a' + i);
+		c->p[i] = section_of(c->names[i]);
+		c->p[i].priority = priorities[i] - '0';
+		list_push(&c->c.proxies, &c->p[i].node);
+	}
+	return &c->c;
+}
+
+static void assert_pool(const struct pool *p, const char *names)
+{
+	assert_int_equal(p->n, strlen(names));
+	for (unsigned i = 0; i < p->n; i++)
+		assert_int_equal(p->v[i]->name[0], names[i]);
+}
+
+static struct pool *pool_of(struct scene *s, const char *priorities, const struct pool *old)
+{
+	struct conf c;
+	struct pool *p = pool_new(conf_of(&c, priorities), old, &s->main);
+
+	assert_non_null(p);
+	return p;
+}
+
+static void test_pool_order(void **state)
+{
+	static const char *const rows[][2] = {
+		{"", ""},       {"5", "a"},         {"123", "abc"},     {"321", "cba"},
+		{"555", "abc"}, {"52525", "bdace"}, {"22111", "cdeab"}, {"12121", "acebd"}};
+	struct scene *s = *state;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct pool *p = pool_of(s, rows[i][0], NULL);
+		assert_pool(p, rows[i][1]);
+		pool_put(p);
+	}
+	pool_put(NULL);
+}
+
+static void bring_up(struct upstream *up, const char *ip)
+{
+	struct addr a = addr_of(ip);
+
+	upstream_set_addrs(up, &a, 1);
+	upstream_session_open(up, id, sizeof(id), true, 100, 100);
+	upstream_proven(up, 1, &a, 0);
+}
+
+static void test_pool_next(void **state)
+{
+	struct scene *s = *state;
+	struct pool *p = pool_of(s, "123", NULL);
+	struct addr b = addr_of("192.0.2.2"), none = addr_of("192.0.2.4");
+	struct upstream_grant g;
+	unsigned pos = 0;
+
+	assert_null(pool_next(p, &pos, 1, &g)); /* none is up */
+	assert_int_equal(pos, 3);
+	assert_false(pool_has_address(p, &b));
+	bring_up(p->v[1], "192.0.2.2");
+	bring_up(p->v[2], "192.0.2.3");
+	pos = 0;
+	assert_ptr_equal(pool_next(p, &pos, 1, &g), p->v[1]);
+	assert_true(g.has_token && addr_equal(&g.addr, &b));
+	assert_int_equal(pos, 2);
+	assert_ptr_equal(pool_next(p, &pos, 1, &g), p->v[2]);
+	assert_null(pool_next(p, &pos, 1, &g));
+	assert_null(pool_next(p, &pos, 1, &g));
+	bring_up(p->v[0], "192.0.2.1");
+	pos = 0;
+	assert_ptr_equal(pool_next(p, &pos, 1, &g), p->v[0]);
+	assert_true(pool_has_address(p, &b));
+	assert_false(pool_has_address(p, &none));
+	pool_put(p);
+}
+
+static void test_pool_reload(void **state)
+{
+	struct scene *s = *state;
+	struct pool *old = pool_of(s, "123", NULL), *p;
+	struct upstream *a = old->v[0], *b = old->v[1], *c = old->v[2];
+	struct upstream_grant g;
+	unsigned pos = 0;
+
+	bring_up(a, "192.0.2.1");
+	bring_up(b, "192.0.2.2");
+	assert_true(upstream_grant(a, 1, &g));
+	assert_int_equal(g.token, 100);
+	upstream_get(b);            /* a flow of before */
+	p = pool_of(s, "193", old); /* b has changed, and goes behind c */
+	assert_pool(p, "acb");
+	assert_ptr_equal(p->v[0], a);
+	assert_ptr_equal(p->v[1], c);
+	assert_ptr_not_equal(p->v[2], b);
+	assert_int_equal(atomic_load(&a->refs), 2);
+	pool_put(old);
+	assert_int_equal(atomic_load(&a->refs), 1);
+	assert_int_equal(atomic_load(&c->refs), 1);
+	assert_int_equal(atomic_load(&b->refs), 1);
+	upstream_put(b);
+	assert_ptr_equal(pool_next(p, &pos, 1, &g), a); /* up, and its session goes on */
+	assert_true(g.session == 1 && g.token == 101);
+	assert_false(upstream_is_up(p->v[2]));
+	old = p;
+	p = pool_of(s, "1", old); /* fewer */
+	pool_put(old);
+	assert_pool(p, "a");
+	assert_ptr_equal(p->v[0], a);
+	pool_put(p);
+}
+
+static void test_pool_counts(void **state)
+{
+	struct scene *s = *state;
+	struct pool *p = pool_of(s, "12", NULL);
+
+	assert_ptr_equal(pool_get(p), p);
+	pool_put(p);
+	assert_pool(p, "ab");
+	pool_put(p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		ON_STAGE(test_unproven),
+		ON_STAGE(test_up_without_address),
+		ON_STAGE(test_soft_twice),
+		ON_STAGE(test_hard_and_rejected),
+		ON_STAGE(test_kicks),
+		ON_STAGE(test_kick_keeps_it),
+		ON_STAGE(test_tfo_wishes),
+		ON_STAGE(test_tfo_backs_off),
+		ON_STAGE(test_tfo_not_taken),
+		ON_STAGE(test_addresses),
+		ON_STAGE(test_grants_exhaust_tokens),
+		ON_STAGE(test_no_session),
+		ON_STAGE(test_session_replaced),
+		ON_STAGE(test_flow_count),
+		ON_STAGE(test_matches),
+		ON_STAGE(test_credentials_match),
+		ON_STAGE(test_pool_order),
+		ON_STAGE(test_pool_next),
+		ON_STAGE(test_pool_reload),
+		ON_STAGE(test_pool_counts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -93,7 +93,7 @@ struct flow {
 	enum route route;
 	struct upstream *up; /* a reference, of the current or final proxy */
 	/* facts for the log line */
-	ev_tstamp started;
+	double started; /* worker_now */
 	bool mptcp, tfo;
 	unsigned subflows, syn_bytes;
 	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
@@ -108,7 +108,7 @@ static void handshake_watch(struct flow *f);
 
 static double now_of(const struct flow *f)
 {
-	return ev_now(f->rw->w.loop);
+	return worker_now(&f->rw->w);
 }
 
 static void __attribute__((format(printf, 2, 3))) because(struct flow *f, const char *fmt, ...)
@@ -873,7 +873,7 @@ static struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr 
 	f->id = ++rw->next_id;
 	f->src = *src;
 	f->fd = fd;
-	f->started = ev_now(rw->w.loop);
+	f->started = worker_now(&rw->w);
 	f->at->pool = pool_get(rw->pool);
 	f->at->fd = f->at->dial.fd = -1;
 	relay_init(&f->relay);

@@ -167,6 +167,8 @@ void daemon_signals_end(struct daemon_signals *s, struct ev_loop *loop)
 	ev_signal_stop(loop, &s->intr);
 	ev_signal_stop(loop, &s->hup);
 	ev_signal_stop(loop, &s->usr1);
+	signal(SIGHUP, SIG_IGN); /* too late for them, but no reason to die */
+	signal(SIGUSR1, SIG_IGN);
 }
 
 unsigned daemon_workers(int configured)

@@ -240,8 +240,7 @@ int main(int argc, char **argv)
 	}
 	log_init(about.name, (enum log_sink)p.conf->log_to, args.foreground);
 	proxy_set_log_level(&p);
-	priv_daemonize(!args.foreground);
-	rc = setup(&p);
+	rc = priv_daemonize(!args.foreground) < 0 ? EX_OSERR : setup(&p);
 	if (rc == 0)
 		rc = run(&p);
 	else

@@ -414,7 +414,7 @@ static void fill_section(struct conf *c, const struct conf_section *s, const cha
 			 const char *name)
 {
 	unsigned errors_before = c->n_errors;
-	void *dst = s->begin(c->ctx, name);
+	void *dst = s->begin ? s->begin(c->ctx, name) : c->ctx;
 
 	if (!dst) {
 		conf_error(c, s->name, name, NULL, "out of memory");

@@ -39,7 +39,8 @@ struct conf_section {
 	bool named;       /* takes a NAME and may appear several times */
 	bool required;
 	const struct conf_key *keys; /* ends with a row without name */
-	/* The struct to fill for this section (name NULL unless named). NULL = out of memory. */
+	/* The struct to fill for this section (name NULL unless named). NULL = out of memory.
+	 * Without begin it is ctx itself. */
 	void *(*begin)(void *ctx, const char *name);
 	/* Optional check after the last key; report with conf_error. */
 	void (*check)(struct conf *c, void *ctx, void *dst, const char *name);
@@ -112,6 +113,12 @@ struct hostport {
 	uint16_t port;
 };
 conf_parse_fn conf_hostport; /* struct hostport; key->min = default port or 0 = required */
+
+/* For what a reload cannot change. NULL and "" are the same text. */
+bool conf_text_equal(const char *x, const char *y);
+bool conf_addrs_equal(const struct addr_list *x, const struct addr_list *y);
+/* Unless equal, append the name to the comma separated list in buf. */
+void conf_name_changed(bool equal, const char *name, char *buf, size_t cap);
 
 /* Read a secret from a file: first line without its end, at most cap - 1 octets; refuses
  * files that others may read or write. Returns 0 or -errno (-EPERM for the mode, -ENODATA

@@ -15,8 +15,12 @@
 
 #include <ares.h>
 
+#include "core/control.h"
 #include "core/list.h"
 #include "core/log.h"
+#include "core/priv.h"
+
+#define RUN_DIR "/run/sixpath"
 
 const char *daemon_version(void)
 {
@@ -163,4 +167,51 @@ void daemon_signals_end(struct daemon_signals *s, struct ev_loop *loop)
 	ev_signal_stop(loop, &s->intr);
 	ev_signal_stop(loop, &s->hup);
 	ev_signal_stop(loop, &s->usr1);
+	signal(SIGHUP, SIG_IGN); /* too late for them, but no reason to die */
+	signal(SIGUSR1, SIG_IGN);
+}
+
+unsigned daemon_workers(int configured)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (configured > 0)
+		return (unsigned)configured;
+	return cpus > 0 ? (unsigned)cpus : 1;
+}
+
+void daemon_run_dir(const char *path, const char *user)
+{
+	if (path && strncmp(path, RUN_DIR "/", strlen(RUN_DIR "/")) == 0)
+		priv_make_dir(RUN_DIR, user);
+}
+
+int daemon_control(struct control **out, struct worker *main_worker, const char *path,
+		   const struct control_command *commands, void *ctx)
+{
+	*out = NULL;
+	if (!path || !*path)
+		return 0;
+	*out = control_new(main_worker, path, commands, ctx);
+	if (*out)
+		return 0;
+	log_error("cannot open the control socket %s: %s (set \"control\" to another path, or to "
+		  "nothing to go without)",
+		  path, strerror(errno));
+	return EX_UNAVAILABLE;
+}
+
+int daemon_reloaded(const char *restart, char *text, size_t cap)
+{
+	snprintf(text, cap, "configuration loaded%s%s",
+		 restart[0] ? "; only a restart changes: " : "", restart);
+	log_notice("reload: %s", text);
+	return 0;
+}
+
+int daemon_reload_failed(const char *why, char *text, size_t cap)
+{
+	snprintf(text, cap, "%s; the old configuration stays", why);
+	log_error("reload: %s", text);
+	return -1;
 }

@@ -5,6 +5,11 @@
 
 #include <ev.h>
 #include <stdbool.h>
+#include <stddef.h>
+
+struct control;
+struct control_command;
+struct worker;
 
 struct daemon_about {
 	const char *name;	  /* "sixpath-redir" */
@@ -35,6 +40,22 @@ struct daemon_signals {
 };
 void daemon_signals_start(struct daemon_signals *s, struct ev_loop *loop);
 void daemon_signals_end(struct daemon_signals *s, struct ev_loop *loop);
+
+/* What the key "workers" comes to: 0 = one for each processor. */
+unsigned daemon_workers(int configured);
+
+/* Before privileges are dropped: the directory of the control socket path for user, if it is
+ * the one of /run that is ours. */
+void daemon_run_dir(const char *path, const char *user);
+/* The control socket in *out; a path of NULL or "" means none. 0 or an exit code (logged). */
+int daemon_control(struct control **out, struct worker *main_worker, const char *path,
+		   const struct control_command *commands, void *ctx);
+
+/* What came of a reload, logged and into text (cap octets) for who asked for it. restart: keys
+ * that differ but need a restart, or "". Returns 0. */
+int daemon_reloaded(const char *restart, char *text, size_t cap);
+/* Returns -1. */
+int daemon_reload_failed(const char *why, char *text, size_t cap);
 
 const char *daemon_version(void);
 

@@ -93,7 +93,6 @@ int dial_start(struct dial *d, struct worker *w, const struct dial_wishes *wishe
 	d->w = w;
 	d->done = done;
 	d->owner = owner;
-	d->started = ev_now(w->loop);
 	ev_init(&d->timer, timeout_cb);
 	d->fd = sock_open(addr_family(&wishes->dst), &wishes->sock, &d->granted);
 	ev_io_init(&d->io, writable_cb, d->fd, EV_WRITE);

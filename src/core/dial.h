@@ -40,7 +40,6 @@ struct dial {
 	size_t queued; /* octets of data handed to the kernel with the SYN; the rest is the caller's */
 	bool syn_data_acked;    /* after success: they were taken from the SYN by the peer */
 	unsigned fastopen_fail; /* after success: see struct sock_info */
-	ev_tstamp started;      /* ev_now of the worker at the start */
 	void *owner;
 
 	/* private */

@@ -3,12 +3,13 @@ noinst_LTLIBRARIES += src/core/libcore.la
 src_core_libcore_la_SOURCES = \
 	src/core/addr.c src/core/addr.h \
 	src/core/buf.c src/core/buf.h \
-	src/core/conf.c src/core/conf.h src/core/conf_parse.c \
+	src/core/conf.c src/core/conf.h src/core/conf_diff.c src/core/conf_parse.c \
 	src/core/conf_scan.c src/core/conf_scan.h \
 	src/core/control.c src/core/control.h \
 	src/core/daemon.c src/core/daemon.h \
 	src/core/dial.c src/core/dial.h \
 	src/core/list.h \
+	src/core/listener.c src/core/listener.h \
 	src/core/log.c src/core/log.h \
 	src/core/priv.c src/core/priv.h \
 	src/core/reason.c src/core/reason.h \
@@ -18,6 +19,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/s6glue.c src/core/s6glue.h \
 	src/core/siphash.c src/core/siphash.h \
 	src/core/sock.c src/core/sock.h \
+	src/core/status.c src/core/status.h \
 	src/core/text.c src/core/text.h \
 	src/core/worker.c src/core/worker.h
 src_core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS)
@@ -28,7 +30,8 @@ src_core_libcore_la_LIBADD = src/libsocks6/libsocks6.la $(EV_LIBS) $(INI_LIBS) $
 if HAVE_CMOCKA
 CORE_TESTS = tests/unit/test_addr tests/unit/test_buf tests/unit/test_worker \
 	tests/unit/test_sock tests/unit/test_dial tests/unit/test_relay \
-	tests/unit/test_s6glue tests/unit/test_resolve
+	tests/unit/test_s6glue tests/unit/test_resolve tests/unit/test_listener \
+	tests/unit/test_status
 check_PROGRAMS += $(CORE_TESTS)
 TESTS += $(CORE_TESTS)
 endif
@@ -37,15 +40,19 @@ tests_unit_test_addr_SOURCES = tests/unit/test_addr.c tests/unit/rig.h
 tests_unit_test_addr_LDADD = $(core_test_libs)
 tests_unit_test_buf_SOURCES = tests/unit/test_buf.c
 tests_unit_test_buf_LDADD = $(core_test_libs)
-tests_unit_test_worker_SOURCES = tests/unit/test_worker.c tests/unit/rig.h
+tests_unit_test_worker_SOURCES = tests/unit/test_worker.c tests/unit/leap.h tests/unit/rig.h
 tests_unit_test_worker_LDADD = $(core_test_libs)
 tests_unit_test_sock_SOURCES = tests/unit/test_sock.c tests/unit/rig.h
 tests_unit_test_sock_LDADD = $(core_test_libs)
 tests_unit_test_dial_SOURCES = tests/unit/test_dial.c tests/unit/rig.h
 tests_unit_test_dial_LDADD = $(core_test_libs)
-tests_unit_test_relay_SOURCES = tests/unit/test_relay.c tests/unit/rig.h
+tests_unit_test_relay_SOURCES = tests/unit/test_relay.c tests/unit/leap.h tests/unit/rig.h
 tests_unit_test_relay_LDADD = $(core_test_libs)
 tests_unit_test_s6glue_SOURCES = tests/unit/test_s6glue.c
 tests_unit_test_s6glue_LDADD = $(core_test_libs)
 tests_unit_test_resolve_SOURCES = tests/unit/test_resolve.c tests/unit/rig.h
 tests_unit_test_resolve_LDADD = $(core_test_libs)
+tests_unit_test_listener_SOURCES = tests/unit/test_listener.c tests/unit/rig.h
+tests_unit_test_listener_LDADD = $(core_test_libs)
+tests_unit_test_status_SOURCES = tests/unit/test_status.c tests/unit/rig.h
+tests_unit_test_status_LDADD = $(core_test_libs)

@@ -144,7 +144,6 @@ static bool end_flush(struct end *e)
 		e->bytes_out += (uint64_t)n;
 		if (e == &r->a && r->room)
 			r->wrote(r, (size_t)n);
-		r->last = ev_now(r->w->loop);
 		buf_consume(in, &r->w->pool, (size_t)n);
 	}
 	if (e->peer->eof && !e->shut) {
@@ -169,7 +168,7 @@ static void count_in(struct end *e, size_t n)
 	e->bytes_in += n;
 	if (!is_first)
 		return;
-	e->first_in = r->last;
+	e->first_in = worker_now(r->w);
 	if (r->first)
 		r->first(r, e);
 }
@@ -209,7 +208,6 @@ static bool end_read(struct end *e)
 				buf_clear(&e->in, &r->w->pool);
 		} else {
 			buf_added(&e->in, (size_t)n);
-			r->last = ev_now(r->w->loop);
 			count_in(e, (size_t)n);
 		}
 		if (!end_flush(e->peer))
@@ -305,7 +303,6 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 	r->b.fd = fd_b;
 	r->idle_s = idle_s;
 	r->done = done;
-	r->last = ev_now(w->loop);
 	r->a.mptcp = is_mptcp(fd_a);
 	r->b.mptcp = is_mptcp(fd_b);
 	r->quiet_s = 0.;

@@ -29,7 +29,7 @@ struct end {
 	struct buf in;      /* read from fd, not yet written to the peer */
 	uint64_t bytes_in;  /* read from fd, including what was there at the start */
 	uint64_t bytes_out; /* written to fd by the relay */
-	ev_tstamp first_in; /* loop time of the first byte from fd; 0 = none yet */
+	double first_in;    /* worker_now at the first byte from fd; 0 = none yet */
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
 	/* private */
@@ -59,7 +59,6 @@ struct relay {
 	relay_closing_fn *closing; /* likewise */
 	relay_room_fn *room;       /* likewise; a limit on writing to a, beside the socket's own */
 	relay_wrote_fn *wrote;     /* set if room is */
-	ev_tstamp last;            /* loop time of the last byte either way */
 	double idle_s;
 	/* private */
 	struct worker *w;

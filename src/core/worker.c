@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define POOL_KEEP 32 /* buffers kept by an idle worker: 2 MiB */
 
@@ -62,6 +63,22 @@ static void turn_cb(struct ev_loop *loop, ev_prepare *p, int events)
 	bury_all(container_of(p, struct worker, turn));
 }
 
+static void take_time(struct worker *w)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	w->now_s = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* Runs when the loop has been woken, before all other events of the turn. */
+static void clock_cb(struct ev_loop *loop, ev_check *c, int events)
+{
+	(void)loop;
+	(void)events;
+	take_time(container_of(c, struct worker, clock));
+}
+
 int worker_init(struct worker *w, unsigned index, void *owner)
 {
 	memset(w, 0, sizeof(*w));
@@ -78,6 +95,10 @@ int worker_init(struct worker *w, unsigned index, void *owner)
 	ev_async_start(w->loop, &w->wake);
 	ev_prepare_init(&w->turn, turn_cb);
 	ev_prepare_start(w->loop, &w->turn);
+	ev_check_init(&w->clock, clock_cb);
+	ev_set_priority(&w->clock, EV_MAXPRI);
+	ev_check_start(w->loop, &w->clock);
+	take_time(w);
 	return 0;
 }
 
@@ -110,6 +131,14 @@ static void break_loop(struct job *job, struct worker *w)
 	ev_break(w->loop, EVBREAK_ALL);
 }
 
+/* The thread has ended, or there is none; nobody else posts. */
+static void drain(struct worker *w)
+{
+	while (!list_empty(&w->mail))
+		read_mail(w);
+	bury_all(w);
+}
+
 void worker_stop(struct worker *w)
 {
 	struct job last = {.run = break_loop};
@@ -119,9 +148,23 @@ void worker_stop(struct worker *w)
 	worker_post(w, &last);
 	pthread_join(w->thread, NULL);
 	w->started = false;
-	while (!list_empty(&w->mail))
-		read_mail(w);
-	bury_all(w);
+	drain(w);
+}
+
+int workers_start(struct worker *const *workers, unsigned n)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < n && rc == 0; i++)
+		rc = worker_start(workers[i]);
+	return rc;
+}
+
+void workers_stop(struct worker *main_worker, struct worker *const *workers, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		worker_stop(workers[i]);
+	drain(main_worker);
 }
 
 void worker_fini(struct worker *w)
@@ -129,6 +172,7 @@ void worker_fini(struct worker *w)
 	bury_all(w);
 	ev_async_stop(w->loop, &w->wake);
 	ev_prepare_stop(w->loop, &w->turn);
+	ev_check_stop(w->loop, &w->clock);
 	bufpool_fini(&w->pool);
 	ev_loop_destroy(w->loop);
 	pthread_mutex_destroy(&w->lock);

@@ -36,6 +36,8 @@ struct worker {
 	struct bufpool pool;
 
 	/* private */
+	double now_s;
+	ev_check clock;
 	pthread_t thread;
 	bool started;
 	ev_async wake;
@@ -51,8 +53,21 @@ int worker_init(struct worker *w, unsigned index, void *owner);
 int worker_start(struct worker *w);
 /* Ask the loop to end (from any thread), then join. Jobs still in the mailbox are run. */
 void worker_stop(struct worker *w);
+/* Start all n threads, in order; 0 or -errno of the first that cannot be started. */
+int workers_start(struct worker *const *workers, unsigned n);
+/* Stop all n, then run what they have sent to the main worker, whose loop does not run any more.
+ * So every gather that was under way comes to its end. */
+void workers_stop(struct worker *main_worker, struct worker *const *workers, unsigned n);
 /* Free the loop; everything of the worker's must have been stopped. */
 void worker_fini(struct worker *w);
+
+/* On w's thread: seconds of a clock that does not leap, as of this loop turn. Its zero means
+ * nothing, but is the same for all workers. Durations and deadlines are reckoned with this one;
+ * ev_now is the time of day, which NTP sets while we run. */
+static inline double worker_now(const struct worker *w)
+{
+	return w->now_s;
+}
 
 /* From any thread: run the job on worker w, in order of posting. */
 void worker_post(struct worker *w, struct job *job);

@@ -1,43 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "proxy/acceptor.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <sysexits.h>
 
 #include "core/sock.h"
 #include "proxy/client.h"
 #include "proxy/perclient.h"
 #include "proxy/proxy.h"
 
-#define ACCEPTS_PER_TURN 64
-#define FASTOPEN_QUEUE   1024
-#define REST_S           1.0
+#define FASTOPEN_QUEUE 1024
 
-static void rest(struct acceptor *a, int err)
+static void admit(struct worker *w, int fd, const struct addr *peer)
 {
-	log_limited(&a->pw->limit_accept, 1, LVL_ERROR,
-		    "cannot accept: %s; trying again in %.0f s (descriptor limit: %lu)",
-		    strerror(err), REST_S, a->pw->proxy->nofile);
-	ev_io_stop(a->pw->w.loop, &a->io);
-	ev_timer_set(&a->rest, REST_S, 0.);
-	ev_timer_start(a->pw->w.loop, &a->rest);
-}
-
-static void rest_cb(struct ev_loop *loop, ev_timer *t, int events)
-{
-	struct acceptor *a = container_of(t, struct acceptor, rest);
-
-	(void)events;
-	if (a->fd >= 0)
-		ev_io_start(loop, &a->io);
-}
-
-static void admit(struct acceptor *a, int fd, const struct addr *peer)
-{
-	struct proxy_worker *pw = a->pw;
+	struct proxy_worker *pw = proxy_worker_of(w);
 	const struct proxy_conf *c = pw->conf;
 	char text[ADDR_STRLEN];
 
@@ -54,41 +31,6 @@ static void admit(struct acceptor *a, int fd, const struct addr *peer)
 	client_start(pw, fd, peer);
 }
 
-/* Errors that concern one connection, already gone, and not our ability to accept. */
-static bool only_that_one(int err)
-{
-	return err == EINTR || err == ECONNABORTED || err == EPROTO || err == ENETDOWN ||
-	       err == EHOSTUNREACH || err == ENETUNREACH || err == ENOPROTOOPT ||
-	       err == EOPNOTSUPP || err == EPERM;
-}
-
-static void accept_cb(struct ev_loop *loop, ev_io *io, int events)
-{
-	struct acceptor *a = container_of(io, struct acceptor, io);
-
-	(void)loop;
-	(void)events;
-	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-		struct sockaddr_storage ss;
-		socklen_t len = sizeof(ss);
-		struct addr peer;
-		int fd = accept4(a->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0) {
-			if (errno == EAGAIN || errno == EWOULDBLOCK)
-				return;
-			if (only_that_one(errno))
-				continue;
-			rest(a, errno);
-			return;
-		}
-		if (addr_from_sockaddr(&peer, (const struct sockaddr *)&ss, len))
-			admit(a, fd, &peer);
-		else
-			close(fd);
-	}
-}
-
 /* The socket option is always granted; the network namespace's switch decides. */
 static bool fastopen_enabled(void)
 {
@@ -102,27 +44,28 @@ static bool fastopen_enabled(void)
 }
 
 /* Told once, and louder where the administrator insists. */
-static void tell_what_is_missing(const struct acceptor *a)
+static void tell_what_is_missing(const struct proxy_worker *pw)
 {
-	const struct proxy_conf *c = a->pw->conf;
+	const struct proxy_conf *c = pw->conf;
+	const struct sock_granted *granted = &pw->listeners.v[0].granted;
 
-	if (a->pw->w.index > 0 || a != a->pw->acceptors)
+	if (pw->w.index > 0)
 		return;
-	if (c->mptcp != 0 && !a->mptcp)
+	if (c->mptcp != 0 && !granted->mptcp)
 		log_msg(c->mptcp == 1 ? LVL_WARNING : LVL_NOTICE,
 			"this kernel has no MPTCP, or it is off (net.mptcp.enabled): serving plain "
 			"TCP only");
-	if (c->tfo != 0 && !a->fastopen)
+	if (c->tfo != 0 && !granted->fastopen)
 		log_msg(c->tfo == 1 ? LVL_WARNING : LVL_NOTICE,
 			"Fast Open is off for servers: requests cost a round trip more (switch it "
 			"on "
 			"with \"sysctl net.ipv4.tcp_fastopen=3\")");
 }
 
-int acceptor_open(struct acceptor *a, struct proxy_worker *pw, const struct addr *addr)
+int acceptor_open(struct proxy_worker *pw)
 {
 	const struct proxy_conf *c = pw->conf;
-	struct sock_wishes wishes = {
+	const struct sock_wishes wishes = {
 		.mptcp = c->mptcp != 0,
 		.reuseport = true,
 		.fastopen = c->tfo != 0 ? FASTOPEN_QUEUE : 0,
@@ -130,33 +73,20 @@ int acceptor_open(struct acceptor *a, struct proxy_worker *pw, const struct addr
 		.ttl = -1,
 		.keepalive = true, /* inherited by accepted sockets */
 	};
-	struct sock_granted granted;
+	struct listeners *ls = &pw->listeners;
+	char text[ADDR_STRLEN];
+	int rc = listeners_open(ls, &pw->w, &c->listen, &wishes, admit);
 
-	memset(a, 0, sizeof(*a));
-	a->pw = pw;
-	a->addr = *addr;
-	a->fd = sock_listen(addr, &wishes, &granted);
-	if (a->fd < 0)
-		return a->fd;
-	a->mptcp = granted.mptcp;
-	a->fastopen = granted.fastopen && fastopen_enabled();
-	tell_what_is_missing(a);
-	ev_io_init(&a->io, accept_cb, a->fd, EV_READ);
-	ev_timer_init(&a->rest, rest_cb, REST_S, 0.);
+	if (rc < 0 && !ls->v)
+		return EX_OSERR;
+	if (rc < 0) {
+		log_error("cannot listen on %s: %s",
+			  addr_str(&c->listen.v[ls->n], text, sizeof(text)), strerror(-rc));
+		return EX_UNAVAILABLE;
+	}
+	if (!fastopen_enabled())
+		for (size_t i = 0; i < ls->n; i++)
+			ls->v[i].granted.fastopen = false;
+	tell_what_is_missing(pw);
 	return 0;
-}
-
-void acceptor_start(struct acceptor *a)
-{
-	ev_io_start(a->pw->w.loop, &a->io);
-}
-
-void acceptor_close(struct acceptor *a)
-{
-	if (a->fd < 0)
-		return;
-	ev_io_stop(a->pw->w.loop, &a->io);
-	ev_timer_stop(a->pw->w.loop, &a->rest);
-	close(a->fd);
-	a->fd = -1;
 }

@@ -1,30 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A listening socket of one worker. Accepts, checks the limits, starts clients. When
- * descriptors run out it rests for a second instead of spinning.
+ * What the proxy does at its listening sockets: asks for MPTCP and Fast Open, tells what is
+ * missing, and holds accepted connections against the limits before they become clients.
  */
 #ifndef PROXY_ACCEPTOR_H
 #define PROXY_ACCEPTOR_H
 
-#include <ev.h>
-#include <stdbool.h>
-
-#include "core/addr.h"
-
 struct proxy_worker;
 
-struct acceptor {
-	struct proxy_worker *pw;
-	struct addr addr;
-	int fd;
-	bool mptcp, fastopen; /* what the kernel does on it */
-	ev_io io;
-	ev_timer rest;
-};
-
-/* Opens the socket (before privileges are dropped): 0 or -errno. */
-int acceptor_open(struct acceptor *a, struct proxy_worker *pw, const struct addr *addr);
-void acceptor_start(struct acceptor *a);
-void acceptor_close(struct acceptor *a);
+/* Opens the worker's listeners (before privileges are dropped): 0 or an exit code (logged). */
+int acceptor_open(struct proxy_worker *pw);
 
 #endif

@@ -89,7 +89,7 @@ static void log_end(const struct client *cl, enum end_reason reason, int err)
 		addr_str(&cl->peer, peer, sizeof(peer)), user, command,
 		dst_str(cl, dst, sizeof(dst)), cl->mptcp ? "yes" : "no", cl->subflows,
 		cl->fastopen ? "yes" : "no", cl->remote_mptcp ? "yes" : "no", cl->relay.b.bytes_out,
-		cl->relay.b.bytes_in, ev_now(cl->pw->w.loop) - cl->started, end_reason_str(reason),
+		cl->relay.b.bytes_in, worker_now(&cl->pw->w) - cl->started, end_reason_str(reason),
 		cl->replied ? " reply=" : "", cl->replied ? s6_reply_str(cl->reply_code) : "",
 		err ? " error=" : "", err ? strerror(err) : "");
 }
@@ -412,7 +412,7 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
 	cl->id = ++pw->next_id;
 	cl->peer = *peer;
 	cl->fd = fd;
-	cl->started = ev_now(pw->w.loop);
+	cl->started = worker_now(&pw->w);
 	relay_init(&cl->relay);
 	ev_io_init(&cl->io, io_cb, fd, EV_READ);
 	ev_init(&cl->deadline, deadline_cb);
@@ -468,7 +468,7 @@ void client_report_all(struct proxy_worker *pw, struct report *r)
 		report_str(r, "user", cl->user[0] ? cl->user : NULL);
 		report_str(r, "destination", dst_str(cl, text, sizeof(text)));
 		report_str(r, "state", state_word(cl));
-		report_seconds(r, "age", ev_now(pw->w.loop) - cl->started);
+		report_seconds(r, "age", worker_now(&pw->w) - cl->started);
 		report_bytes(r, "bytes_up", cl->relay.b.bytes_out);
 		report_bytes(r, "bytes_down", cl->relay.b.bytes_in);
 		report_bool(r, "mptcp", cl->mptcp);

@@ -40,7 +40,7 @@ struct client {
 	enum end_reason drain_reason; /* why it will have ended when the drain is over */
 	int err;                      /* errno behind that, or 0 */
 	size_t drained;
-	ev_tstamp started;
+	double started; /* worker_now */
 
 	/* the request */
 	uint8_t command;

@@ -19,8 +19,6 @@ static const struct daemon_about about = {
 	.purpose = "SOCKSv6 proxy for TCP and Multipath TCP",
 };
 
-#define RUN_DIR "/run/sixpath"
-
 /* ---- signals ---- */
 
 static void visit_stop(struct worker *w, void *ctx)
@@ -28,8 +26,7 @@ static void visit_stop(struct worker *w, void *ctx)
 	struct proxy_worker *pw = proxy_worker_of(w);
 
 	(void)ctx;
-	for (unsigned i = 0; i < pw->n_acceptors; i++)
-		acceptor_close(&pw->acceptors[i]);
+	listeners_close(&pw->listeners);
 	client_end_all(pw, END_SHUTDOWN);
 }
 
@@ -66,7 +63,6 @@ static void on_status(void *ctx)
 static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index)
 {
 	const struct proxy_conf *c = p->conf;
-	char text[ADDR_STRLEN];
 	int rc;
 
 	pw->proxy = p;
@@ -85,19 +81,7 @@ static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index
 			  strerror(errno));
 		return errno == EINVAL ? EX_CONFIG : EX_OSERR;
 	}
-	pw->acceptors = calloc(c->listen.n, sizeof(*pw->acceptors));
-	if (!pw->acceptors)
-		return EX_OSERR;
-	for (size_t i = 0; i < c->listen.n; i++) {
-		rc = acceptor_open(&pw->acceptors[i], pw, &c->listen.v[i]);
-		if (rc < 0) {
-			log_error("cannot listen on %s: %s",
-				  addr_str(&c->listen.v[i], text, sizeof(text)), strerror(-rc));
-			return EX_UNAVAILABLE;
-		}
-		pw->n_acceptors++;
-	}
-	return 0;
+	return acceptor_open(pw);
 }
 
 static void worker_undo(struct proxy_worker *pw)
@@ -105,9 +89,7 @@ static void worker_undo(struct proxy_worker *pw)
 	proxy_conf_put(pw->conf);
 	if (!pw->w.loop)
 		return;
-	for (unsigned i = 0; i < pw->n_acceptors; i++)
-		acceptor_close(&pw->acceptors[i]);
-	free(pw->acceptors);
+	listeners_free(&pw->listeners);
 	resolver_free(pw->resolver);
 	if (pw->synwatch.w)
 		synwatch_fini(&pw->synwatch);
@@ -137,40 +119,23 @@ static int check_addresses(const struct proxy_conf *c)
 
 static int setup_workers(struct proxy *p)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n = daemon_workers(p->conf->workers);
 	int rc = check_addresses(p->conf);
 
 	if (rc)
 		return rc;
-	p->n_workers = p->conf->workers ? (unsigned)p->conf->workers
-		       : cpus > 0       ? (unsigned)cpus
-					: 1;
-	p->workers = calloc(p->n_workers, sizeof(*p->workers));
-	p->list = calloc(p->n_workers, sizeof(*p->list));
+	p->workers = calloc(n, sizeof(*p->workers));
+	p->list = calloc(n, sizeof(*p->list));
 	if (!p->workers || !p->list)
 		return EX_OSERR;
-	for (unsigned i = 0; i < p->n_workers; i++) {
+	for (unsigned i = 0; i < n; i++) {
+		p->n_workers++;
 		p->list[i] = &p->workers[i].w;
 		rc = worker_setup(p, &p->workers[i], i);
 		if (rc)
 			return rc;
 	}
 	return 0;
-}
-
-static int setup_control(struct proxy *p)
-{
-	const char *path = p->conf->control;
-
-	if (!path || !*path)
-		return 0;
-	p->control = control_new(&p->main, path, proxy_commands, p);
-	if (p->control)
-		return 0;
-	log_error("cannot open the control socket %s: %s (set \"control\" to another path, or to "
-		  "nothing to go without)",
-		  path, strerror(errno));
-	return EX_UNAVAILABLE;
 }
 
 /* What was read as root must be readable again at a reload. */
@@ -193,7 +158,7 @@ static int setup(struct proxy *p)
 
 	if (rc < 0)
 		return EX_OSERR;
-	p->started = ev_now(p->main.loop);
+	p->started = worker_now(&p->main);
 	p->nofile = priv_raise_nofile();
 	p->issued = issued_new(&limits);
 	p->perclient = perclient_new();
@@ -202,13 +167,12 @@ static int setup(struct proxy *p)
 	rc = setup_workers(p);
 	if (rc)
 		return rc;
-	if (p->conf->control && strncmp(p->conf->control, RUN_DIR "/", strlen(RUN_DIR) + 1) == 0)
-		priv_make_dir(RUN_DIR, p->conf->user);
+	daemon_run_dir(p->conf->control, p->conf->user);
 	rc = priv_drop(p->conf->user, is_default, NULL);
 	if (rc)
 		return rc;
 	check_reload(p);
-	rc = setup_control(p);
+	rc = daemon_control(&p->control, &p->main, p->conf->control, proxy_commands, p);
 	if (rc)
 		return rc;
 	p->auth = auth_new();
@@ -222,15 +186,11 @@ static int run(struct proxy *p)
 	p->signals.status = on_status;
 	p->signals.ctx = p;
 	daemon_signals_start(&p->signals, p->main.loop);
-	for (unsigned i = 0; i < p->n_workers; i++) {
-		struct proxy_worker *pw = &p->workers[i];
-
-		for (unsigned k = 0; k < pw->n_acceptors; k++)
-			acceptor_start(&pw->acceptors[k]);
-		if (worker_start(&pw->w) < 0) {
-			log_error("cannot start a thread");
-			return EX_OSERR;
-		}
+	for (unsigned i = 0; i < p->n_workers; i++)
+		listeners_start(&p->workers[i].listeners);
+	if (workers_start(p->list, p->n_workers) < 0) {
+		log_error("cannot start a thread");
+		return EX_OSERR;
 	}
 	log_notice("sixpath-proxy %s is up: %u workers, %zu users, at most %lu descriptors",
 		   daemon_version(), p->n_workers, users_count(p->conf->users), p->nofile);
@@ -244,14 +204,11 @@ static int run(struct proxy *p)
 static void undo(struct proxy *p)
 {
 	auth_free(p->auth);
-	for (unsigned i = 0; i < p->n_workers && p->workers; i++)
-		worker_stop(&p->workers[i].w);
-	if (p->main.loop)
-		ev_run(p->main.loop, EVRUN_NOWAIT); /* answers that the workers have just sent */
+	workers_stop(&p->main, p->list, p->n_workers);
 	if (p->signals.stop)
 		daemon_signals_end(&p->signals, p->main.loop);
 	control_free(p->control);
-	for (unsigned i = 0; i < p->n_workers && p->workers; i++)
+	for (unsigned i = 0; i < p->n_workers; i++)
 		worker_undo(&p->workers[i]);
 	free(p->workers);
 	free(p->list);
@@ -283,8 +240,7 @@ int main(int argc, char **argv)
 	}
 	log_init(about.name, (enum log_sink)p.conf->log_to, args.foreground);
 	proxy_set_log_level(&p);
-	priv_daemonize(!args.foreground);
-	rc = setup(&p);
+	rc = priv_daemonize(!args.foreground) < 0 ? EX_OSERR : setup(&p);
 	if (rc == 0)
 		rc = run(&p);
 	else

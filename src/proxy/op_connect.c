@@ -9,7 +9,6 @@
 #include "core/dial.h"
 #include "core/resolve.h"
 #include "core/s6glue.h"
-#include "proxy/acceptor.h"
 #include "proxy/acl.h"
 #include "proxy/happy.h"
 #include "proxy/proxy.h"
@@ -87,8 +86,8 @@ static bool is_own_listener(const struct op_connect *op, const struct addr *dst)
 {
 	const struct proxy_worker *pw = op->pw;
 
-	for (unsigned i = 0; i < pw->n_acceptors; i++)
-		if (addr_port(&pw->acceptors[i].addr) == addr_port(dst) &&
+	for (size_t i = 0; i < pw->listeners.n; i++)
+		if (addr_port(&pw->listeners.v[i].addr) == addr_port(dst) &&
 		    (addr_is_any(dst) || addr_is_local(dst)))
 			return true;
 	return false;

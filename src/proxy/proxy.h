@@ -8,6 +8,7 @@
 
 #include "core/control.h"
 #include "core/daemon.h"
+#include "core/listener.h"
 #include "core/log.h"
 #include "core/reason.h"
 #include "core/resolve.h"
@@ -29,7 +30,6 @@ struct counters {
 	uint64_t bytes_up, bytes_down; /* of ended relays */
 };
 
-struct acceptor;
 struct perclient;
 
 struct proxy_worker {
@@ -38,8 +38,7 @@ struct proxy_worker {
 	struct proxy_conf *conf; /* a reference */
 	struct resolver *resolver;
 	struct synwatch synwatch;
-	struct acceptor *acceptors; /* one for each address of "listen" */
-	unsigned n_acceptors;
+	struct listeners listeners; /* one for each address of "listen" */
 	struct list clients;
 	uint64_t next_id; /* of clients; unique with the worker's index */
 	struct counters counters;
@@ -58,7 +57,7 @@ struct proxy {
 	struct perclient *perclient; /* likewise */
 	struct control *control;
 	struct daemon_signals signals;
-	ev_tstamp started;
+	double started; /* worker_now */
 	unsigned long nofile;
 	bool verbose;
 };

@@ -52,13 +52,6 @@ static const struct conf_key acl_keys[] = {
 };
 /* clang-format on */
 
-/* Every section fills the one struct. */
-static void *begin(void *ctx, const char *name)
-{
-	(void)name;
-	return ctx;
-}
-
 static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 {
 	const struct proxy_conf *p = dst;
@@ -85,9 +78,9 @@ static void check_auth(struct conf *c, void *ctx, void *dst, const char *name)
 }
 
 static const struct conf_section sections[] = {
-	{.name = "proxy", .keys = proxy_keys, .begin = begin, .check = check_proxy},
-	{.name = "auth", .keys = auth_keys, .begin = begin, .check = check_auth},
-	{.name = "acl", .keys = acl_keys, .begin = begin},
+	{.name = "proxy", .keys = proxy_keys, .check = check_proxy},
+	{.name = "auth", .keys = auth_keys, .check = check_auth},
+	{.name = "acl", .keys = acl_keys},
 	{.name = NULL},
 };
 
@@ -130,41 +123,18 @@ void proxy_conf_put(struct proxy_conf *c)
 		conf_free(c);
 }
 
-static void name_if(bool differs, const char *name, char *buf, size_t cap)
-{
-	size_t len = strlen(buf);
-
-	if (differs)
-		snprintf(buf + len, cap - len, "%s%s", len ? ", " : "", name);
-}
-
-static bool differ(const char *x, const char *y)
-{
-	return strcmp(x ? x : "", y ? y : "") != 0;
-}
-
-static bool lists_differ(const struct addr_list *x, const struct addr_list *y)
-{
-	if (x->n != y->n)
-		return true;
-	for (size_t i = 0; i < x->n; i++)
-		if (!addr_equal(&x->v[i], &y->v[i]))
-			return true;
-	return false;
-}
-
 void proxy_conf_needs_restart(const struct proxy_conf *old, const struct proxy_conf *new, char *buf,
 			      size_t cap)
 {
 	buf[0] = '\0';
-	name_if(lists_differ(&old->listen, &new->listen), "listen", buf, cap);
-	name_if(old->mptcp != new->mptcp, "mptcp", buf, cap);
-	name_if(old->tfo != new->tfo, "tfo", buf, cap);
-	name_if(old->workers != new->workers, "workers", buf, cap);
-	name_if(differ(old->user, new->user), "user", buf, cap);
-	name_if(differ(old->control, new->control), "control", buf, cap);
-	name_if(differ(old->resolve, new->resolve), "resolve", buf, cap);
-	name_if(old->log_to != new->log_to, "log_to", buf, cap);
+	conf_name_changed(conf_addrs_equal(&old->listen, &new->listen), "listen", buf, cap);
+	conf_name_changed(old->mptcp == new->mptcp, "mptcp", buf, cap);
+	conf_name_changed(old->tfo == new->tfo, "tfo", buf, cap);
+	conf_name_changed(old->workers == new->workers, "workers", buf, cap);
+	conf_name_changed(conf_text_equal(old->user, new->user), "user", buf, cap);
+	conf_name_changed(conf_text_equal(old->control, new->control), "control", buf, cap);
+	conf_name_changed(conf_text_equal(old->resolve, new->resolve), "resolve", buf, cap);
+	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
 }
 
 struct issued_limits proxy_conf_limits(const struct proxy_conf *c)

@@ -2,18 +2,16 @@
 /* Control commands of the proxy. */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "core/status.h"
 #include "libsocks6/socks6.h"
-#include "proxy/acceptor.h"
 #include "proxy/client.h"
-#include "proxy/perclient.h"
 #include "proxy/proxy.h"
 
 /* What travels from worker to worker. */
 struct gathered {
+	struct survey survey;
 	struct proxy *p;
-	struct control_request *rq; /* NULL: for the log */
 	struct counters sum;
 	uint64_t clients;
 	uint64_t poked, missed; /* see struct synwatch */
@@ -38,31 +36,15 @@ static void add_counters(struct counters *sum, const struct counters *c)
 	sum->bytes_down += c->bytes_down;
 }
 
-static void visit_counters(struct worker *w, void *ctx)
+static void visit_counters(struct worker *w, struct survey *s)
 {
-	struct gathered *g = ctx;
+	struct gathered *g = container_of(s, struct gathered, survey);
 	struct proxy_worker *pw = proxy_worker_of(w);
 
 	add_counters(&g->sum, &pw->counters);
 	g->clients += pw->clients.count;
 	g->poked += pw->synwatch.poked;
 	g->missed += pw->synwatch.missed;
-}
-
-/* Worker 0's sockets; the others' are the same. */
-static void report_listeners(struct report *r, const struct proxy *p)
-{
-	const struct proxy_worker *pw = &p->workers[0];
-	char text[ADDR_STRLEN];
-
-	report_list(r, "listeners");
-	for (unsigned i = 0; i < pw->n_acceptors; i++) {
-		report_row(r);
-		report_str(r, "address", addr_str(&pw->acceptors[i].addr, text, sizeof(text)));
-		report_bool(r, "mptcp", pw->acceptors[i].mptcp);
-		report_bool(r, "tfo", pw->acceptors[i].fastopen);
-	}
-	report_end(r);
 }
 
 static void report_counters(struct report *r, const struct gathered *g)
@@ -84,11 +66,7 @@ static void report_counters(struct report *r, const struct gathered *g)
 	report_bytes(r, "bytes_up", c->bytes_up);
 	report_bytes(r, "bytes_down", c->bytes_down);
 	report_end(r);
-	report_object(r, "ended");
-	for (int i = END_CLOSED; i < END__COUNT; i++)
-		if (c->ended[i])
-			report_u64(r, end_reason_str((enum end_reason)i), c->ended[i]);
-	report_end(r);
+	status_ended(r, c->ended);
 	report_object(r, "replies");
 	for (int i = 0; i < REPLY_CODES; i++)
 		if (c->replies[i])
@@ -96,29 +74,25 @@ static void report_counters(struct report *r, const struct gathered *g)
 	report_end(r);
 }
 
-static void status_done(void *ctx)
+static void status_done(struct survey *s)
 {
-	struct gathered *g = ctx;
+	struct gathered *g = container_of(s, struct gathered, survey);
 	struct proxy *p = g->p;
-	struct report *r = control_report(g->rq);
+	struct report *r = control_report(s->rq);
 
-	report_str(r, "daemon", "sixpath-proxy");
-	report_str(r, "version", daemon_version());
-	report_seconds(r, "uptime", ev_now(p->main.loop) - p->started);
+	status_head(r, "sixpath-proxy", worker_now(&p->main) - p->started);
 	report_u64(r, "workers", p->n_workers);
 	report_u64(r, "clients", g->clients);
 	report_u64(r, "sessions", issued_count(p->issued));
 	report_u64(r, "users", users_count(p->conf->users));
-	report_u64(r, "descriptor_limit", p->nofile);
-	report_listeners(r, p);
+	status_descriptors(r, p->nofile);
+	status_listeners(r, &p->workers[0].listeners, true); /* the others' are the same */
 	report_counters(r, g);
-	control_reply(g->rq);
-	free(g);
 }
 
-static void log_done(void *ctx)
+static void log_done(struct survey *s)
 {
-	struct gathered *g = ctx;
+	const struct gathered *g = container_of(s, struct gathered, survey);
 	const struct counters *c = &g->sum;
 
 	log_notice("status: clients=%" PRIu64 " accepted=%" PRIu64
@@ -126,52 +100,35 @@ static void log_done(void *ctx)
 		   " tokens_rejected=%" PRIu64 " up=%" PRIu64 " down=%" PRIu64,
 		   g->clients, c->accepted, issued_count(g->p->issued), c->auth_failed,
 		   c->tokens_accepted, c->tokens_rejected, c->bytes_up, c->bytes_down);
-	free(g);
 }
 
-static void visit_flows(struct worker *w, void *ctx)
-{
-	struct gathered *g = ctx;
-
-	client_report_all(proxy_worker_of(w), control_report(g->rq));
-}
-
-static void flows_done(void *ctx)
-{
-	struct gathered *g = ctx;
-
-	report_end(control_report(g->rq));
-	control_reply(g->rq);
-	free(g);
-}
-
-static int gather(struct proxy *p, struct control_request *rq,
-		  void (*visit)(struct worker *, void *), void (*done)(void *))
+static void gather(struct proxy *p, struct control_request *rq, void (*done)(struct survey *s))
 {
 	struct gathered *g = calloc(1, sizeof(*g));
-	int rc;
 
-	if (!g)
-		return -1;
-	g->p = p;
-	g->rq = rq;
-	rc = worker_gather(&p->main, p->list, p->n_workers, visit, done, g);
-	if (rc < 0)
-		free(g);
-	return rc;
+	if (g) {
+		g->survey.visit = visit_counters;
+		g->survey.done = done;
+		g->p = p;
+	}
+	survey_start(g ? &g->survey : NULL, rq, &p->main, p->list, p->n_workers);
 }
 
 static void run_status(struct control_request *rq, void *ctx)
 {
-	if (gather(ctx, rq, visit_counters, status_done) < 0)
-		control_fail(rq, "out of memory");
+	gather(ctx, rq, status_done);
+}
+
+static void add_clients(struct worker *w, struct report *r)
+{
+	client_report_all(proxy_worker_of(w), r);
 }
 
 static void run_flows(struct control_request *rq, void *ctx)
 {
-	report_list(control_report(rq), "flows");
-	if (gather(ctx, rq, visit_flows, flows_done) < 0)
-		control_fail(rq, "out of memory");
+	struct proxy *p = ctx;
+
+	survey_rows(rq, "flows", add_clients, &p->main, p->list, p->n_workers);
 }
 
 static void run_reload(struct control_request *rq, void *ctx)
@@ -188,7 +145,7 @@ static void run_reload(struct control_request *rq, void *ctx)
 
 void proxy_log_status(struct proxy *p)
 {
-	gather(p, NULL, visit_counters, log_done);
+	gather(p, NULL, log_done);
 }
 
 const struct control_command proxy_commands[] = {

@@ -88,20 +88,11 @@ int proxy_reload(struct proxy *p, char *text, size_t cap)
 	struct proxy_conf *c = proxy_conf_load(p->conf_path, NULL);
 	char restart[128];
 
-	if (!c) {
-		snprintf(text, cap,
-			 "the new configuration is bad (see the log); the old one stays");
-		log_error("reload: %s", text);
-		return -1;
-	}
+	if (!c)
+		return daemon_reload_failed("the new configuration is bad (see the log)", text,
+					    cap);
 	proxy_conf_needs_restart(p->conf, c, restart, sizeof(restart));
-	if (switch_to(p, c) < 0) {
-		snprintf(text, cap, "out of memory; the old configuration stays");
-		log_error("reload: %s", text);
-		return -1;
-	}
-	snprintf(text, cap, "configuration loaded%s%s",
-		 restart[0] ? "; only a restart changes: " : "", restart);
-	log_notice("reload: %s", text);
-	return 0;
+	if (switch_to(p, c) < 0)
+		return daemon_reload_failed("out of memory", text, cap);
+	return daemon_reloaded(restart, text, cap);
 }

@@ -17,7 +17,7 @@ static void open_session(struct client *cl, struct issued_answer *answer)
 {
 	struct proxy_worker *pw = cl->pw;
 
-	cl->opened = issued_open(pw->proxy->issued, cl->user, ev_now(pw->w.loop), &cl->ask, answer);
+	cl->opened = issued_open(pw->proxy->issued, cl->user, worker_now(&pw->w), &cl->ask, answer);
 	count_token(cl, answer->token);
 	if (!cl->opened)
 		return;
@@ -42,7 +42,7 @@ static void use_session(struct client *cl, const struct s6_options *o)
 	struct proxy_worker *pw = cl->pw;
 	struct issued_answer answer;
 
-	if (!issued_use(pw->proxy->issued, o->session_id, o->session_id_len, ev_now(pw->w.loop),
+	if (!issued_use(pw->proxy->issued, o->session_id, o->session_id_len, worker_now(&pw->w),
 			&cl->ask, &answer)) {
 		pw->counters.sessions_invalid++;
 		reply_refuse(cl, END_SESSION_INVALID, true);
@@ -152,7 +152,7 @@ static void teardown_session(struct client *cl, const struct s6_options *o)
 	struct proxy_worker *pw = cl->pw;
 
 	if (!issued_teardown(pw->proxy->issued, o->session_id, o->session_id_len,
-			     ev_now(pw->w.loop))) {
+			     worker_now(&pw->w))) {
 		pw->counters.sessions_invalid++;
 		reply_refuse(cl, END_SESSION_INVALID, true);
 		return;

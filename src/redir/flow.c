@@ -384,7 +384,7 @@ static struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr 
 	f->id = ++rw->next_id;
 	f->src = *src;
 	f->fd = fd;
-	f->started = ev_now(rw->w.loop);
+	f->started = worker_now(&rw->w);
 	f->at->pool = pool_get(rw->pool);
 	f->at->fd = f->at->dial.fd = -1;
 	relay_init(&f->relay);

@@ -67,7 +67,7 @@ struct flow {
 	enum route route;
 	struct upstream *up; /* a reference, of the current or final proxy */
 	/* facts for the log line */
-	ev_tstamp started;
+	double started; /* worker_now */
 	bool mptcp, tfo;
 	unsigned subflows, syn_bytes;
 	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
@@ -78,7 +78,7 @@ struct flow {
 
 static inline double flow_now(const struct flow *f)
 {
-	return ev_now(f->rw->w.loop);
+	return worker_now(&f->rw->w);
 }
 
 /* flow.c */

@@ -27,7 +27,7 @@ struct learner {
 
 double learner_now(const struct redir *rd)
 {
-	return ev_now(rd->main.loop);
+	return worker_now(&rd->main);
 }
 
 static struct learned_limits limits_of(const struct redir_conf *c)

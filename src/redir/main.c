@@ -7,12 +7,12 @@
 #include <unistd.h>
 
 #include "core/priv.h"
+#include "core/sock.h"
 #include "redir/flow.h"
 #include "redir/learner.h"
-#include "redir/steer.h"
-#include "redir/listener.h"
 #include "redir/noop.h"
 #include "redir/redir.h"
+#include "redir/steer.h"
 
 static const struct daemon_about about = {
 	.name = "sixpath-redir",
@@ -21,9 +21,9 @@ static const struct daemon_about about = {
 	.takes_proxy = true,
 };
 
-#define RUN_DIR       "/run/sixpath"
-#define ACCEPT_WAIT_S 2.0             /* longest wait for the first NOOPs before flows are taken */
-#define CAPABILITIES  "cap_net_admin" /* for SO_MARK and IP_TRANSPARENT */
+#define ACCEPT_WAIT_S  2.0 /* longest wait for the first NOOPs before flows are taken */
+#define FASTOPEN_QUEUE 256
+#define CAPABILITIES   "cap_net_admin" /* for SO_MARK and IP_TRANSPARENT */
 
 static void set_log_level(const struct redir *rd)
 {
@@ -34,12 +34,8 @@ static void set_log_level(const struct redir *rd)
 
 static void visit_accept(struct worker *w, void *ctx)
 {
-	struct redir_worker *rw = redir_worker_of(w);
-
 	(void)ctx;
-	for (unsigned i = 0; i < rw->n_listeners; i++)
-		if (rw->listeners[i].fd >= 0)
-			listener_start(&rw->listeners[i]);
+	listeners_start(&redir_worker_of(w)->listeners);
 }
 
 static void nothing_more(void *ctx)
@@ -98,13 +94,6 @@ static void snapshot_done(void *ctx)
 	free(s);
 }
 
-static int reload_failed(char *text, size_t cap, const char *why)
-{
-	snprintf(text, cap, "%s; the old configuration stays", why);
-	log_error("reload: %s", text);
-	return -1;
-}
-
 int redir_reload(struct redir *rd, char *text, size_t cap)
 {
 	struct redir_conf *c = redir_conf_load(rd->conf_path, rd->conf_proxy, NULL);
@@ -112,7 +101,8 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	char restart[128];
 
 	if (!c)
-		return reload_failed(text, cap, "the new configuration is bad (see the log)");
+		return daemon_reload_failed("the new configuration is bad (see the log)", text,
+					    cap);
 	s = calloc(1, sizeof(*s));
 	if (s) {
 		s->conf = redir_conf_get(c);
@@ -124,7 +114,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 		if (s)
 			snapshot_done(s);
 		redir_conf_put(c);
-		return reload_failed(text, cap, "out of memory");
+		return daemon_reload_failed("out of memory", text, cap);
 	}
 	redir_conf_needs_restart(rd->conf, c, restart, sizeof(restart));
 	redir_conf_put(rd->conf);
@@ -137,10 +127,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 		steer_reload(rd->steer);
 	if (noop_follow_pool(rd) < 0)
 		log_error("reload: out of memory; not all proxies are checked");
-	snprintf(text, cap, "configuration loaded%s%s",
-		 restart[0] ? "; only a restart changes: " : "", restart);
-	log_notice("reload: %s", text);
-	return 0;
+	return daemon_reloaded(restart, text, cap);
 }
 
 /* ---- signals ---- */
@@ -150,8 +137,7 @@ static void visit_stop(struct worker *w, void *ctx)
 	struct redir_worker *rw = redir_worker_of(w);
 
 	(void)ctx;
-	for (unsigned i = 0; i < rw->n_listeners; i++)
-		listener_close(&rw->listeners[i]);
+	listeners_close(&rw->listeners);
 	flow_end_all(rw, END_SHUTDOWN);
 }
 
@@ -187,35 +173,49 @@ static void on_status(void *ctx)
 
 /* ---- set-up and its reverse ---- */
 
+static void captured(struct worker *w, int fd, const struct addr *peer)
+{
+	flow_start(redir_worker_of(w), fd, peer);
+}
+
+/* Plain TCP: for devices that speak MPTCP themselves the port would have to be the original
+ * one for further subflows, and the router's own subflows would be offered to them. */
+static int open_listeners(struct redir_worker *rw)
+{
+	const struct redir_conf *c = rw->conf;
+	const struct sock_wishes wishes = {
+		.transparent = c->mode == MODE_TPROXY,
+		.reuseport = true,
+		.fastopen = FASTOPEN_QUEUE,
+		.mark = 0, /* answers to devices go where the rules send them */
+		.tos = -1,
+		.ttl = -1,
+		.keepalive = true, /* inherited by accepted sockets */
+	};
+	char text[ADDR_STRLEN];
+	int rc = listeners_open(&rw->listeners, &rw->w, &c->listen, &wishes, captured);
+
+	if (rc == 0)
+		return 0;
+	if (!rw->listeners.v)
+		return EX_OSERR;
+	log_error("cannot listen on %s: %s%s",
+		  addr_str(&c->listen.v[rw->listeners.n], text, sizeof(text)), strerror(-rc),
+		  rc == -EADDRINUSE ? " (is another sixpath-redir running?)"
+		  : rc == -EPERM    ? " (mode = tproxy needs CAP_NET_ADMIN: start as root)"
+				    : "");
+	return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+}
+
 static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned index)
 {
-	const struct redir_conf *c = rd->conf;
-	char text[ADDR_STRLEN];
-	int rc;
-
 	rw->redir = rd;
 	rw->conf = redir_conf_get(rd->conf);
 	rw->pool = pool_get(rd->pool);
 	list_init(&rw->flows);
 	if (worker_init(&rw->w, index, rw) < 0)
 		return EX_OSERR;
-	rw->listeners = calloc(c->listen.n, sizeof(*rw->listeners));
-	if (!rw->listeners)
-		return EX_OSERR;
-	for (size_t i = 0; i < c->listen.n; i++) {
-		rc = listener_open(&rw->listeners[i], rw, &c->listen.v[i]);
-		if (rc < 0) {
-			log_error("cannot listen on %s: %s%s",
-				  addr_str(&c->listen.v[i], text, sizeof(text)), strerror(-rc),
-				  rc == -EADDRINUSE ? " (is another sixpath-redir running?)"
-				  : rc == -EPERM
-					  ? " (mode = tproxy needs CAP_NET_ADMIN: start as root)"
-					  : "");
-			return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
-		}
-		rw->n_listeners++;
-	}
-	return 0;
+	return open_listeners(rw);
 }
 
 static void worker_undo(struct redir_worker *rw)
@@ -224,46 +224,27 @@ static void worker_undo(struct redir_worker *rw)
 	pool_put(rw->pool);
 	if (!rw->w.loop)
 		return;
-	for (unsigned i = 0; i < rw->n_listeners; i++)
-		listener_close(&rw->listeners[i]);
-	free(rw->listeners);
+	listeners_free(&rw->listeners);
 	worker_fini(&rw->w);
 }
 
 static int setup_workers(struct redir *rd)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned n = daemon_workers(rd->conf->workers);
 	int rc;
 
-	rd->n_workers = rd->conf->workers ? (unsigned)rd->conf->workers
-			: cpus > 0        ? (unsigned)cpus
-					  : 1;
-	rd->workers = calloc(rd->n_workers, sizeof(*rd->workers));
-	rd->list = calloc(rd->n_workers, sizeof(*rd->list));
+	rd->workers = calloc(n, sizeof(*rd->workers));
+	rd->list = calloc(n, sizeof(*rd->list));
 	if (!rd->workers || !rd->list)
 		return EX_OSERR;
-	for (unsigned i = 0; i < rd->n_workers; i++) {
+	for (unsigned i = 0; i < n; i++) {
+		rd->n_workers++;
 		rd->list[i] = &rd->workers[i].w;
 		rc = worker_setup(rd, &rd->workers[i], i);
 		if (rc)
 			return rc;
 	}
 	return 0;
-}
-
-static int setup_control(struct redir *rd)
-{
-	const char *path = rd->conf->control;
-
-	if (!path || !*path)
-		return 0;
-	rd->control = control_new(&rd->main, path, redir_commands, rd);
-	if (rd->control)
-		return 0;
-	log_error("cannot open the control socket %s: %s (set \"control\" to another path, or to "
-		  "nothing to go without)",
-		  path, strerror(errno));
-	return EX_UNAVAILABLE;
 }
 
 static int setup(struct redir *rd)
@@ -275,7 +256,7 @@ static int setup(struct redir *rd)
 	if (worker_init(&rd->main, UINT32_MAX, rd) < 0)
 		return EX_OSERR;
 	ev_timer_init(&rd->accept_timer, accept_timer_cb, ACCEPT_WAIT_S, 0.);
-	rd->started = ev_now(rd->main.loop);
+	rd->started = worker_now(&rd->main);
 	rd->nofile = priv_raise_nofile();
 	rd->loopguard = loopguard_new();
 	rd->pool = pool_new(rd->conf, NULL, &rd->main);
@@ -284,10 +265,9 @@ static int setup(struct redir *rd)
 	rc = setup_workers(rd);
 	if (rc)
 		return rc;
-	if (rd->conf->control && strncmp(rd->conf->control, RUN_DIR "/", strlen(RUN_DIR) + 1) == 0)
-		priv_make_dir(RUN_DIR, rd->conf->user);
 	if (rd->conf->save && rd->conf->state_dir)
 		priv_make_dir(rd->conf->state_dir, rd->conf->user);
+	daemon_run_dir(rd->conf->control, rd->conf->user);
 	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
 	if (rc)
 		return rc;
@@ -299,7 +279,7 @@ static int setup(struct redir *rd)
 		log_error("cannot set up name resolution: %s", strerror(errno));
 		return EX_OSERR;
 	}
-	return setup_control(rd);
+	return daemon_control(&rd->control, &rd->main, rd->conf->control, redir_commands, rd);
 }
 
 static int run(struct redir *rd)
@@ -309,11 +289,9 @@ static int run(struct redir *rd)
 	rd->signals.status = on_status;
 	rd->signals.ctx = rd;
 	daemon_signals_start(&rd->signals, rd->main.loop);
-	for (unsigned i = 0; i < rd->n_workers; i++) {
-		if (worker_start(&rd->workers[i].w) < 0) {
-			log_error("cannot start a thread");
-			return EX_OSERR;
-		}
+	if (workers_start(rd->list, rd->n_workers) < 0) {
+		log_error("cannot start a thread");
+		return EX_OSERR;
 	}
 	if (noop_follow_pool(rd) < 0)
 		return EX_OSERR;
@@ -329,8 +307,7 @@ static int run(struct redir *rd)
 
 static void undo(struct redir *rd)
 {
-	for (unsigned i = 0; i < rd->n_workers && rd->workers; i++)
-		worker_stop(&rd->workers[i].w);
+	workers_stop(&rd->main, rd->list, rd->n_workers);
 	if (rd->signals.stop)
 		daemon_signals_end(&rd->signals, rd->main.loop);
 	control_free(rd->control);
@@ -339,7 +316,7 @@ static void undo(struct redir *rd)
 		resolver_free(rd->resolver);
 		ev_timer_stop(rd->main.loop, &rd->accept_timer);
 	}
-	for (unsigned i = 0; i < rd->n_workers && rd->workers; i++)
+	for (unsigned i = 0; i < rd->n_workers; i++)
 		worker_undo(&rd->workers[i]);
 	free(rd->workers);
 	free(rd->list);

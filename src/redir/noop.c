@@ -47,7 +47,7 @@ static void try_address(struct noop *n);
 
 static double now_of(const struct noop *n)
 {
-	return ev_now(n->rd->main.loop);
+	return worker_now(&n->rd->main);
 }
 
 static void set_timer(struct noop *n, double s)

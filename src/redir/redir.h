@@ -8,6 +8,7 @@
 
 #include "core/control.h"
 #include "core/daemon.h"
+#include "core/listener.h"
 #include "core/log.h"
 #include "core/reason.h"
 #include "core/resolve.h"
@@ -29,19 +30,16 @@ struct counters {
 	uint64_t bytes_up, bytes_down;
 };
 
-struct listener;
-
 struct redir_worker {
 	struct worker w; /* w.owner points here */
 	struct redir *redir;
 	struct redir_conf *conf; /* a reference */
 	struct pool *pool;       /* a reference */
-	struct listener *listeners;
-	unsigned n_listeners;
+	struct listeners listeners; /* one for each address of "listen" */
 	struct list flows;
 	uint64_t next_id;
 	struct counters counters;
-	struct log_limit limit_accept, limit_loop, limit_upstream, limit_mark;
+	struct log_limit limit_loop, limit_upstream, limit_mark;
 };
 
 struct redir {
@@ -63,7 +61,7 @@ struct redir {
 	struct daemon_signals signals;
 	ev_timer accept_timer; /* accepting starts after the first NOOPs, or when this fires */
 	bool accepting;
-	ev_tstamp started;
+	double started; /* worker_now */
 	unsigned long nofile;
 	bool verbose;
 };

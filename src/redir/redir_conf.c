@@ -140,12 +140,6 @@ static const struct conf_key proxy_keys[] = {
 	{.name = NULL},
 };
 
-static void *begin_plain(void *ctx, const char *name)
-{
-	(void)name;
-	return ctx;
-}
-
 static struct proxy_section *section_new(struct redir_conf *c, const char *name)
 {
 	struct proxy_section *p = calloc(1, sizeof(*p));
@@ -228,16 +222,16 @@ static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 }
 
 static const struct conf_section file_sections[] = {
-	{.name = "redir", .keys = redir_keys, .begin = begin_plain, .check = check_redir},
+	{.name = "redir", .keys = redir_keys, .check = check_redir},
 	{.name = "proxy",
 	 .named = true,
 	 .required = true,
 	 .keys = proxy_keys,
 	 .begin = begin_proxy,
 	 .check = check_proxy},
-	{.name = "connect", .keys = connect_keys, .begin = begin_plain},
-	{.name = "rules", .keys = rules_keys, .begin = begin_plain},
-	{.name = "bypass", .keys = bypass_keys, .begin = begin_plain},
+	{.name = "connect", .keys = connect_keys},
+	{.name = "rules", .keys = rules_keys},
+	{.name = "bypass", .keys = bypass_keys},
 	{.name = NULL},
 };
 
@@ -318,40 +312,17 @@ void redir_conf_put(struct redir_conf *c)
 		conf_free(c);
 }
 
-static void name_if(bool differs, const char *name, char *buf, size_t cap)
-{
-	size_t len = strlen(buf);
-
-	if (differs)
-		snprintf(buf + len, cap - len, "%s%s", len ? ", " : "", name);
-}
-
-static bool differ(const char *x, const char *y)
-{
-	return strcmp(x ? x : "", y ? y : "") != 0;
-}
-
-static bool lists_differ(const struct addr_list *x, const struct addr_list *y)
-{
-	if (x->n != y->n)
-		return true;
-	for (size_t i = 0; i < x->n; i++)
-		if (!addr_equal(&x->v[i], &y->v[i]))
-			return true;
-	return false;
-}
-
 void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new, char *buf,
 			      size_t cap)
 {
 	buf[0] = '\0';
-	name_if(lists_differ(&old->listen, &new->listen), "listen", buf, cap);
-	name_if(old->mode != new->mode, "mode", buf, cap);
-	name_if(old->workers != new->workers, "workers", buf, cap);
-	name_if(old->mark != new->mark, "mark", buf, cap);
-	name_if(differ(old->user, new->user), "user", buf, cap);
-	name_if(differ(old->control, new->control), "control", buf, cap);
-	name_if(old->log_to != new->log_to, "log_to", buf, cap);
-	name_if(old->tune != new->tune, "tune", buf, cap);
-	name_if(differ(old->state_dir, new->state_dir), "state_dir", buf, cap);
+	conf_name_changed(conf_addrs_equal(&old->listen, &new->listen), "listen", buf, cap);
+	conf_name_changed(old->mode == new->mode, "mode", buf, cap);
+	conf_name_changed(old->workers == new->workers, "workers", buf, cap);
+	conf_name_changed(old->mark == new->mark, "mark", buf, cap);
+	conf_name_changed(conf_text_equal(old->user, new->user), "user", buf, cap);
+	conf_name_changed(conf_text_equal(old->control, new->control), "control", buf, cap);
+	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
+	conf_name_changed(old->tune == new->tune, "tune", buf, cap);
+	conf_name_changed(conf_text_equal(old->state_dir, new->state_dir), "state_dir", buf, cap);
 }

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Control commands of the redirector. */
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "core/status.h"
 #include "redir/flow.h"
 #include "redir/learner.h"
 #include "redir/redir.h"
 
 /* What travels from worker to worker. */
 struct gathered {
+	struct survey survey;
 	struct redir *rd;
-	struct control_request *rq; /* NULL: for the log */
 	struct counters sum;
 	uint64_t flows;
 };
@@ -35,39 +34,13 @@ static void add_counters(struct counters *sum, const struct counters *c)
 	sum->bytes_down += c->bytes_down;
 }
 
-static void visit_counters(struct worker *w, void *ctx)
+static void visit_counters(struct worker *w, struct survey *s)
 {
-	struct gathered *g = ctx;
+	struct gathered *g = container_of(s, struct gathered, survey);
 	struct redir_worker *rw = redir_worker_of(w);
 
 	add_counters(&g->sum, &rw->counters);
 	g->flows += rw->flows.count;
-}
-
-/* Open descriptors of this process, to be held against the limit. */
-static uint64_t descriptors_in_use(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	uint64_t n = 0;
-
-	if (!d)
-		return 0;
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n > 3 ? n - 3 : 0; /* ".", ".." and the one that looks */
-}
-
-static void report_listeners(struct report *r, const struct redir_conf *c)
-{
-	char text[ADDR_STRLEN];
-
-	report_list(r, "listeners");
-	for (size_t i = 0; i < c->listen.n; i++) {
-		report_row(r);
-		report_str(r, "address", addr_str(&c->listen.v[i], text, sizeof(text)));
-	}
-	report_end(r);
 }
 
 static void report_counters(struct report *r, const struct counters *c)
@@ -87,38 +60,29 @@ static void report_counters(struct report *r, const struct counters *c)
 	report_bytes(r, "bytes_up", c->bytes_up);
 	report_bytes(r, "bytes_down", c->bytes_down);
 	report_end(r);
-	report_object(r, "ended");
-	for (int i = END_CLOSED; i < END__COUNT; i++)
-		if (c->ended[i])
-			report_u64(r, end_reason_str((enum end_reason)i), c->ended[i]);
-	report_end(r);
+	status_ended(r, c->ended);
 }
 
-static void status_done(void *ctx)
+static void status_done(struct survey *s)
 {
-	struct gathered *g = ctx;
+	struct gathered *g = container_of(s, struct gathered, survey);
 	struct redir *rd = g->rd;
-	struct report *r = control_report(g->rq);
+	struct report *r = control_report(s->rq);
 
-	report_str(r, "daemon", "sixpath-redir");
-	report_str(r, "version", daemon_version());
-	report_seconds(r, "uptime", ev_now(rd->main.loop) - rd->started);
+	status_head(r, "sixpath-redir", worker_now(&rd->main) - rd->started);
 	report_str(r, "mode", rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
 	report_u64(r, "workers", rd->n_workers);
 	report_bool(r, "accepting", rd->accepting);
 	report_u64(r, "flows", g->flows);
 	report_u64(r, "proxies", rd->pool->n);
-	report_u64(r, "descriptors", descriptors_in_use());
-	report_u64(r, "descriptor_limit", rd->nofile);
-	report_listeners(r, rd->conf);
+	status_descriptors(r, rd->nofile);
+	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
 	report_counters(r, &g->sum);
-	control_reply(g->rq);
-	free(g);
 }
 
-static void log_done(void *ctx)
+static void log_done(struct survey *s)
 {
-	struct gathered *g = ctx;
+	const struct gathered *g = container_of(s, struct gathered, survey);
 	const struct counters *c = &g->sum;
 
 	log_notice("status: flows=%" PRIu64 " accepted=%" PRIu64 " proxied=%" PRIu64
@@ -126,52 +90,35 @@ static void log_done(void *ctx)
 		   " fallbacks=%" PRIu64 " up=%" PRIu64 " down=%" PRIu64,
 		   g->flows, c->accepted, c->routed[ROUTE_PROXY], c->routed[ROUTE_DIRECT], c->mptcp,
 		   c->fastopen, c->retries, c->fallbacks, c->bytes_up, c->bytes_down);
-	free(g);
 }
 
-static void visit_flows(struct worker *w, void *ctx)
-{
-	struct gathered *g = ctx;
-
-	flow_report_all(redir_worker_of(w), control_report(g->rq));
-}
-
-static void flows_done(void *ctx)
-{
-	struct gathered *g = ctx;
-
-	report_end(control_report(g->rq));
-	control_reply(g->rq);
-	free(g);
-}
-
-static int gather(struct redir *rd, struct control_request *rq,
-		  void (*visit)(struct worker *, void *), void (*done)(void *))
+static void gather(struct redir *rd, struct control_request *rq, void (*done)(struct survey *s))
 {
 	struct gathered *g = calloc(1, sizeof(*g));
-	int rc;
 
-	if (!g)
-		return -1;
-	g->rd = rd;
-	g->rq = rq;
-	rc = worker_gather(&rd->main, rd->list, rd->n_workers, visit, done, g);
-	if (rc < 0)
-		free(g);
-	return rc;
+	if (g) {
+		g->survey.visit = visit_counters;
+		g->survey.done = done;
+		g->rd = rd;
+	}
+	survey_start(g ? &g->survey : NULL, rq, &rd->main, rd->list, rd->n_workers);
 }
 
 static void run_status(struct control_request *rq, void *ctx)
 {
-	if (gather(ctx, rq, visit_counters, status_done) < 0)
-		control_fail(rq, "out of memory");
+	gather(ctx, rq, status_done);
+}
+
+static void add_flows(struct worker *w, struct report *r)
+{
+	flow_report_all(redir_worker_of(w), r);
 }
 
 static void run_flows(struct control_request *rq, void *ctx)
 {
-	report_list(control_report(rq), "flows");
-	if (gather(ctx, rq, visit_flows, flows_done) < 0)
-		control_fail(rq, "out of memory");
+	struct redir *rd = ctx;
+
+	survey_rows(rq, "flows", add_flows, &rd->main, rd->list, rd->n_workers);
 }
 
 static void report_upstream(struct report *r, struct upstream *up, double now_s)
@@ -206,7 +153,7 @@ static void run_proxies(struct control_request *rq, void *ctx)
 
 	report_list(r, "proxies");
 	for (unsigned i = 0; i < rd->pool->n; i++)
-		report_upstream(r, rd->pool->v[i], ev_now(rd->main.loop));
+		report_upstream(r, rd->pool->v[i], worker_now(&rd->main));
 	report_end(r);
 	control_reply(rq);
 }
@@ -225,7 +172,7 @@ static void run_reload(struct control_request *rq, void *ctx)
 
 void redir_log_status(struct redir *rd)
 {
-	gather(rd, NULL, visit_counters, log_done);
+	gather(rd, NULL, log_done);
 }
 
 const struct control_command redir_commands[] = {

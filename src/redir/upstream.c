@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/conf.h"
 #include "core/log.h"
 
 #define DOWN_AFTER          2    /* soft failures in a row */
@@ -78,17 +79,12 @@ void upstream_put(struct upstream *up)
 	free(up);
 }
 
-static bool same(const char *x, const char *y)
-{
-	return strcmp(x ? x : "", y ? y : "") == 0;
-}
-
 bool upstream_matches(const struct upstream *up, const struct proxy_section *p)
 {
-	return same(up->name, p->name) && same(up->host, p->address.host) &&
-	       up->port == p->address.port && same(up->username, p->username) &&
-	       same(up->password, p->password) && up->mptcp == p->mptcp && up->tfo == p->tfo &&
-	       up->priority == p->priority;
+	return conf_text_equal(up->name, p->name) && conf_text_equal(up->host, p->address.host) &&
+	       up->port == p->address.port && conf_text_equal(up->username, p->username) &&
+	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
+	       up->tfo == p->tfo && up->priority == p->priority;
 }
 
 /* Lock held. The main worker looks at the upstream as soon as it can. */

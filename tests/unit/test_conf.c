@@ -732,6 +732,41 @@ static void secrets(void **state)
 	assert_int_equal(conf_read_secret(dir, out, sizeof(out)), -EINVAL);
 }
 
+/* ---- old and new ---- */
+
+static void differences(void **state)
+{
+	struct addr v[2];
+	struct addr_list none = {.n = 0}, one = {.v = v, .n = 1}, two = {.v = v, .n = 2},
+			 other = {.v = v + 1, .n = 1};
+	char text[16] = "";
+
+	(void)state;
+	assert_true(addr_parse(&v[0], "[::]:1077", -1));
+	assert_true(addr_parse(&v[1], "[::]:1078", -1));
+	assert_true(conf_addrs_equal(&none, &none));
+	assert_true(conf_addrs_equal(&two, &two));
+	assert_false(conf_addrs_equal(&one, &two));
+	assert_false(conf_addrs_equal(&two, &one));
+	assert_false(conf_addrs_equal(&none, &one));
+	assert_false(conf_addrs_equal(&one, &other));
+	assert_true(conf_text_equal(NULL, ""));
+	assert_true(conf_text_equal("", NULL));
+	assert_true(conf_text_equal(NULL, NULL));
+	assert_true(conf_text_equal("a", "a"));
+	assert_false(conf_text_equal("a", "A"));
+	assert_false(conf_text_equal(NULL, "a"));
+	conf_name_changed(true, "user", text, sizeof(text));
+	assert_string_equal(text, "");
+	conf_name_changed(false, "listen", text, sizeof(text));
+	conf_name_changed(true, "user", text, sizeof(text));
+	conf_name_changed(false, "mode", text, sizeof(text));
+	assert_string_equal(text, "listen, mode");
+	conf_name_changed(false, "workers", text, sizeof(text));
+	conf_name_changed(false, "workers", text, sizeof(text));
+	assert_string_equal(text, "listen, mode, w"); /* cut, nothing behind */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -746,6 +781,7 @@ int main(void)
 		cmocka_unit_test(out_of_memory_and_bad_default),
 		cmocka_unit_test(cut_and_changed),
 		cmocka_unit_test(secrets),
+		cmocka_unit_test(differences),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -7,11 +7,10 @@
 #include <cmocka.h>
 
 #include <spawn.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "core/relay.h"
+#include "leap.h"
 #include "rig.h"
 
 extern char **environ;
@@ -20,32 +19,6 @@ extern char **environ;
 #define FOREVER 3600.
 
 static struct worker w;
-
-/* The clock of the wall as libev sees it: by one of these, as it was built. */
-static time_t clock_leap_s;
-static bool clock_asked;
-
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-	int rc = (int)syscall(SYS_clock_gettime, id, ts);
-
-	if (id == CLOCK_REALTIME) {
-		clock_asked = true;
-		ts->tv_sec += clock_leap_s;
-	}
-	return rc;
-}
-
-int gettimeofday(struct timeval *restrict tv, void *restrict zone)
-{
-	struct timespec ts;
-	int rc = clock_gettime(CLOCK_REALTIME, &ts);
-
-	(void)zone;
-	tv->tv_sec = ts.tv_sec;
-	tv->tv_usec = (suseconds_t)(ts.tv_nsec / 1000);
-	return rc;
-}
 
 /* A relay between two connections; we are the device at one end and the server at the
  * other. It frees itself when it is done, as its owners in the daemons do. */

@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <signal.h>
 
+#include "leap.h"
 #include "rig.h"
 
 #define SENDERS 4
@@ -370,6 +371,94 @@ static void gather(void **state)
 	worker_fini(&main_worker);
 }
 
+/* Walks that nobody waits for any more: all come to their end, whoever has them just now. */
+static void gather_while_stopping(void **state)
+{
+	struct worker main_worker, w[WORKERS], *list[WORKERS];
+	struct tour tours[8];
+
+	(void)state;
+	assert_int_equal(worker_init(&main_worker, UINT_MAX, NULL), 0);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		list[i] = &w[i];
+		assert_int_equal(worker_init(&w[i], i, NULL), 0);
+	}
+	assert_int_equal(workers_start(list, WORKERS), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		tours[i] = (struct tour){.n = 0};
+		assert_int_equal(
+			worker_gather(&main_worker, list, WORKERS, visit, tour_done, &tours[i]), 0);
+	}
+	workers_stop(&main_worker, list, WORKERS);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_true(tours[i].done);
+		assert_int_equal(tours[i].n, WORKERS);
+	}
+	for (unsigned i = 0; i < WORKERS; i++)
+		worker_fini(&w[i]);
+	worker_fini(&main_worker);
+}
+
+/* ---- time ---- */
+
+struct clock_look {
+	struct worker w;
+	ev_timer timer;
+	double due_s;
+	bool looked;
+};
+
+static void look_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct clock_look *l = container_of(t, struct clock_look, timer);
+
+	(void)loop;
+	(void)events;
+	/* taken in this turn, after the loop had slept */
+	assert_true(worker_now(&l->w) >= l->due_s - 0.001 && worker_now(&l->w) <= rig_now());
+	l->looked = true;
+}
+
+static void look(struct clock_look *l)
+{
+	l->looked = false;
+	l->due_s = rig_now() + 0.05;
+	ev_now_update(l->w.loop);
+	ev_timer_set(&l->timer, 0.05, 0.);
+	ev_timer_start(l->w.loop, &l->timer);
+	while (!l->looked)
+		ev_run(l->w.loop, EVRUN_ONCE);
+}
+
+static void clock_leaps(void **state)
+{
+	struct clock_look l;
+	ev_tstamp wall;
+	double before;
+
+	(void)state;
+	before = rig_now();
+	assert_int_equal(worker_init(&l.w, 0, NULL), 0);
+	assert_true(worker_now(&l.w) >= before && worker_now(&l.w) <= rig_now());
+	ev_init(&l.timer, look_cb);
+	ev_set_priority(&l.timer, EV_MAXPRI - 1);
+	look(&l);
+	wall = ev_now(l.w.loop);
+	clock_asked = false;
+	ev_time();
+	clock_leap_s = 20 * 365 * 86400;
+	for (int i = 0; i < 12; i++) /* libev looks at the wall twice a second */
+		look(&l);
+	if (clock_asked)
+		assert_true(ev_now(l.w.loop) > wall + 1e6);
+	clock_leap_s = 0;
+	for (int i = 0; i < 12; i++)
+		look(&l);
+	worker_fini(&l.w);
+	if (!clock_asked)
+		skip(); /* this libev asks the kernel directly */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +469,8 @@ int main(void)
 		cmocka_unit_test(signals_blocked),
 		cmocka_unit_test(burials),
 		cmocka_unit_test(gather),
+		cmocka_unit_test(gather_while_stopping),
+		cmocka_unit_test(clock_leaps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Comparing an old configuration with a new one. */
+#include <stdio.h>
+#include <string.h>
+
+#include "core/addr.h"
+#include "core/conf.h"
+
+bool conf_text_equal(const char *x, const char *y)
+{
+	return strcmp(x ? x : "", y ? y : "") == 0;
+}
+
+bool conf_addrs_equal(const struct addr_list *x, const struct addr_list *y)
+{
+	if (x->n != y->n)
+		return false;
+	for (size_t i = 0; i < x->n; i++)
+		if (!addr_equal(&x->v[i], &y->v[i]))
+			return false;
+	return true;
+}
+
+void conf_name_changed(bool equal, const char *name, char *buf, size_t cap)
+{
+	size_t len = strlen(buf);
+
+	if (!equal && len < cap)
+		snprintf(buf + len, cap - len, "%s%s", len ? ", " : "", name);
+}

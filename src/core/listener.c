@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/listener.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "core/list.h"
+#include "core/worker.h"
+
+#define ACCEPTS_PER_TURN 64 /* fairness: then other connections have their turn */
+#define REST_S           1.0
+
+static unsigned long descriptor_limit(void)
+{
+	struct rlimit rl;
+
+	return getrlimit(RLIMIT_NOFILE, &rl) == 0 ? (unsigned long)rl.rlim_cur : 0;
+}
+
+static void rest(struct listener *l, int err)
+{
+	log_limited(&l->limit, 1, LVL_ERROR,
+		    "cannot accept: %s; trying again in %.0f s (descriptor limit: %lu)",
+		    strerror(err), REST_S, descriptor_limit());
+	ev_io_stop(l->w->loop, &l->io);
+	ev_timer_set(&l->rest, REST_S, 0.);
+	ev_timer_start(l->w->loop, &l->rest);
+}
+
+static void rest_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)events;
+	ev_io_start(loop, &container_of(t, struct listener, rest)->io);
+}
+
+/* Errors that concern one connection, already gone, and not our ability to accept. */
+static bool only_that_one(int err)
+{
+	return err == EINTR || err == ECONNABORTED || err == EPROTO || err == ENETDOWN ||
+	       err == EHOSTDOWN || err == ENONET || err == EHOSTUNREACH || err == ENETUNREACH ||
+	       err == ENOPROTOOPT || err == EOPNOTSUPP || err == EPERM;
+}
+
+static void accept_cb(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct listener *l = container_of(io, struct listener, io);
+
+	(void)loop;
+	(void)events;
+	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+		struct sockaddr_storage ss;
+		socklen_t len = sizeof(ss);
+		struct addr peer;
+		int fd = accept4(l->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			if (errno == EAGAIN || errno == EWOULDBLOCK)
+				return;
+			if (only_that_one(errno))
+				continue;
+			rest(l, errno);
+			return;
+		}
+		if (addr_from_sockaddr(&peer, (const struct sockaddr *)&ss, len))
+			l->accepted(l->w, fd, &peer);
+		else
+			close(fd);
+	}
+}
+
+int listeners_open(struct listeners *ls, struct worker *w, const struct addr_list *addrs,
+		   const struct sock_wishes *wishes, listener_accepted_fn *accepted)
+{
+	ls->n = 0;
+	ls->v = calloc(addrs->n, sizeof(*ls->v));
+	if (!ls->v)
+		return -ENOMEM;
+	for (; ls->n < addrs->n; ls->n++) {
+		struct listener *l = &ls->v[ls->n];
+
+		l->addr = addrs->v[ls->n];
+		l->w = w;
+		l->accepted = accepted;
+		l->fd = sock_listen(&l->addr, wishes, &l->granted);
+		if (l->fd < 0)
+			return l->fd;
+		ev_io_init(&l->io, accept_cb, l->fd, EV_READ);
+		ev_init(&l->rest, rest_cb);
+	}
+	return 0;
+}
+
+void listeners_start(struct listeners *ls)
+{
+	for (size_t i = 0; i < ls->n; i++)
+		if (ls->v[i].fd >= 0)
+			ev_io_start(ls->v[i].w->loop, &ls->v[i].io);
+}
+
+void listeners_close(struct listeners *ls)
+{
+	for (size_t i = 0; i < ls->n; i++) {
+		struct listener *l = &ls->v[i];
+
+		if (l->fd < 0)
+			continue;
+		ev_io_stop(l->w->loop, &l->io);
+		ev_timer_stop(l->w->loop, &l->rest);
+		close(l->fd);
+		l->fd = -1;
+	}
+}
+
+void listeners_free(struct listeners *ls)
+{
+	listeners_close(ls);
+	free(ls->v);
+	ls->v = NULL;
+	ls->n = 0;
+}

@@ -9,9 +9,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_proxy.c \
-	src/redir/learned.c src/redir/learned.h src/redir/learned_ctl.c \
-	src/redir/learned_file.c src/redir/learned_file.h \
-	src/redir/learned_table.c src/redir/learned_table.h \
+	src/redir/learned_ctl.c \
 	src/redir/learner.c src/redir/learner.h \
 	src/redir/loopguard.c src/redir/loopguard.h \
 	src/redir/noop.c src/redir/noop.h \

@@ -5,8 +5,12 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h \
 	src/redir/learned.c src/redir/learned.h \
+	src/redir/learned_direct.c src/redir/learned_direct.h \
+	src/redir/learned_family.c src/redir/learned_family.h \
 	src/redir/learned_file.c src/redir/learned_file.h \
+	src/redir/learned_journal.c src/redir/learned_journal.h \
 	src/redir/learned_table.c src/redir/learned_table.h \
+	src/redir/learned_text.c src/redir/learned_text.h \
 	src/redir/listener.c src/redir/listener.h \
 	src/redir/loopguard.c src/redir/loopguard.h \
 	src/redir/noop.c src/redir/noop.h \

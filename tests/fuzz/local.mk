@@ -12,7 +12,7 @@ FUZZ_S6_SOURCES = \
 FUZZ_TARGETS = tests/fuzz/fuzz_s6_request tests/fuzz/fuzz_s6_auth_reply \
 	tests/fuzz/fuzz_s6_op_reply tests/fuzz/fuzz_s6_udp_packet \
 	tests/fuzz/fuzz_s6_udp_stream tests/fuzz/fuzz_s6_userpass \
-	tests/fuzz/fuzz_up_socks6 tests/fuzz/fuzz_learned_file
+	tests/fuzz/fuzz_up_socks6 tests/fuzz/fuzz_learned_text
 if ENABLE_FUZZ
 check_PROGRAMS += $(FUZZ_TARGETS)
 else
@@ -34,8 +34,9 @@ tests_fuzz_fuzz_s6_userpass_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_up_socks6_SOURCES = tests/fuzz/fuzz_up_socks6.c src/redir/up_socks6.c \
 	src/core/s6glue.c src/core/addr.c $(FUZZ_S6_SOURCES)
 tests_fuzz_fuzz_up_socks6_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
-tests_fuzz_fuzz_learned_file_SOURCES = tests/fuzz/fuzz_learned_file.c tests/fuzz/fuzz_assert.h \
-	src/redir/learned_file.c src/redir/learned.c src/redir/learned_table.c \
+tests_fuzz_fuzz_learned_text_SOURCES = tests/fuzz/fuzz_learned_text.c tests/fuzz/fuzz_assert.h \
+	src/redir/learned.c src/redir/learned_direct.c src/redir/learned_family.c \
+	src/redir/learned_journal.c src/redir/learned_table.c src/redir/learned_text.c \
 	src/core/addr.c src/core/siphash.c src/core/text.c
-tests_fuzz_fuzz_learned_file_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
-tests_fuzz_fuzz_learned_file_LDADD = $(PTHREAD_LIBS)
+tests_fuzz_fuzz_learned_text_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_learned_text_LDADD = $(PTHREAD_LIBS)

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "redir/learned_file.h"
+#include "redir/learned_text.h"
 
 #define WALL UINT64_C(1000000)
 
@@ -71,9 +72,9 @@ static int take(struct learned *l, const char *text, size_t len, uint64_t wall_s
 	assert_true(copy || len == 0);
 	if (len > 0)
 		memcpy(copy, text, len);
-	memset(msg, 'x', LEARNED_FILE_MSG);
-	rc = learned_file_take(l, copy, len, 50, wall_s, msg, LEARNED_FILE_MSG);
-	assert_non_null(memchr(msg, '\0', LEARNED_FILE_MSG));
+	memset(msg, 'x', LEARNED_TEXT_MSG);
+	rc = learned_text_take(l, copy, len, 50, wall_s, msg, LEARNED_TEXT_MSG);
+	assert_non_null(memchr(msg, '\0', LEARNED_TEXT_MSG));
 	free(copy);
 	return rc;
 }
@@ -81,7 +82,7 @@ static int take(struct learned *l, const char *text, size_t len, uint64_t wall_s
 static void refused(const char *text, const char *why)
 {
 	struct learned *l = start();
-	char msg[LEARNED_FILE_MSG];
+	char msg[LEARNED_TEXT_MSG];
 
 	assert_int_equal(take(l, text, strlen(text), WALL, msg), -EBADMSG);
 	assert_string_equal(msg, why);
@@ -92,7 +93,7 @@ static void refused(const char *text, const char *why)
 static void test_round_trip(void **state)
 {
 	struct learned *l = start();
-	char msg[LEARNED_FILE_MSG], *text;
+	char msg[LEARNED_TEXT_MSG], *text;
 	struct learned_item item;
 	struct addr a;
 	size_t len;
@@ -111,14 +112,14 @@ static void test_round_trip(void **state)
 	assert_true(learned_get(l, &a, 50, &item));
 	assert_true(item.verdict == LEARNED_PLAIN && item.evidence == LEARNED_FROM_ADMIN &&
 		    isinf(item.expires_s));
-	assert_int_equal(learned_file_format(l, 50, WALL, &text, &len), 0);
+	assert_int_equal(learned_text_format(l, 50, WALL, &text, &len), 0);
 	assert_string_equal(text, full);
 	assert_int_equal(len, sizeof(full) - 1);
 	free(text);
 	/* the most recently used first; lifetimes run on and are rounded up */
 	a = at("192.0.2.9:443");
 	learned_look(l, &a, 50, true);
-	assert_int_equal(learned_file_format(l, 60.5, WALL + 10, &text, &len), 0);
+	assert_int_equal(learned_text_format(l, 60.5, WALL + 10, &text, &len), 0);
 	assert_string_equal(text, "sixpath-learned 1 1000010\n"
 				  "198.51.100.1 22 plain admin - 5 0\n"
 				  "192.0.2.9 443 mptcp direct 790 1 0\n"
@@ -139,7 +140,7 @@ static void test_link_local_is_left_out(void **state)
 	(void)state;
 	a.u.in6.sin6_scope_id = 1;
 	assert_true(learned_put(l, &a, LEARNED_MPTCP, LEARNED_FROM_PROXY, 0));
-	assert_int_equal(learned_file_format(l, 0, WALL, &text, &len), 0);
+	assert_int_equal(learned_text_format(l, 0, WALL, &text, &len), 0);
 	assert_string_equal(text, "sixpath-learned 1 1000000\nend 0\n");
 	free(text);
 	learned_free(l);
@@ -147,7 +148,7 @@ static void test_link_local_is_left_out(void **state)
 
 static void test_cut_anywhere(void **state)
 {
-	char msg[LEARNED_FILE_MSG];
+	char msg[LEARNED_TEXT_MSG];
 
 	(void)state;
 	for (size_t len = 0; len < sizeof(full) - 1; len++) {
@@ -166,7 +167,7 @@ static void test_cut_anywhere(void **state)
 /* Any octet changed to any other: taken or refused, but never half. */
 static void test_octets_changed(void **state)
 {
-	char text[sizeof(full)], msg[LEARNED_FILE_MSG];
+	char text[sizeof(full)], msg[LEARNED_TEXT_MSG];
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(full) - 1; i++) {
@@ -250,7 +251,7 @@ static void test_fields(void **state)
 		{"end 1\nx", "something follows the end"},
 		{"end 1\n", "something follows the end"},
 	};
-	char text[512], why[LEARNED_FILE_MSG];
+	char text[512], why[LEARNED_TEXT_MSG];
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -266,7 +267,7 @@ static void test_octet_zero(void **state)
 {
 	static const char text[] = HEAD "192.0.2.1\0x 443 mptcp proxy 9 1 2\nend 1\n";
 	struct learned *l = start();
-	char msg[LEARNED_FILE_MSG];
+	char msg[LEARNED_TEXT_MSG];
 
 	(void)state;
 	assert_int_equal(take(l, text, sizeof(text) - 1, WALL, msg), -EBADMSG);
@@ -277,7 +278,7 @@ static void test_octet_zero(void **state)
 static void test_clock(void **state)
 {
 	struct learned *l = start();
-	char msg[LEARNED_FILE_MSG];
+	char msg[LEARNED_TEXT_MSG];
 
 	(void)state;
 	assert_int_equal(take(l, full, sizeof(full) - 1, WALL + 300, msg), 0);
@@ -310,7 +311,7 @@ static void test_cut_to_ttl(void **state)
 					"192.0.2.3 1 plain direct 4294967295 1 2\n"
 					"192.0.2.4 1 plain admin 4294967295 1 2\nend 4\n";
 	struct learned *l = start();
-	char msg[LEARNED_FILE_MSG];
+	char msg[LEARNED_TEXT_MSG];
 
 	(void)state;
 	assert_int_equal(take(l, text, sizeof(text) - 1, WALL, msg), 0);
@@ -325,7 +326,7 @@ static void test_duplicates_and_too_many(void **state)
 {
 	struct learned *l = start();
 	struct addr known = at("192.0.2.19:443");
-	char text[4096], msg[LEARNED_FILE_MSG];
+	char text[4096], msg[LEARNED_TEXT_MSG];
 	int len;
 
 	(void)state;
@@ -361,7 +362,7 @@ static void test_duplicates_and_too_many(void **state)
 
 struct place {
 	char dir[64], path[96], temp[104];
-	char msg[LEARNED_FILE_MSG];
+	char msg[LEARNED_TEXT_MSG];
 };
 
 static void make_place(struct place *p)

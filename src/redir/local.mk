@@ -11,6 +11,13 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/flow_direct.c src/redir/flow_proxy.c \
 	src/redir/learned_ctl.c \
 	src/redir/learner.c src/redir/learner.h \
+	src/redir/learned.c src/redir/learned.h \
+	src/redir/learned_direct.c src/redir/learned_direct.h \
+	src/redir/learned_family.c src/redir/learned_family.h \
+	src/redir/learned_file.c src/redir/learned_file.h \
+	src/redir/learned_journal.c src/redir/learned_journal.h \
+	src/redir/learned_table.c src/redir/learned_table.h \
+	src/redir/learned_text.c src/redir/learned_text.h \
 	src/redir/loopguard.c src/redir/loopguard.h \
 	src/redir/noop.c src/redir/noop.h \
 	src/redir/origdst.c src/redir/origdst.h \
@@ -22,7 +29,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/upstream.c src/redir/upstream.h
-src_redir_libredir_la_LIBADD = src/core/libcore.la -lm
+src_redir_libredir_la_LIBADD = src/core/libcore.la
 if HAVE_LIBMNL
 src_redir_libredir_la_SOURCES += \
 	src/redir/netlink.c src/redir/netlink.h \
@@ -45,6 +52,7 @@ tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_L
 if HAVE_CMOCKA
 redir_tests = \
 	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
 	tests/unit/test_redir_shared \
@@ -55,7 +63,7 @@ redir_tests = \
 check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
 endif
-redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS)
+redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
 tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
@@ -70,3 +78,9 @@ tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c test
 tests_unit_test_redir_up_socks6_LDADD = $(redir_test_libs)
 tests_unit_test_redir_upstream_SOURCES = tests/unit/test_redir_upstream.c tests/unit/rig.h
 tests_unit_test_redir_upstream_LDADD = $(redir_test_libs)
+# counts and fails allocations
+tests_unit_test_redir_learned_SOURCES = tests/unit/test_redir_learned.c
+tests_unit_test_redir_learned_LDFLAGS = -Wl,--wrap=calloc,--wrap=free
+tests_unit_test_redir_learned_LDADD = $(redir_test_libs)
+tests_unit_test_redir_learned_file_SOURCES = tests/unit/test_redir_learned_file.c
+tests_unit_test_redir_learned_file_LDADD = $(redir_test_libs)

@@ -178,9 +178,9 @@ static void check_local_route(struct doctor *d, int family, bool needed, bool ot
 		findings_add(&d->findings, other ? FINDING_WARN : FINDING_FAIL, id,
 			     family == AF_INET
 				     ? "ip rule add pref 10660 fwmark 0x2/0x2 lookup 100; "
-				       "ip route add local default dev lo table 100 proto 106"
+				       "ip route replace local default dev lo table 100 proto 106"
 				     : "ip -6 rule add pref 10660 fwmark 0x2/0x2 lookup 100; "
-				       "ip -6 route add local default dev lo table 100 proto 106",
+				       "ip -6 route replace local default dev lo table 100 proto 106",
 			     "no route for the packets that tproxy has marked: captured connections "
 			     "hang");
 }

@@ -26,8 +26,13 @@ TESTS += tests/unit/test_passwd.sh
 
 # runs the tool against a control socket, and on a terminal
 if HAVE_CMOCKA
-check_PROGRAMS += tests/unit/test_sixpathctl
-TESTS += tests/unit/test_sixpathctl
+check_PROGRAMS += tests/unit/test_sixpathctl tests/unit/test_doctor
+TESTS += tests/unit/test_sixpathctl tests/unit/test_doctor
 endif
 tests_unit_test_sixpathctl_SOURCES = tests/unit/test_sixpathctl.c
 tests_unit_test_sixpathctl_LDADD = src/core/libcore.la $(CMOCKA_LIBS) $(EV_LIBS)
+tests_unit_test_doctor_SOURCES = tests/unit/test_doctor.c tests/unit/rig.h \
+	src/tools/finding.c src/tools/finding.h src/tools/jsonval.c src/tools/jsonval.h \
+	src/tools/netview.c src/tools/netview.h src/tools/procfile.c src/tools/procfile.h
+tests_unit_test_doctor_CPPFLAGS = $(AM_CPPFLAGS) $(MNL_CFLAGS)
+tests_unit_test_doctor_LDADD = src/core/libcore.la $(CMOCKA_LIBS) $(EV_LIBS) $(MNL_LIBS)

@@ -82,7 +82,7 @@ for id in kernel.mptcp kernel.mptcp_info kernel.mptcp_fastopen sysctl.net.mptcp.
 	mptcp.blackhole fastopen.blackhole fastopen.taken limits.files mptcp.limits mptcp.links mptcp.endpoint.wan2 \
 	"mptcp.route.$WAN2_4" "mptcp.route.$WAN2_6" rules rules.mode rules.route4 rules.route6 daemon \
 	daemon.files daemon.mptcp proxy.home nft.tproxy xt.TPROXY; do
-	check_eq "all is well: $id" "$(level $id)" ok
+	check_eq "all is well: $id" "$(level "$id")" ok
 done
 check_eq "schema" "$(json "$LAB_DIR/doctor.json" 'j["schema"] + " " + j["role"] + " " + j["command"]')" "sixpath/1 redir doctor"
 check "for people: a table" sh -c "ip netns exec $RTR $ctl -s $sock doctor | grep -qE '^LEVEL +CHECK +SEEN'"

@@ -63,8 +63,8 @@ static void no_answer(struct doctor *d)
 	case -ENOENT:
 	case -ECONNREFUSED:
 		level = FINDING_NOTE;
-		snprintf(cure, sizeof(cure), "systemctl start %s; what keeps it from starting: %s -f",
-			 name, name);
+		snprintf(cure, sizeof(cure),
+			 "systemctl start %s; what keeps it from starting: %s -f", name, name);
 		break;
 	case -EACCES:
 	case -EPERM:
@@ -92,8 +92,9 @@ static void check_files(struct doctor *d, struct jsonval status)
 	if (!number_of(status, "descriptors", &used) ||
 	    !number_of(status, "descriptor_limit", &limit) || limit == 0)
 		return;
-	snprintf(cure, sizeof(cure), "LimitNOFILE=%" PRIu64 " in the service of %s, then restart it",
-		 2 * limit, daemon_name(d));
+	snprintf(cure, sizeof(cure),
+		 "LimitNOFILE=%" PRIu64 " in the service of %s, then restart it", 2 * limit,
+		 daemon_name(d));
 	if (used / FILES_PERCENT >= limit / 100 && used * 100 >= limit * FILES_PERCENT)
 		findings_add(&d->findings, FINDING_WARN, "daemon.files", cure,
 			     "%" PRIu64 " of %" PRIu64 " descriptors are in use", used, limit);
@@ -123,19 +124,20 @@ static void check_status(struct doctor *d, struct jsonval status)
 			     "sixpathctl status; raise LimitNOFILE in its service",
 			     "it accepts no connections at present: out of descriptors");
 	check_files(d, status);
-	if (!json_get(status, "counters", &counters) ||
-	    !number_of(counters, "proxied", &proxied) || !number_of(counters, "mptcp", &mptcp))
+	if (!json_get(status, "counters", &counters) || !number_of(counters, "proxied", &proxied) ||
+	    !number_of(counters, "mptcp", &mptcp))
 		return;
 	if (proxied >= ENOUGH_FLOWS && mptcp == 0)
 		findings_add(&d->findings, FINDING_WARN, "daemon.mptcp",
 			     "on the proxy's machine: sixpathctl --proxy doctor",
-			     "none of %" PRIu64 " connections through a proxy was MPTCP: the proxy or "
+			     "none of %" PRIu64
+			     " connections through a proxy was MPTCP: the proxy or "
 			     "the path does not do it",
 			     proxied);
 	else
 		findings_add(&d->findings, FINDING_OK, "daemon.mptcp", NULL,
-			     "%" PRIu64 " of %" PRIu64 " connections through a proxy were MPTCP", mptcp,
-			     proxied);
+			     "%" PRIu64 " of %" PRIu64 " connections through a proxy were MPTCP",
+			     mptcp, proxied);
 }
 
 static void check_proxy(struct doctor *d, struct jsonval proxy, unsigned *up)
@@ -163,10 +165,11 @@ static void check_proxy(struct doctor *d, struct jsonval proxy, unsigned *up)
 			 "on its machine: sysctl -w net.ipv4.tcp_fastopen=3; in redir.conf, [proxy "
 			 "%s]: tfo = auto",
 			 name);
-		findings_add(&d->findings, FINDING_NOTE, id, cure,
-			     "%s is %s, without Fast Open at present: each connection takes a round "
-			     "trip longer",
-			     addr, state);
+		findings_add(
+			&d->findings, FINDING_NOTE, id, cure,
+			"%s is %s, without Fast Open at present: each connection takes a round "
+			"trip longer",
+			addr, state);
 	} else {
 		findings_add(&d->findings, FINDING_OK, id, NULL, "%s is %s", addr, state);
 	}

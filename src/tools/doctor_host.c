@@ -143,8 +143,8 @@ static void check_blackhole(struct doctor *d, const char *text, const char *id, 
 			     what, n, counter);
 	else
 		findings_add(&d->findings, FINDING_NOTE, id, cure,
-			     "%s %" PRIu64 " times (%s); cannot happen any more as set now", what, n,
-			     counter);
+			     "%s %" PRIu64 " times (%s); cannot happen any more as set now", what,
+			     n, counter);
 }
 
 static void check_fastopen(struct doctor *d, const char *text)
@@ -155,15 +155,16 @@ static void check_fastopen(struct doctor *d, const char *text)
 	    !procfile_counter(text, "TcpExt", "TCPFastOpenActiveFail", &failed))
 		return;
 	if (failed >= SYN_DATA_MIN && failed > ok)
-		findings_add(&d->findings, FINDING_WARN, "fastopen.taken",
-			     "sixpathctl proxies; where a path eats SYN data, in redir.conf, section "
-			     "of the proxy: tfo = no",
-			     "data in %" PRIu64 " of our SYNs was taken, in %" PRIu64 " it was not", ok,
-			     failed);
+		findings_add(
+			&d->findings, FINDING_WARN, "fastopen.taken",
+			"sixpathctl proxies; where a path eats SYN data, in redir.conf, section "
+			"of the proxy: tfo = no",
+			"data in %" PRIu64 " of our SYNs was taken, in %" PRIu64 " it was not", ok,
+			failed);
 	else
 		findings_add(&d->findings, FINDING_OK, "fastopen.taken", NULL,
-			     "data in %" PRIu64 " of our SYNs was taken, in %" PRIu64 " it was not", ok,
-			     failed);
+			     "data in %" PRIu64 " of our SYNs was taken, in %" PRIu64 " it was not",
+			     ok, failed);
 }
 
 static void check_counters(struct doctor *d)
@@ -178,7 +179,8 @@ static void check_counters(struct doctor *d)
 	check_blackhole(d, text, "mptcp.blackhole", "MPTcpExt", "MPCapableSYNTXDisabled",
 			"connected without MPTCP", "net/mptcp/blackhole_timeout");
 	check_blackhole(d, text, "fastopen.blackhole", "TcpExt", "TCPFastOpenBlackhole",
-			"Fast Open was switched off", "net/ipv4/tcp_fastopen_blackhole_timeout_sec");
+			"Fast Open was switched off",
+			"net/ipv4/tcp_fastopen_blackhole_timeout_sec");
 	check_fastopen(d, text);
 	free(text);
 }
@@ -216,8 +218,9 @@ static void check_capability(struct doctor *d, uint64_t have, int cap, const cha
 		return;
 	}
 	if (geteuid() != 0) {
-		findings_add(&d->findings, FINDING_NOTE, id, "sudo sixpathctl doctor",
-			     "this process does not have it: not root, so some checks are left out");
+		findings_add(
+			&d->findings, FINDING_NOTE, id, "sudo sixpathctl doctor",
+			"this process does not have it: not root, so some checks are left out");
 		return;
 	}
 	snprintf(cure, sizeof(cure), "give the container or service the capability %s", name);

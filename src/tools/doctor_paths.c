@@ -105,10 +105,11 @@ static void check_link(struct doctor *d, unsigned ifindex)
 	} else {
 		snprintf(cure, sizeof(cure), "ip mptcp endpoint add %s dev %s subflow",
 			 link_addr(v, ifindex, addr, sizeof(addr)), name);
-		findings_add(&d->findings, FINDING_WARN, id, cure,
-			     "%s has a default route but no MPTCP endpoint \"subflow\": connections "
-			     "do not use it",
-			     name);
+		findings_add(
+			&d->findings, FINDING_WARN, id, cure,
+			"%s has a default route but no MPTCP endpoint \"subflow\": connections "
+			"do not use it",
+			name);
 	}
 }
 
@@ -123,10 +124,11 @@ static void check_links(struct doctor *d, const struct links *l)
 		findings_add(&d->findings, FINDING_NOTE, "mptcp.links",
 			     "ip route add default via GATEWAY dev DEVICE metric 200, for each "
 			     "further link",
-			     "only %s has a default route: nothing to bond", if_name(l->v[0], name));
+			     "only %s has a default route: nothing to bond",
+			     if_name(l->v[0], name));
 	else
-		findings_add(&d->findings, FINDING_OK, "mptcp.links", NULL,
-			     "%zu links, first %s", l->n, if_name(l->v[0], name));
+		findings_add(&d->findings, FINDING_OK, "mptcp.links", NULL, "%zu links, first %s",
+			     l->n, if_name(l->v[0], name));
 	for (size_t i = 1; i < l->n; i++)
 		check_link(d, l->v[i]);
 }
@@ -241,8 +243,8 @@ static void check_source(struct doctor *d, const struct nv_endpoint *e, const st
 			     table, name);
 	else
 		findings_add(&d->findings, FINDING_WARN, id, cure,
-			     "no ip rule \"from %s\": subflows leave through another link than %s", addr,
-			     name);
+			     "no ip rule \"from %s\": subflows leave through another link than %s",
+			     addr, name);
 }
 
 /* ---- all of it ---- */
@@ -252,9 +254,10 @@ static bool readable(struct doctor *d, const char *id, const char *what, int rc)
 	if (rc == 0)
 		return true;
 	if (rc == -ENOSYS)
-		findings_add(&d->findings, FINDING_NOTE, id,
-			     "install libmnl-dev and build sixpath again: ./configure && make install",
-			     "%s: not checked, built without libmnl", what);
+		findings_add(
+			&d->findings, FINDING_NOTE, id,
+			"install libmnl-dev and build sixpath again: ./configure && make install",
+			"%s: not checked, built without libmnl", what);
 	else if (rc == -EPERM || rc == -EACCES)
 		findings_add(&d->findings, FINDING_NOTE, id, "sudo sixpathctl doctor",
 			     "%s: not checked, only root may ask", what);

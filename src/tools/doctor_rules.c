@@ -72,7 +72,8 @@ static void check_part(struct doctor *d, const char *id, const char *what, int r
 	else if (rc == -ENOENT)
 		findings_add(&d->findings, missing, id, cure, "the kernel does not have %s", what);
 	else if (rc == -EPERM)
-		findings_add(&d->findings, FINDING_NOTE, id, AS_ROOT, "%s: only root may ask", what);
+		findings_add(&d->findings, FINDING_NOTE, id, AS_ROOT, "%s: only root may ask",
+			     what);
 	else if (rc != -ENOSYS)
 		findings_add(&d->findings, FINDING_NOTE, id, cure, "%s: not known: %s", what,
 			     strerror(-rc));
@@ -96,10 +97,11 @@ static void check_parts(struct doctor *d)
 	} else {
 		check_part(d, "nft.tproxy", "tproxy for nftables", nft, missing,
 			   "modprobe nft_tproxy; or, in redir.conf: mode = redirect");
-		check_part(d, "nft.owner", "nftables tables with an owner",
-			   nft_takes("table inet sixpath_doctor {\n flags owner\n}\n"), FINDING_NOTE,
-			   "nothing is lost with the scripts in redirect-rules; else install a newer "
-			   "kernel and nft");
+		check_part(
+			d, "nft.owner", "nftables tables with an owner",
+			nft_takes("table inet sixpath_doctor {\n flags owner\n}\n"), FINDING_NOTE,
+			"nothing is lost with the scripts in redirect-rules; else install a newer "
+			"kernel and nft");
 		check_part(d, "nft.queue", "queue for nftables",
 			   nft_takes("table inet sixpath_doctor {\n"
 				     " chain c {\n  type filter hook prerouting priority mangle;\n"
@@ -124,11 +126,12 @@ static void check_mode(struct doctor *d, const struct nv_rules *r)
 		 "--mode %s",
 		 does, *d->mode ? d->mode : "tproxy");
 	if (d->daemon_rc < 0 && r->redirect && !r->tproxy)
-		findings_add(&d->findings, FINDING_WARN, "rules.mode",
-			     "systemctl start sixpath-redir; or stop the rules: redirect-rules/nft.sh "
-			     "stop",
-			     "the rules redirect, and no daemon answers: connections of devices are "
-			     "refused unless one listens");
+		findings_add(
+			&d->findings, FINDING_WARN, "rules.mode",
+			"systemctl start sixpath-redir; or stop the rules: redirect-rules/nft.sh "
+			"stop",
+			"the rules redirect, and no daemon answers: connections of devices are "
+			"refused unless one listens");
 	else if (!*d->mode)
 		return;
 	else if (r->tproxy && r->redirect)
@@ -168,21 +171,23 @@ static void check_local_route(struct doctor *d, int family, bool needed, bool ot
 			     "packets with mark 0x%x/0x%x come to this host by table %u", r->mark,
 			     r->mask, r->table);
 	else if (r)
-		findings_add(&d->findings, FINDING_NOTE, id,
-			     "ip rule show; if no other program uses it: redirect-rules/nft.sh stop",
-			     "packets with mark 0x%x/0x%x come to this host by table %u, but no rule of "
-			     "sixpath needs that",
-			     r->mark, r->mask, r->table);
+		findings_add(
+			&d->findings, FINDING_NOTE, id,
+			"ip rule show; if no other program uses it: redirect-rules/nft.sh stop",
+			"packets with mark 0x%x/0x%x come to this host by table %u, but no rule of "
+			"sixpath needs that",
+			r->mark, r->mask, r->table);
 	else if (needed)
 		/* the scripts can be told to leave out a family */
-		findings_add(&d->findings, other ? FINDING_WARN : FINDING_FAIL, id,
-			     family == AF_INET
-				     ? "ip rule add pref 10660 fwmark 0x2/0x2 lookup 100; "
-				       "ip route replace local default dev lo table 100 proto 106"
-				     : "ip -6 rule add pref 10660 fwmark 0x2/0x2 lookup 100; "
-				       "ip -6 route replace local default dev lo table 100 proto 106",
-			     "no route for the packets that tproxy has marked: captured connections "
-			     "hang");
+		findings_add(
+			&d->findings, other ? FINDING_WARN : FINDING_FAIL, id,
+			family == AF_INET
+				? "ip rule add pref 10660 fwmark 0x2/0x2 lookup 100; "
+				  "ip route replace local default dev lo table 100 proto 106"
+				: "ip -6 rule add pref 10660 fwmark 0x2/0x2 lookup 100; "
+				  "ip -6 route replace local default dev lo table 100 proto 106",
+			"no route for the packets that tproxy has marked: captured connections "
+			"hang");
 }
 
 static void check_rules(struct doctor *d)
@@ -195,15 +200,15 @@ static void check_rules(struct doctor *d)
 		findings_add(&d->findings, FINDING_NOTE, "rules",
 			     d->net.nft_rc == -EPERM ? AS_ROOT : "nft list ruleset",
 			     "capture rules: not checked, %s",
-			     d->net.nft_rc == -EPERM ? "only root may ask" : "built without libmnl");
+			     d->net.nft_rc == -EPERM ? "only root may ask"
+						     : "built without libmnl");
 		return;
 	}
 	if (d->net.nft_rc < 0 || !any)
 		findings_add(&d->findings, FINDING_NOTE, "rules",
 			     "redirect-rules/nft.sh start --iface INTERFACE-OF-THE-DEVICES",
-			     d->net.nft_rc < 0
-				     ? "no capture rules: this kernel has no nftables"
-				     : "no capture rules: nothing goes through sixpath");
+			     d->net.nft_rc < 0 ? "no capture rules: this kernel has no nftables"
+					       : "no capture rules: nothing goes through sixpath");
 	else
 		findings_add(&d->findings, FINDING_OK, "rules", NULL, "there are rules of%s%s%s%s",
 			     r->table ? " the daemon (nft table sixpath)" : "",

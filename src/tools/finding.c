@@ -108,8 +108,8 @@ static void print_coloured(const char *text)
 	while (*text) {
 		size_t len = strcspn(text, "\n"), word = strcspn(text, " \n"), i = 0;
 
-		while (i < LEVELS && (strlen(levels[i].name) != word ||
-				      memcmp(levels[i].name, text, word) != 0))
+		while (i < LEVELS &&
+		       (strlen(levels[i].name) != word || memcmp(levels[i].name, text, word) != 0))
 			i++;
 		if (i < LEVELS)
 			printf("%s%.*s\033[0m%.*s\n", levels[i].colour, (int)word, text,

@@ -149,8 +149,8 @@ bool json_is(struct jsonval v, const char *word)
 	size_t len = strlen(word);
 
 	skip_space(&v);
-	while (v.end > v.p && (v.end[-1] == ' ' || v.end[-1] == '\n' || v.end[-1] == '\t' ||
-			       v.end[-1] == '\r'))
+	while (v.end > v.p &&
+	       (v.end[-1] == ' ' || v.end[-1] == '\n' || v.end[-1] == '\t' || v.end[-1] == '\r'))
 		v.end--;
 	return (size_t)(v.end - v.p) == len && memcmp(v.p, word, len) == 0;
 }

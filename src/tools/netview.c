@@ -136,8 +136,8 @@ static int nl_open(struct nl *nl, int bus)
 		return -ENOMEM;
 	nl->sock = mnl_socket_open(bus);
 	if (nl->sock && mnl_socket_bind(nl->sock, 0, MNL_SOCKET_AUTOPID) == 0 &&
-	    setsockopt(mnl_socket_get_fd(nl->sock), SOL_SOCKET, SO_RCVTIMEO, &wait,
-		       sizeof(wait)) == 0)
+	    setsockopt(mnl_socket_get_fd(nl->sock), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) ==
+		    0)
 		return 0;
 	err = errno;
 	if (nl->sock)
@@ -282,9 +282,8 @@ static int route_cb(const struct nlmsghdr *nlh, void *ctx)
 	    (m->rtm_type != RTN_UNICAST && m->rtm_type != RTN_LOCAL))
 		return MNL_CB_OK;
 	parse(nlh, sizeof(*m), &t);
-	d = (struct nv_default){.family = m->rtm_family,
-				.table = m->rtm_table,
-				.local = m->rtm_type == RTN_LOCAL};
+	d = (struct nv_default){
+		.family = m->rtm_family, .table = m->rtm_table, .local = m->rtm_type == RTN_LOCAL};
 	get_u32(&t, RTA_TABLE, &d.table);
 	get_u32(&t, RTA_PRIORITY, &d.metric);
 	if (t.at[RTA_MULTIPATH]) {
@@ -368,8 +367,7 @@ static int endpoint_cb(const struct nlmsghdr *nlh, void *ctx)
 	e->id = id && mnl_attr_get_payload_len(id) >= 1 ? mnl_attr_get_u8(id) : 0;
 	get_u32(&t, MPTCP_PM_ADDR_ATTR_IF_IDX, &ifindex);
 	e->ifindex = ifindex;
-	if (get_addr(&t,
-		     e->family == AF_INET ? MPTCP_PM_ADDR_ATTR_ADDR4 : MPTCP_PM_ADDR_ATTR_ADDR6,
+	if (get_addr(&t, e->family == AF_INET ? MPTCP_PM_ADDR_ATTR_ADDR4 : MPTCP_PM_ADDR_ATTR_ADDR6,
 		     e->family, e->addr))
 		v->n_endpoints++;
 	return MNL_CB_OK;

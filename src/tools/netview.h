@@ -45,10 +45,10 @@ struct nv_endpoint { /* of the kernel's MPTCP path manager */
 	unsigned ifindex;
 };
 
-struct nv_rules { /* in nftables, our tables or chains */
+struct nv_rules {                     /* in nftables, our tables or chains */
 	bool table, script, iptables; /* the daemon's, redirect-rules/nft.sh's, iptables.sh's */
 	bool tproxy, redirect;        /* what they do */
-	bool owner; /* a table of ours has an owner */
+	bool owner;                   /* a table of ours has an owner */
 };
 
 struct netview {

@@ -338,7 +338,8 @@ static void test_exit_codes(void **state)
 	assert_true(level_of("daemon", level, sizeof(level)));
 	assert_string_equal(level, "note");
 	/* one warning is left */
-	assert_true(rig_sysctl("net/mptcp/enabled", "1") && rig_sysctl("net/ipv4/tcp_fastopen", "3") &&
+	assert_true(rig_sysctl("net/mptcp/enabled", "1") &&
+		    rig_sysctl("net/ipv4/tcp_fastopen", "3") &&
 		    rig_sysctl("net/mptcp/blackhole_timeout", "0") &&
 		    rig_sysctl("net/ipv4/tcp_fastopen_blackhole_timeout_sec", "0") &&
 		    rig_sysctl("net/mptcp/close_timeout", "60"));

@@ -99,8 +99,7 @@ static void test_range(void **state)
 	static const struct {
 		const char *value;
 		enum tune_state state;
-	} cases[] = {
-		{"1", TUNE_WRONG}, {"2", TUNE_OK}, {"5", TUNE_OK}, {"6", TUNE_WRONG}};
+	} cases[] = {{"1", TUNE_WRONG}, {"2", TUNE_OK}, {"5", TUNE_OK}, {"6", TUNE_WRONG}};
 
 	(void)state;
 	for (size_t i = 0; i < 4; i++) {

@@ -21,6 +21,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/sock.c src/core/sock.h \
 	src/core/status.c src/core/status.h \
 	src/core/text.c src/core/text.h \
+	src/core/tune.c src/core/tune.h \
 	src/core/worker.c src/core/worker.h
 src_core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS)
 src_core_libcore_la_LIBADD = src/libsocks6/libsocks6.la $(EV_LIBS) $(INI_LIBS) $(CARES_LIBS) \

@@ -155,6 +155,10 @@ ip -n "$RTR" mptcp endpoint add "$WAN2_4" dev wan2 subflow backup
 finds "a backup endpoint" mptcp.endpoint.wan2 note
 cured "a backup endpoint" mptcp.endpoint.wan2
 ip -n "$RTR" mptcp endpoint flush
+ip -n "$RTR" mptcp endpoint add "$WAN2_4" dev wan2 subflow backup
+ip -n "$RTR" mptcp endpoint add "$WAN2_6" dev wan2 subflow
+finds "a backup endpoint beside another" mptcp.endpoint.wan2 ok
+ip -n "$RTR" mptcp endpoint flush
 ip -n "$RTR" mptcp endpoint add 192.0.2.77 subflow
 finds "an endpoint whose address is nowhere" mptcp.route.192.0.2.77 warn
 lab_in "$RTR" sh -c "$(cure mptcp.route.192.0.2.77)"

@@ -12,6 +12,8 @@
 #include <cmocka.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <pty.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 
@@ -327,6 +329,7 @@ static void test_exit_codes(void **state)
 {
 	char level[16] = "";
 	struct jsonval v;
+	struct rlimit rl;
 
 	(void)state;
 	assert_true(rig_sysctl("net/mptcp/enabled", "0"));
@@ -347,7 +350,43 @@ static void test_exit_codes(void **state)
 	assert_non_null(strstr(out, "sysctl -w net.mptcp.close_timeout=2"));
 	assert_null(strchr(out, '\033')); /* no colours in a pipe */
 	assert_true(rig_sysctl("net/mptcp/close_timeout", "2"));
-	assert_int_equal(RUN("-s", "/nonexistent/proxy.sock", "doctor"), 0);
+	/* few descriptors are a warning too, and not ours to change */
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_max >= 4096)
+		assert_int_equal(RUN("-s", "/nonexistent/proxy.sock", "doctor"), 0);
+}
+
+/* On a terminal: the levels in colour, unless the user does not want that. */
+static void test_colours(void **state)
+{
+	static const struct {
+		const char *term, *no_color;
+		bool colours;
+	} cases[] = {{"xterm", "", true}, {"xterm", "1", false}, {"dumb", "", false}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		int pty, status;
+		size_t len = 0;
+		ssize_t n;
+		pid_t pid = forkpty(&pty, NULL, NULL, NULL);
+		assert_true(pid >= 0);
+		if (pid == 0) {
+			setenv("TERM", cases[i].term, 1);
+			setenv("NO_COLOR", cases[i].no_color, 1);
+			execl(program, "sixpathctl", "-s", "/nonexistent", "doctor", NULL);
+			_exit(127);
+		}
+		/* EIO is the end of file of a terminal */
+		while ((n = read(pty, out + len, sizeof(out) - 1 - len)) > 0)
+			len += (size_t)n;
+		out[len] = '\0';
+		close(pty);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status) && WEXITSTATUS(status) <= 2);
+		assert_non_null(strstr(out, "kernel.mptcp"));
+		assert_int_equal(strstr(out, "\033[32mok\033[0m") != NULL, cases[i].colours);
+		assert_int_equal(strchr(out, '\033') != NULL, cases[i].colours);
+	}
 }
 
 int main(void)
@@ -359,6 +398,7 @@ int main(void)
 		cmocka_unit_test(test_field),        cmocka_unit_test(test_real_files),
 		cmocka_unit_test(test_findings),     cmocka_unit_test(test_netview),
 		cmocka_unit_test(test_bad_use),      cmocka_unit_test(test_exit_codes),
+		cmocka_unit_test(test_colours),
 	};
 
 	snprintf(program, sizeof(program), "%s/src/tools/sixpathctl", top ? top : ".");

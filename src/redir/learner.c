@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "redir/learned_file.h"
+#include "redir/learned_text.h"
 #include "redir/redir.h"
 #include "redir/steer.h"
 
@@ -55,7 +56,7 @@ static bool file_path(const struct redir_conf *c, char *path, size_t cap)
 static void load(struct learner *lr)
 {
 	struct redir *rd = lr->rd;
-	char path[PATH_MAX], msg[LEARNED_FILE_MSG];
+	char path[PATH_MAX], msg[LEARNED_TEXT_MSG];
 	int rc;
 
 	if (!file_path(rd->conf, path, sizeof(path)))
@@ -71,7 +72,7 @@ static void load(struct learner *lr)
 static void save(struct learner *lr)
 {
 	struct redir *rd = lr->rd;
-	char path[PATH_MAX], msg[LEARNED_FILE_MSG];
+	char path[PATH_MAX], msg[LEARNED_TEXT_MSG];
 
 	lr->saved_s = learner_now(rd);
 	if (!file_path(rd->conf, path, sizeof(path)))

@@ -8,6 +8,7 @@
 
 #include "core/priv.h"
 #include "core/sock.h"
+#include "core/tune.h"
 #include "redir/flow.h"
 #include "redir/learner.h"
 #include "redir/noop.h"
@@ -268,6 +269,8 @@ static int setup(struct redir *rd)
 	if (rd->conf->save && rd->conf->state_dir)
 		priv_make_dir(rd->conf->state_dir, rd->conf->user);
 	daemon_run_dir(rd->conf->control, rd->conf->user);
+	if (rd->conf->tune)
+		rd->tune = tune_apply(TUNE_REDIR);
 	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
 	if (rc)
 		return rc;
@@ -322,6 +325,7 @@ static void undo(struct redir *rd)
 	free(rd->list);
 	pool_put(rd->pool);
 	steer_free(rd->steer);
+	tune_restore(rd->tune);
 	learner_free(rd->learner);
 	loopguard_free(rd->loopguard);
 	if (rd->main.loop)

@@ -54,6 +54,7 @@ struct redir {
 	struct firstdata firstdata;  /* shared; atomic */
 	struct learned *learned;     /* shared; locks itself */
 	struct learner *learner;     /* looks after it */
+	struct tune *tune;           /* kernel settings to set back */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */
 	struct resolver *resolver;
 	struct list noops;

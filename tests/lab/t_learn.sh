@@ -40,7 +40,7 @@ serve() { # OPTION...: the server of port 80
 lab_up --wan1 10:20 --wan2 10:20
 serve --mptcp
 lab_serve plain "$SRV" http:81
-lab_daemons --redir bypass.ttl=12s --redir redir.state_dir="$LAB_DIR/run"
+lab_daemons --redir bypass.ttl=12s
 
 for v in "$SRV4:80=203.0.113.1=$WAN1_4" "[$SRV6]:80=[2001:db8:30::1]=[$WAN1_6]"; do
 	IFS='=' read -r server proxy router <<<"$v"

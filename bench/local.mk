@@ -5,6 +5,8 @@ EXTRA_PROGRAMS += $(BENCHES)
 bench_bench_learned_SOURCES = bench/bench_learned.c
 bench_bench_learned_LDADD = src/redir/libredir.la $(PTHREAD_LIBS)
 
+CLEANFILES += $(BENCHES)
+
 .PHONY: bench
 bench: $(BENCHES)
 	@for b in $(BENCHES); do ./$$b || exit 1; done

@@ -345,6 +345,12 @@ static void test_admin(void **state)
 	assert_true(yes(l, &a, LEARNED_FROM_PROXY, 65)); /* ended: anybody's again */
 	assert_int_equal(count(l).v4.admin, 0);
 	assert_int_equal(evidence_of(l, &a, 65), LEARNED_FROM_PROXY);
+	/* also when only the memory of failed dials is left */
+	no(l, &a, LEARNED_FROM_DIRECT, 70);
+	learned_put_admin(l, &a, LEARNED_MPTCP, 10, 71);
+	assert_int_equal(look(l, &a, 81), LEARNED_UNKNOWN);
+	assert_int_equal(count(l).v4.admin, 0);
+	assert_int_equal(count(l).v4.mptcp, 1); /* c */
 	learned_free(l);
 }
 
@@ -379,6 +385,7 @@ static void test_hits_saved(void **state)
 
 	(void)state;
 	yes(l, &a, LEARNED_FROM_PROXY, 3);
+	yes(l, &a, LEARNED_FROM_PROXY, 4);
 	for (int i = 0; i < 5; i++)
 		learned_look(l, &a, 4, true);
 	learned_look(l, &a, 4, false);

@@ -21,3 +21,18 @@ AC_DEFUN([SIXPATH_LIB], [
 		[AC_MSG_ERROR([lib$2 not found; on Debian: apt-get install $5])])
 	AC_SUBST([$1_LIBS])
 ])
+
+# SIXPATH_OPTIONAL(NAME, WHAT, PKG-CONFIG-MODULES, PREFIX, MACRO, DEBIAN-PACKAGES): --with-NAME
+# and --without-NAME; without either, used if found. Sets have_NAME, PREFIX_CFLAGS, PREFIX_LIBS
+# and defines MACRO.
+AC_DEFUN([SIXPATH_OPTIONAL], [
+	AC_ARG_WITH([$1], [AS_HELP_STRING([--without-$1], [leave out: $2])],
+		[], [with_$1=auto])
+	have_$1=no
+	AS_IF([test "x$with_$1" != xno],
+		[PKG_CHECK_MODULES([$4], [$3], [have_$1=yes], [have_$1=no])])
+	AS_IF([test "x$have_$1" = xyes],
+		[AC_DEFINE([$5], [1], [Define for: $2.])],
+		[test "x$with_$1" = xyes],
+		[AC_MSG_ERROR([--with-$1 needs $3; on Debian: apt-get install $6])])
+])

@@ -4,6 +4,8 @@
 # The scripts keep no state files. What they made is found again in the kernel by its name
 # (nft table, iptables chains), by the preference of the ip rules and by the protocol of the routes.
 
+# The numbers of preference, protocol, table, fwmark and mark are those of src/redir/rules.h, where
+# the daemon keeps the same rules itself: change them in both.
 RULE_PREF=10660 # of our ip rules; nobody else's are touched
 ROUTE_PROTO=106 # of our routes
 
@@ -11,7 +13,7 @@ ROUTE_PROTO=106 # of our routes
 ALWAYS4="0.0.0.0/8 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 240.0.0.0/4"
 ALWAYS6="::/127 fe80::/10 ff00::/8"
 
-MODE=tproxy PORT=1077 IFACE="" LOCAL=no MARK=0x5061 PORTS=1-65535 PROXY="" TABLE=100
+MODE=tproxy PORT=1077 IFACE="" LOCAL=no LEARNED=no MARK=0x5061 PORTS=1-65535 PROXY="" TABLE=100
 EXCLUDE="10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
 # The bit must not be in the daemon's mark: its own packets would be routed to ourselves.
 FWMARK=0x2/0x2
@@ -33,6 +35,8 @@ usage() {
 		  --exclude NET[,NET]     destinations not to capture, IPv4 and IPv6; replaces the default:
 		                          $EXCLUDE
 		  --proxy ADDR[,ADDR]     the upstream proxies, never captured
+		  --learned no|auto|rule  leave alone what the daemon has put into the ipsets sixpath4 and
+		                          sixpath6, as action in redir.conf says ($LEARNED; iptables.sh only)
 		  --table N               routing table for captured packets ($TABLE; tproxy only)
 		  --fwmark N/MASK         mark of captured packets ($FWMARK; tproxy only)
 		  -4, -6                  only IPv4, only IPv6
@@ -188,6 +192,13 @@ check_options() {
 	yes | no) ;;
 	*) bad_use "LOCAL: '$LOCAL' is neither yes nor no" ;;
 	esac
+	case $LEARNED in
+	no) ;;
+	auto | rule)
+		[ "$NAME" = iptables.sh ] || bad_use "--learned is for iptables.sh: with nft the daemon keeps its own rules"
+		;;
+	*) bad_use "--learned: '$LEARNED' is neither no nor auto nor rule" ;;
+	esac
 	check_marks
 	check_ports
 	check_nets
@@ -211,6 +222,7 @@ set_option() { # NAME VALUE
 	local) LOCAL=$2 ;;
 	mark) MARK=$2 ;;
 	ports) PORTS=$2 ;;
+	learned) LEARNED=$2 ;;
 	exclude) EXCLUDE=$2 ;;
 	proxy) PROXY=$2 ;;
 	table) TABLE=$2 ;;
@@ -251,7 +263,7 @@ parse_options() {
 			usage
 			exit 0
 			;;
-		--mode | --port | --iface | --mark | --ports | --exclude | --proxy | --table | --fwmark | --env)
+		--mode | --port | --iface | --mark | --ports | --learned | --exclude | --proxy | --table | --fwmark | --env)
 			[ $# -gt 1 ] || bad_use "$1 needs a value"
 			if [ "$1" = --env ]; then
 				read_env "$2"

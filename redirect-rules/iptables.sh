@@ -42,16 +42,33 @@ restore() { # FAMILY TABLE LINES: one transaction
 	printf '*%s\n%s\nCOMMIT\n' "$2" "$3" | cmd_input "$(tool "$1")-restore" -w --noflush
 }
 
+# The daemon's sets of servers that speak MPTCP; with `auto` for SYNs that ask for it only.
+learned_line() { # FAMILY CHAIN
+	case $LEARNED in
+	auto) echo "-A $2 -p tcp --tcp-option 30 -m set --match-set sixpath$1 dst,dst -j RETURN" ;;
+	rule) echo "-A $2 -p tcp -m set --match-set sixpath$1 dst,dst -j RETURN" ;;
+	esac
+}
+
+# Whoever comes first makes them, the daemon or we.
+make_sets() {
+	[ "$LEARNED" != no ] || return 0
+	cmd ipset -exist create sixpath4 hash:ip,port family inet timeout 3600 || return 1
+	[ "$V6" = no ] || cmd ipset -exist create sixpath6 hash:ip,port family inet6 timeout 3600
+}
+
 # What is never captured, then the target for the rest, in one rule for each port or range.
 capture_chain() { # FAMILY CHAIN TARGET...
 	nets=$EXCLUDE4
 	[ "$1" = 4 ] || nets=$EXCLUDE6
+	family=$1
 	chain=$2
 	shift 2
 	echo "-A $chain -m addrtype --dst-type LOCAL -j RETURN"
 	for net in $nets; do
 		echo "-A $chain -d $net -j RETURN"
 	done
+	learned_line "$family" "$chain"
 	for p in $PORTS; do
 		echo "-A $chain -p tcp --dport ${p%%-*}:${p#*-} -j $*"
 	done
@@ -99,6 +116,7 @@ redirect_lines() { # FAMILY
 
 # Each table is replaced in one transaction: no packet sees half of it.
 rules_start() {
+	make_sets || return 1
 	use=mangle
 	[ "$MODE" = tproxy ] || use=nat
 	for family in 4 6; do
@@ -149,5 +167,6 @@ rules_status() {
 }
 
 parse_options "$@"
+[ "$LEARNED" = no ] || [ "$COMMAND" != start ] || need ipset
 need iptables-save iptables-restore ip6tables-save ip6tables-restore ip
 run

@@ -89,6 +89,24 @@ struct prefix_list {
 };
 conf_parse_fn conf_prefix_list; /* struct prefix_list; may be empty */
 
+/* Network interfaces by name, comma separated; may be empty. The names are one allocation:
+ * free(v). */
+#define INTERFACE_MAX 15 /* octets of a name (IFNAMSIZ - 1) */
+struct interface_list {
+	char (*v)[INTERFACE_MAX + 1];
+	size_t n;
+};
+conf_parse_fn conf_interface_list;
+/* Ports and ranges, comma separated: "80, 1000-2000". */
+struct port_range {
+	uint16_t first, last;
+};
+struct port_list {
+	struct port_range *v;
+	size_t n;
+};
+conf_parse_fn conf_port_list;
+
 /* A host and port that may be a name: "proxy.example.net:1080", "[::1]:1080". */
 struct hostport {
 	char *host; /* malloc; without brackets */

@@ -422,6 +422,109 @@ bool conf_prefix_list(const char *text, void *dst, const struct conf_key *key, c
 	return true;
 }
 
+/* What the kernel takes as a name (dev_valid_name), and nothing that rules would need quoted. */
+static bool interface_valid(const char *name)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789-_.@";
+	size_t len = strlen(name);
+
+	return len > 0 && len <= INTERFACE_MAX && strspn(name, letters) == len && *name != '-' &&
+	       strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+static bool interface_list_fill(struct interface_list *l, const char *text, char *err,
+				size_t errcap)
+{
+	struct items it = {.rest = text};
+	bool bad;
+
+	while (next_item(&it, &bad)) {
+		if (!interface_valid(it.item))
+			return must(err, errcap,
+				    "must be names of network interfaces, comma separated; "
+				    "\"%.80s\" is none",
+				    it.item);
+		strcpy(l->v[l->n++], it.item);
+	}
+	return bad ? must(err, errcap, "must not have empty items") : true;
+}
+
+bool conf_interface_list(const char *text, void *dst, const struct conf_key *key, char *err,
+			 size_t errcap)
+{
+	struct interface_list *out = dst, l = {0};
+
+	(void)key;
+	if (*text) {
+		l.v = calloc(count_items(text), sizeof(*l.v));
+		if (!l.v)
+			return must(err, errcap, "out of memory");
+		if (!interface_list_fill(&l, text, err, errcap)) {
+			free(l.v);
+			return false;
+		}
+	}
+	free(out->v);
+	*out = l;
+	return true;
+}
+
+static bool parse_port_range(const char *text, struct port_range *r)
+{
+	static const struct conf_key port = {.min = 1, .max = 65535};
+	char first[8], err[64];
+	size_t len = strcspn(text, "-");
+	int low, high;
+
+	if (len >= sizeof(first))
+		return false;
+	memcpy(first, text, len);
+	first[len] = '\0';
+	if (!conf_int(first, &low, &port, err, sizeof(err)))
+		return false;
+	high = low;
+	if (text[len] && !conf_int(text + len + 1, &high, &port, err, sizeof(err)))
+		return false;
+	*r = (struct port_range){(uint16_t)low, (uint16_t)high};
+	return low <= high;
+}
+
+static bool port_list_fill(struct port_list *l, const char *text, char *err, size_t errcap)
+{
+	struct items it = {.rest = text};
+	bool bad;
+
+	while (next_item(&it, &bad)) {
+		if (!parse_port_range(it.item, &l->v[l->n]))
+			return must(err, errcap,
+				    "must be ports 1 to 65535 or ranges like 1000-2000, comma "
+				    "separated; \"%.80s\" is neither",
+				    it.item);
+		l->n++;
+	}
+	return bad ? must(err, errcap, "must not have empty items") : true;
+}
+
+bool conf_port_list(const char *text, void *dst, const struct conf_key *key, char *err,
+		    size_t errcap)
+{
+	struct port_list *out = dst, l = {0};
+
+	if (!*text && !may_be_empty(key))
+		return must(err, errcap, "must be ports or ranges of ports");
+	l.v = calloc(count_items(text), sizeof(*l.v));
+	if (!l.v)
+		return must(err, errcap, "out of memory");
+	if (!port_list_fill(&l, text, err, errcap)) {
+		free(l.v);
+		return false;
+	}
+	free(out->v);
+	*out = l;
+	return true;
+}
+
 /* A DNS name, or an IPv4 address if it looks like one. */
 static bool host_valid(const char *host)
 {

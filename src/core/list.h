@@ -45,6 +45,15 @@ static inline void list_push(struct list *l, struct list_node *n) /* at the end 
 	l->count++;
 }
 
+static inline void list_push_front(struct list *l, struct list_node *n)
+{
+	n->prev = &l->head;
+	n->next = l->head.next;
+	l->head.next->prev = n;
+	l->head.next = n;
+	l->count++;
+}
+
 static inline void list_remove(struct list *l, struct list_node *n)
 {
 	n->prev->next = n->next;

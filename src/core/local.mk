@@ -17,9 +17,11 @@ src_core_libcore_la_SOURCES = \
 	src/core/report.c src/core/report.h \
 	src/core/resolve.c src/core/resolve.h \
 	src/core/s6glue.c src/core/s6glue.h \
+	src/core/siphash.c src/core/siphash.h \
 	src/core/sock.c src/core/sock.h \
 	src/core/status.c src/core/status.h \
 	src/core/text.c src/core/text.h \
+	src/core/tune.c src/core/tune.h \
 	src/core/worker.c src/core/worker.h
 src_core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS)
 src_core_libcore_la_LIBADD = src/libsocks6/libsocks6.la $(EV_LIBS) $(INI_LIBS) $(CARES_LIBS) \
@@ -30,7 +32,7 @@ if HAVE_CMOCKA
 CORE_TESTS = tests/unit/test_addr tests/unit/test_buf tests/unit/test_worker \
 	tests/unit/test_sock tests/unit/test_dial tests/unit/test_relay \
 	tests/unit/test_s6glue tests/unit/test_resolve tests/unit/test_listener \
-	tests/unit/test_status
+	tests/unit/test_status tests/unit/test_siphash
 check_PROGRAMS += $(CORE_TESTS)
 TESTS += $(CORE_TESTS)
 endif
@@ -55,3 +57,5 @@ tests_unit_test_listener_SOURCES = tests/unit/test_listener.c tests/unit/rig.h
 tests_unit_test_listener_LDADD = $(core_test_libs)
 tests_unit_test_status_SOURCES = tests/unit/test_status.c tests/unit/rig.h
 tests_unit_test_status_LDADD = $(core_test_libs)
+tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
+tests_unit_test_siphash_LDADD = $(core_test_libs)

@@ -21,18 +21,20 @@
  *   DIAL       dial_timeout, kept by the dial
  *   HANDSHAKE  dial_timeout until the authentication reply, which the proxy sends at once;
  *              then reply_timeout until the operation reply, for which it must reach the server
- *   DIRECT     kept by the dial (flow_direct.c)
+ *   DIRECT, BYPASS  kept by the dial (flow_direct.c)
  *   RELAY      idle, kept by the relay
  */
 static const char *const state_words[] = {
 	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",   [FLOW_HANDSHAKE] = "handshake",
-	[FLOW_DIRECT] = "direct",       [FLOW_RELAY] = "relay", [FLOW_CLOSED] = "closed",
+	[FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass", [FLOW_RELAY] = "relay",
+	[FLOW_CLOSED] = "closed",
 };
 
 static const char *const route_words[] = {
 	[ROUTE_NONE] = "none",
 	[ROUTE_PROXY] = "proxy",
 	[ROUTE_DIRECT] = "direct",
+	[ROUTE_BYPASS] = "bypass",
 };
 
 void flow_because(struct flow *f, const char *fmt, ...)
@@ -51,7 +53,7 @@ void flow_note_facts(struct flow *f)
 	struct sock_info info;
 	int fd = f->state == FLOW_RELAY ? f->relay.b.fd : f->at ? f->at->fd : -1;
 
-	if (f->route != ROUTE_PROXY || fd < 0 || sock_info(fd, &info) < 0)
+	if (f->route == ROUTE_DIRECT || fd < 0 || sock_info(fd, &info) < 0)
 		return;
 	f->mptcp |= info.mptcp; /* a connection that is closing does not say any more */
 	if (info.subflows > f->subflows)
@@ -189,6 +191,7 @@ void flow_change(struct flow *f, enum flow_state state)
 		break;
 	case FLOW_DIAL:
 	case FLOW_DIRECT:
+	case FLOW_BYPASS:
 	case FLOW_RELAY:
 	case FLOW_CLOSED:
 		flow_deadline(f, 0);
@@ -202,7 +205,11 @@ static void relay_first(struct relay *r, struct end *e)
 {
 	struct flow *f = container_of(r, struct flow, relay);
 
+	struct sock_info info;
+
 	flow_note_facts(f);
+	if (e == &r->b && f->route == ROUTE_BYPASS && sock_info(e->fd, &info) == 0)
+		flow_bypass_first(f, info.mptcp);
 	if (e == &r->b && r->a.bytes_in == 0)
 		firstdata_server_first(&f->rw->redir->firstdata, addr_port(&f->dst), flow_now(f));
 }
@@ -219,6 +226,8 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	/* A proxy that was restarted resets its connections: ask before the next flow suffers. */
 	if (reason == END_RESET_UP && f->route == ROUTE_PROXY)
 		upstream_suspect(f->up);
+	if (f->route == ROUTE_BYPASS)
+		flow_bypass_ended(f, reason);
 	flow_end(f, reason, err);
 }
 
@@ -294,25 +303,39 @@ static bool device_read(struct flow *f)
 	return false;
 }
 
-/* Own flows, flows to the proxies themselves; then the proxies in their order. */
-static void flow_decide(struct flow *f)
+static void end_loop(struct flow *f)
 {
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN];
 
-	if (loopguard_has(f->rw->redir->loopguard, &f->src, &f->dst)) {
-		log_limited(
-			&f->rw->limit_loop, 1, LVL_ERROR,
-			"our own connection %s -> %s was captured: exclude packets with mark 0x%x "
-			"from the redirection rules",
-			addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
-			f->conf->mark);
-		flow_end(f, END_LOOP, 0);
-		return;
-	}
-	if (pool_has_address(f->at->pool, &f->dst))
+	log_limited(&f->rw->limit_loop, 1, LVL_ERROR,
+		    "our own connection %s -> %s was captured: exclude packets with mark 0x%x "
+		    "from the redirection rules",
+		    addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
+		    f->conf->mark);
+	flow_end(f, END_LOOP, 0);
+}
+
+static void flow_go(struct flow *f, enum decision what)
+{
+	switch (what) {
+	case DECIDE_LOOP:
+		end_loop(f);
+		break;
+	case DECIDE_DIRECT:
 		flow_direct(f);
-	else
+		break;
+	case DECIDE_BYPASS:
+		flow_bypass(f);
+		break;
+	case DECIDE_PROXY:
 		flow_next(f);
+		break;
+	}
+}
+
+static enum decision flow_decision(struct flow *f)
+{
+	return decide(f->rw->redir, f->conf, f->at->pool, &f->src, &f->dst, flow_now(f), true);
 }
 
 static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
@@ -325,7 +348,7 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 		return;
 	device_watch(f);
 	if (f->state == FLOW_WAIT_DATA && (f->relay.a.bytes_in > 0 || f->relay.a.eof)) {
-		flow_decide(f);
+		flow_go(f, f->decision);
 	} else if (f->state == FLOW_HANDSHAKE) {
 		flow_proxy_more(f);
 	}
@@ -338,7 +361,7 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	(void)loop;
 	(void)events;
 	if (f->state == FLOW_WAIT_DATA)
-		flow_decide(f);
+		flow_go(f, f->decision);
 	else if (f->state == FLOW_HANDSHAKE)
 		flow_proxy_silent(f);
 }
@@ -414,9 +437,12 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
-	if (f->relay.a.bytes_in > 0 || f->relay.a.eof || f->conf->first_data_ms == 0 ||
+	f->decision = flow_decision(f);
+	/* Only what goes to a proxy gains from having the first bytes in the SYN. */
+	if (f->decision != DECIDE_PROXY || f->relay.a.bytes_in > 0 || f->relay.a.eof ||
+	    f->conf->first_data_ms == 0 ||
 	    !firstdata_waits(&rw->redir->firstdata, addr_port(&f->dst), flow_now(f)))
-		flow_decide(f);
+		flow_go(f, f->decision);
 }
 
 void flow_end_all(struct redir_worker *rw, enum end_reason reason)

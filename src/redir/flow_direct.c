@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The way of a flow to the server itself. */
+/* The way of a flow to the server itself, and what is learned from it. */
+#include <string.h>
+
+#include "core/sock.h"
 #include "redir/flow_priv.h"
 
 #define CONNECT_S 130.0 /* about what the kernel itself would take */
+#define BYPASS_S  2.0   /* then the proxy is asked; before the kernel tries without MPTCP */
+#define SILENT_S  3.0   /* so long without an answer to what was sent says something */
 
 /* ---- direct ---- */
+
+/* ---- plain ---- */
 
 static void direct_done(struct dial *d, int err)
 {
@@ -34,4 +41,87 @@ void flow_direct(struct flow *f)
 		flow_end(f, END_DIRECT_FAILED, -rc);
 	else
 		loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &f->dst);
+}
+
+/* ---- over MPTCP ---- */
+
+/* The server does not speak MPTCP, or the path to it does not let it pass. */
+static void note_bad(struct flow *f)
+{
+	struct learned *l = f->rw->redir->learned;
+
+	f->rw->counters.bypass_failed++;
+	learned_put(l, &f->dst, LEARNED_PLAIN, LEARNED_FROM_DIRECT, flow_now(f));
+	learned_direct_result(l, &f->dst, flow_now(f), false);
+}
+
+/* Nothing has been sent to the server, so nothing is done twice. */
+static void bypass_failed(struct flow *f)
+{
+	flow_attempt_close(f);
+	f->route = ROUTE_NONE;
+	flow_next(f);
+}
+
+static void bypass_done(struct dial *d, int err)
+{
+	struct flow *f = d->owner;
+	struct sock_info info;
+
+	if (err == 0 && sock_info(d->fd, &info) == 0 && info.mptcp) {
+		flow_relay(f, dial_take(d), 0);
+		return;
+	}
+	flow_because(f, "MPTCP to the server itself: %s",
+		     err < 0 ? strerror(-err) : "it fell back to TCP");
+	note_bad(f);
+	bypass_failed(f);
+}
+
+/* No data in the SYN: the server may act on it, and then nothing else could be tried. */
+void flow_bypass(struct flow *f)
+{
+	struct dial_wishes wishes = {
+		.dst = f->dst,
+		.sock = {.mptcp = true,
+			 .mark = f->conf->mark,
+			 .tos = -1,
+			 .ttl = -1,
+			 .keepalive = true},
+		.timeout_s = BYPASS_S,
+	};
+	int rc;
+
+	f->route = ROUTE_BYPASS;
+	flow_change(f, FLOW_BYPASS);
+	rc = dial_start(&f->at->dial, &f->rw->w, &wishes, bypass_done, f);
+	if (rc < 0) { /* that is our own trouble and says nothing about the server */
+		flow_because(f, "MPTCP to the server itself: %s", strerror(-rc));
+		bypass_failed(f);
+		return;
+	}
+	loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &f->dst);
+}
+
+/* Only now is it sure: a path may strip the option from data packets alone. */
+void flow_bypass_first(struct flow *f, bool mptcp)
+{
+	struct learned *l = f->rw->redir->learned;
+
+	if (!mptcp) {
+		note_bad(f);
+		return;
+	}
+	learned_put(l, &f->dst, LEARNED_MPTCP, LEARNED_FROM_DIRECT, flow_now(f));
+	learned_direct_result(l, &f->dst, flow_now(f), true);
+}
+
+void flow_bypass_ended(struct flow *f, enum end_reason reason)
+{
+	const struct relay *r = &f->relay;
+	bool unanswered = r->b.bytes_in == 0 && r->b.bytes_out > 0;
+
+	if (unanswered && (reason == END_RESET_UP || flow_now(f) - f->started > SILENT_S))
+		note_bad(f);
+	learned_saved(f->rw->redir->learned, &f->dst, r->b.bytes_in + r->b.bytes_out);
 }

@@ -10,6 +10,7 @@
 
 #include "core/dial.h"
 #include "core/relay.h"
+#include "redir/decide.h"
 #include "redir/flow.h"
 #include "redir/redir.h"
 #include "redir/up_socks6.h"
@@ -19,6 +20,7 @@ enum flow_state {
 	FLOW_DIAL,      /* connecting to a proxy; request and first bytes may be in the SYN */
 	FLOW_HANDSHAKE, /* connected; the replies are not complete */
 	FLOW_DIRECT,    /* connecting to the server itself */
+	FLOW_BYPASS,    /* the same over MPTCP, which it is known to speak */
 	FLOW_RELAY,     /* copying both ways */
 	FLOW_CLOSED     /* ended; freed at the end of the loop turn */
 };
@@ -61,6 +63,7 @@ struct flow {
 	struct attempt *at; /* NULL while relaying */
 	struct loopguard_entry guard;
 
+	enum decision decision; /* made when the destination is known */
 	enum route route;
 	struct upstream *up; /* a reference, of the current or final proxy */
 	/* facts for the log line */
@@ -110,7 +113,12 @@ void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events);
 
 /* flow_direct.c */
 
-/* To the server itself. */
+/* To the server itself, plain. */
 void flow_direct(struct flow *f);
+/* To the server itself over MPTCP; through a proxy if that does not work. */
+void flow_bypass(struct flow *f);
+/* The server's first byte has come, or the relay has ended: what does it say of the direct path? */
+void flow_bypass_first(struct flow *f, bool mptcp);
+void flow_bypass_ended(struct flow *f, enum end_reason reason);
 
 #endif

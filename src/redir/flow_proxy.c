@@ -112,6 +112,10 @@ static void ready(struct flow *f)
 	f->replied = true;
 	f->reply_code = S6_REPLY_SUCCESS;
 	f->server_mptcp = at->proto.server_mptcp;
+	if (f->conf->learn && f->server_mptcp)
+		learned_put(f->rw->redir->learned, &f->dst,
+			    f->server_mptcp == S6_AVAIL_YES ? LEARNED_MPTCP : LEARNED_PLAIN,
+			    LEARNED_FROM_PROXY, flow_now(f));
 	upstream_ok(f->up, flow_now(f));
 	ev_io_stop(f->rw->w.loop, &at->io);
 	at->fd = -1;

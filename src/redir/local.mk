@@ -2,37 +2,68 @@
 dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
+	src/redir/bypass.c src/redir/bypass.h \
+	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
+	src/redir/decide.c src/redir/decide.h \
+	src/redir/explain.c src/redir/explain.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_proxy.c \
+	src/redir/learned_ctl.c \
+	src/redir/learner.c src/redir/learner.h \
+	src/redir/learned.c src/redir/learned.h \
+	src/redir/learned_direct.c src/redir/learned_direct.h \
+	src/redir/learned_family.c src/redir/learned_family.h \
+	src/redir/learned_file.c src/redir/learned_file.h \
+	src/redir/learned_journal.c src/redir/learned_journal.h \
+	src/redir/learned_table.c src/redir/learned_table.h \
+	src/redir/learned_text.c src/redir/learned_text.h \
 	src/redir/loopguard.c src/redir/loopguard.h \
 	src/redir/noop.c src/redir/noop.h \
 	src/redir/origdst.c src/redir/origdst.h \
 	src/redir/pool.c src/redir/pool.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
+	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
 	src/redir/session.c src/redir/session.h \
+	src/redir/steer.c src/redir/steer.h \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/upstream.c src/redir/upstream.h
 src_redir_libredir_la_LIBADD = src/core/libcore.la
+if HAVE_LIBMNL
+src_redir_libredir_la_SOURCES += \
+	src/redir/netlink.c src/redir/netlink.h \
+	src/redir/nft_read.c src/redir/nft_read.h \
+	src/redir/rules_route.c src/redir/rules_route.h
+endif
+src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS)
+src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS)
 
 sbin_PROGRAMS += src/redir/sixpath-redir
 src_redir_sixpath_redir_SOURCES = src/redir/main.c
 src_redir_sixpath_redir_LDADD = src/redir/libredir.la
 
+tests_unit_test_rules_text_SOURCES = tests/unit/test_rules_text.c tests/unit/rig.h
+tests_unit_test_rules_text_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS)
+tests_unit_test_bypass_SOURCES = tests/unit/test_bypass.c
+tests_unit_test_bypass_LDADD = src/redir/libredir.la $(CMOCKA_LIBS)
+tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit/rig.h
+tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
 if HAVE_CMOCKA
 redir_tests = \
 	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
 	tests/unit/test_redir_shared \
 	tests/unit/test_redir_tokens \
 	tests/unit/test_redir_up_socks6 \
-	tests/unit/test_redir_upstream
+	tests/unit/test_redir_upstream \
+	tests/unit/test_rules_text tests/unit/test_bypass tests/unit/test_rules_kernel
 check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
 endif
-redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS)
+redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
 tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
@@ -47,3 +78,9 @@ tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c test
 tests_unit_test_redir_up_socks6_LDADD = $(redir_test_libs)
 tests_unit_test_redir_upstream_SOURCES = tests/unit/test_redir_upstream.c tests/unit/rig.h
 tests_unit_test_redir_upstream_LDADD = $(redir_test_libs)
+# counts and fails allocations
+tests_unit_test_redir_learned_SOURCES = tests/unit/test_redir_learned.c
+tests_unit_test_redir_learned_LDFLAGS = -Wl,--wrap=calloc,--wrap=free
+tests_unit_test_redir_learned_LDADD = $(redir_test_libs)
+tests_unit_test_redir_learned_file_SOURCES = tests/unit/test_redir_learned_file.c
+tests_unit_test_redir_learned_file_LDADD = $(redir_test_libs)

@@ -8,9 +8,12 @@
 
 #include "core/priv.h"
 #include "core/sock.h"
+#include "core/tune.h"
 #include "redir/flow.h"
+#include "redir/learner.h"
 #include "redir/noop.h"
 #include "redir/redir.h"
+#include "redir/steer.h"
 
 static const struct daemon_about about = {
 	.name = "sixpath-redir",
@@ -48,6 +51,8 @@ static void start_accepting(struct redir *rd)
 	ev_timer_stop(rd->main.loop, &rd->accept_timer);
 	rd->accepting = worker_gather(&rd->main, rd->list, rd->n_workers, visit_accept,
 				      nothing_more, NULL) == 0;
+	if (!rd->steer)
+		rd->steer = steer_new(rd); /* NULL: out of memory; nothing is captured by us */
 }
 
 static void accept_timer_cb(struct ev_loop *loop, ev_timer *t, int events)
@@ -118,6 +123,9 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	rd->conf = c;
 	rd->pool = pool_get(s->pool); /* snapshot_done runs on this thread, later */
 	set_log_level(rd);
+	learner_reload(rd->learner);
+	if (rd->steer)
+		steer_reload(rd->steer);
 	if (noop_follow_pool(rd) < 0)
 		log_error("reload: out of memory; not all proxies are checked");
 	return daemon_reloaded(restart, text, cap);
@@ -146,6 +154,8 @@ static void on_stop(void *ctx)
 	struct redir *rd = ctx;
 
 	log_notice("stopping");
+	steer_free(rd->steer); /* first: then new connections go directly */
+	rd->steer = NULL;
 	if (worker_gather(&rd->main, rd->list, rd->n_workers, visit_stop, stop_done, rd) < 0)
 		stop_done(rd);
 }
@@ -256,10 +266,17 @@ static int setup(struct redir *rd)
 	rc = setup_workers(rd);
 	if (rc)
 		return rc;
+	if (rd->conf->save && rd->conf->state_dir)
+		priv_make_dir(rd->conf->state_dir, rd->conf->user);
 	daemon_run_dir(rd->conf->control, rd->conf->user);
+	if (rd->conf->tune)
+		rd->tune = tune_apply(TUNE_REDIR);
 	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
 	if (rc)
 		return rc;
+	rd->learner = learner_new(rd);
+	if (!rd->learner)
+		return EX_OSERR;
 	rd->resolver = resolver_new(&rd->main, NULL, rd->conf->mark);
 	if (!rd->resolver) {
 		log_error("cannot set up name resolution: %s", strerror(errno));
@@ -307,6 +324,9 @@ static void undo(struct redir *rd)
 	free(rd->workers);
 	free(rd->list);
 	pool_put(rd->pool);
+	steer_free(rd->steer);
+	tune_restore(rd->tune);
+	learner_free(rd->learner);
 	loopguard_free(rd->loopguard);
 	if (rd->main.loop)
 		worker_fini(&rd->main);

@@ -14,16 +14,19 @@
 #include "core/resolve.h"
 #include "core/worker.h"
 #include "redir/firstdata.h"
+#include "redir/learned.h"
 #include "redir/loopguard.h"
 #include "redir/pool.h"
 #include "redir/redir_conf.h"
 
-enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_COUNT };
+/* DIRECT: plain TCP to the server itself. BYPASS: the same over MPTCP. */
+enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_BYPASS, ROUTE_COUNT };
 
 struct counters {
 	uint64_t accepted, routed[ROUTE_COUNT], ended[END__COUNT];
 	uint64_t mptcp, fastopen; /* connections to proxies that really used them */
 	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
+	uint64_t bypass_failed; /* direct MPTCP dials that went to a proxy after all */
 	uint64_t bytes_up, bytes_down;
 };
 
@@ -49,6 +52,10 @@ struct redir {
 	unsigned n_workers;
 	struct loopguard *loopguard; /* shared; locks itself */
 	struct firstdata firstdata;  /* shared; atomic */
+	struct learned *learned;     /* shared; locks itself */
+	struct learner *learner;     /* looks after it */
+	struct tune *tune;           /* kernel settings to set back */
+	struct steer *steer;         /* our rules; NULL until connections are accepted */
 	struct resolver *resolver;
 	struct list noops;
 	struct control *control;

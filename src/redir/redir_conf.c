@@ -10,6 +10,8 @@
 
 static const char *const modes[] = {"tproxy", "redirect", NULL};
 static const char *const failures[] = {"next", "direct", "refuse", NULL};
+static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
+static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const protocols[] = {"socks6", NULL};
 
 static const struct conf_key redir_keys[] = {
@@ -35,6 +37,54 @@ static const struct conf_key redir_keys[] = {
 	 .parse = conf_path_or_off,
 	 .offset = KEY(control),
 	 .def = "/run/sixpath/redir.sock"},
+	{.name = "tune", .parse = conf_bool, .offset = KEY(tune), .def = "yes"},
+	{.name = "state_dir",
+	 .parse = conf_path_or_off,
+	 .offset = KEY(state_dir),
+	 .def = "/var/lib/sixpath"},
+	{.name = NULL},
+};
+
+/* Where servers are never on the far side of a proxy. */
+#define PRIVATE                                                                                    \
+	"10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, 169.254.0.0/16, fc00::/7, "     \
+	"fe80::/10"
+
+static const struct conf_key rules_keys[] = {
+	{.name = "install", .parse = conf_bool, .offset = KEY(install), .def = "yes"},
+	{.name = "backend",
+	 .parse = conf_word,
+	 .offset = KEY(backend),
+	 .def = "auto",
+	 .words = backends},
+	{.name = "capture", .parse = conf_interface_list, .offset = KEY(capture), .def = ""},
+	{.name = "capture_local", .parse = conf_bool, .offset = KEY(capture_local), .def = "no"},
+	{.name = "ports", .parse = conf_port_list, .offset = KEY(ports), .def = "1-65535"},
+	{.name = "exclude", .parse = conf_prefix_list, .offset = KEY(exclude), .def = PRIVATE},
+	{.name = NULL},
+};
+
+static const struct conf_key bypass_keys[] = {
+	{.name = "learn", .parse = conf_bool, .offset = KEY(learn), .def = "yes"},
+	{.name = "action",
+	 .parse = conf_word,
+	 .offset = KEY(action),
+	 .def = "auto",
+	 .words = actions},
+	{.name = "ttl",
+	 .parse = conf_seconds,
+	 .offset = KEY(learned_ttl_s),
+	 .def = "1h",
+	 .min = 10,
+	 .max = 30 * 86400},
+	{.name = "max",
+	 .parse = conf_int,
+	 .offset = KEY(learned_max),
+	 .def = "4096",
+	 .min = 1,
+	 .max = 1000000},
+	{.name = "save", .parse = conf_bool, .offset = KEY(save), .def = "yes"},
+	{.name = "learn_passive", .parse = conf_bool, .offset = KEY(learn_passive), .def = "no"},
 	{.name = NULL},
 };
 
@@ -180,6 +230,8 @@ static const struct conf_section file_sections[] = {
 	 .begin = begin_proxy,
 	 .check = check_proxy},
 	{.name = "connect", .keys = connect_keys},
+	{.name = "rules", .keys = rules_keys},
+	{.name = "bypass", .keys = bypass_keys},
 	{.name = NULL},
 };
 
@@ -204,6 +256,10 @@ static void conf_free(struct redir_conf *c)
 	free(c->listen.v);
 	free(c->user);
 	free(c->control);
+	free(c->state_dir);
+	free(c->capture.v);
+	free(c->ports.v);
+	free(c->exclude.v);
 	free(c);
 }
 
@@ -267,4 +323,6 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	conf_name_changed(conf_text_equal(old->user, new->user), "user", buf, cap);
 	conf_name_changed(conf_text_equal(old->control, new->control), "control", buf, cap);
 	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
+	conf_name_changed(old->tune == new->tune, "tune", buf, cap);
+	conf_name_changed(conf_text_equal(old->state_dir, new->state_dir), "state_dir", buf, cap);
 }

@@ -16,6 +16,9 @@
 enum redir_mode { MODE_TPROXY, MODE_REDIRECT };
 enum on_failure { FAILURE_NEXT, FAILURE_DIRECT, FAILURE_REFUSE };
 
+enum rules_backend { RULES_AUTO, RULES_NFT, RULES_IPTABLES, RULES_NONE };
+enum bypass_action { BYPASS_AUTO, BYPASS_RELAY, BYPASS_RULE };
+
 /* [proxy NAME] */
 struct proxy_section {
 	struct list_node node; /* in redir_conf.proxies, as in the file */
@@ -37,7 +40,23 @@ struct redir_conf {
 	uint32_t mark; /* R */
 	char *user;    /* R */
 	int log, log_to;
-	char *control; /* R; NULL or empty = off */
+	char *control;   /* R; NULL or empty = off */
+	bool tune;       /* R */
+	char *state_dir; /* R; NULL = nothing is kept */
+	/* [rules] */
+	bool install;
+	int backend; /* enum rules_backend */
+	struct interface_list capture;
+	bool capture_local;
+	struct port_list ports;
+	struct prefix_list exclude;
+	/* [bypass] */
+	bool learn;
+	int action; /* enum bypass_action */
+	double learned_ttl_s;
+	int learned_max; /* entries per family */
+	bool save;
+	bool learn_passive;
 	/* [connect] */
 	int on_proxy_failure; /* enum on_failure */
 	double idle_s, dial_timeout_s, reply_timeout_s;

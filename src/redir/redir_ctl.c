@@ -5,6 +5,7 @@
 
 #include "core/status.h"
 #include "redir/flow.h"
+#include "redir/learner.h"
 #include "redir/redir.h"
 
 /* What travels from worker to worker. */
@@ -27,6 +28,7 @@ static void add_counters(struct counters *sum, const struct counters *c)
 	sum->tokens_rejected += c->tokens_rejected;
 	sum->sessions_invalid += c->sessions_invalid;
 	sum->retries += c->retries;
+	sum->bypass_failed += c->bypass_failed;
 	sum->fallbacks += c->fallbacks;
 	sum->bytes_up += c->bytes_up;
 	sum->bytes_down += c->bytes_down;
@@ -47,6 +49,8 @@ static void report_counters(struct report *r, const struct counters *c)
 	report_u64(r, "accepted", c->accepted);
 	report_u64(r, "proxied", c->routed[ROUTE_PROXY]);
 	report_u64(r, "direct", c->routed[ROUTE_DIRECT]);
+	report_u64(r, "bypassed", c->routed[ROUTE_BYPASS]);
+	report_u64(r, "bypass_failed", c->bypass_failed);
 	report_u64(r, "mptcp", c->mptcp);
 	report_u64(r, "fastopen", c->fastopen);
 	report_u64(r, "retries", c->retries);
@@ -175,6 +179,8 @@ const struct control_command redir_commands[] = {
 	{"status", "counters and limits", run_status},
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
 	{"proxies", "a row for each upstream proxy: state, session, tokens", run_proxies},
+	{"learned", "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
+	 learned_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
 	{NULL, NULL, NULL},
 };

@@ -142,20 +142,30 @@ static int print_answer(const struct answer *a)
 	return 0;
 }
 
-static int talk(int fd, const char *line, size_t len)
+/* 0 with an answer, or -errno. */
+static int exchange(int fd, const char *line, size_t len, struct answer *a)
 {
-	struct answer a = {0};
 	int rc = send_line(fd, line, len);
 
 	/* one that is refused early may be told why: read even if the sending failed */
 	if (rc == 0 || rc == -EPIPE)
-		rc = read_answer(fd, &a);
-	if (rc == -EAGAIN || rc == -EWOULDBLOCK) {
+		rc = read_answer(fd, a);
+	if (rc == -EWOULDBLOCK)
+		rc = -EAGAIN;
+	return rc == 0 && a->len == 0 ? -ENODATA : rc;
+}
+
+static int talk(int fd, const char *line, size_t len)
+{
+	struct answer a = {0};
+	int rc = exchange(fd, line, len, &a);
+
+	if (rc == -EAGAIN) {
 		fprintf(stderr, "sixpathctl: no answer within %d seconds\n", WAIT_S);
 		rc = EX_TEMPFAIL;
-	} else if (rc < 0 || a.len == 0) {
+	} else if (rc < 0) {
 		fprintf(stderr, "sixpathctl: the daemon broke off: %s\n",
-			rc < 0 ? strerror(-rc) : "no answer");
+			rc != -ENODATA ? strerror(-rc) : "no answer");
 		rc = EX_TEMPFAIL;
 	} else {
 		rc = print_answer(&a);
@@ -180,4 +190,31 @@ int ask(const char *path, bool json, char *const *words)
 	rc = talk(fd, line, len);
 	close(fd);
 	return rc;
+}
+
+int ask_json(const char *path, const char *command, char **json)
+{
+	char word[64], line[LINE_MAX_OCTETS];
+	char *words[] = {word, NULL};
+	struct answer a = {0};
+	size_t len;
+	int fd, rc;
+
+	*json = NULL;
+	if ((size_t)snprintf(word, sizeof(word), "%s", command) >= sizeof(word))
+		return -EINVAL;
+	len = make_line(line, sizeof(line), true, words);
+	if (len == 0)
+		return -EINVAL;
+	fd = dial_daemon(path);
+	if (fd < 0)
+		return fd;
+	rc = exchange(fd, line, len, &a);
+	close(fd);
+	if (rc == 0 && strncmp(a.text, "ok\n", 3) == 0)
+		*json = strdup(a.text + 3);
+	else if (rc == 0)
+		rc = strncmp(a.text, "error ", 6) == 0 ? -EOPNOTSUPP : -EPROTO;
+	free(a.text);
+	return rc == 0 && !*json ? -ENOMEM : rc;
 }

@@ -12,4 +12,9 @@
  * Returns the exit code: 0, 1 if the daemon refused, or one of sysexits (told). */
 int ask(const char *path, bool json, char *const *words);
 
+/* The same for our own use, silently: the JSON answer to a command of one word in *json, which the
+ * caller frees. Returns 0 or -errno: that of connect, EAGAIN (no answer in time), ENODATA (none at
+ * all), EOPNOTSUPP (the daemon refused) or EPROTO (it is none of ours). */
+int ask_json(const char *path, const char *command, char **json);
+
 #endif

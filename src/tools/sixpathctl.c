@@ -12,6 +12,7 @@
 
 #include "core/text.h"
 #include "tools/ask.h"
+#include "tools/doctor.h"
 #include "tools/passwd.h"
 
 struct options {
@@ -21,6 +22,7 @@ struct options {
 
 static int run_ask(const struct options *o, int argc, char **argv);
 static int run_passwd(const struct options *o, int argc, char **argv);
+static int run_doctor(const struct options *o, int argc, char **argv);
 
 static const struct command {
 	const char *name, *args, *help;
@@ -29,7 +31,12 @@ static const struct command {
 	{"status", "", "state and counters of the daemon", run_ask},
 	{"flows", "", "a row for each connection", run_ask},
 	{"proxies", "", "a row for each upstream proxy (sixpath-redir)", run_ask},
+	{"learned", " [ARG...]", "servers known to speak MPTCP: list, add, remove, clear (sixpath-redir)",
+	 run_ask},
+	{"explain", " SRC DST:PORT", "what happens to such a connection, and why (sixpath-redir)",
+	 run_ask},
 	{"reload", "", "load the configuration anew; connections stay", run_ask},
+	{"doctor", "", "what is wrong on this machine, and how to mend it", run_doctor},
 	{"help", "", "the commands that the daemon itself knows", run_ask},
 	{"passwd", " FILE USER", "set a password in a users file; -D deletes the user", run_passwd},
 };
@@ -92,6 +99,18 @@ static int run_passwd(const struct options *o, int argc, char **argv)
 	if (argc < 3)
 		return usage("passwd needs FILE and USER", "");
 	return o->del ? passwd_delete(argv[1], argv[2]) : passwd_set(argv[1], argv[2]);
+}
+
+/* The daemon need not run: then the socket's name says whose machine this is. */
+static int run_doctor(const struct options *o, int argc, char **argv)
+{
+	const char *path = choose_socket(o), *name = strrchr(path, '/');
+
+	if (o->del)
+		return usage("-D goes with passwd only, not with", argv[0]);
+	if (argc > 1)
+		return usage("doctor takes no arguments, such as", argv[1]);
+	return doctor(path, o->proxy || strstr(name ? name : path, "proxy"), o->json);
 }
 
 static int unknown_command(const char *word)

@@ -12,16 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fuzz_assert.h"
 #include "libsocks6/socks6.h"
 #include "../unit/s6_differ.h"
-
-#define FUZZ_ASSERT(x)                                                                             \
-	do {                                                                                       \
-		if (!(x)) {                                                                        \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                    \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 #define FUZZ_SAME(x)                                                                               \
 	do {                                                                                       \

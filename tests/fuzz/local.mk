@@ -6,13 +6,13 @@ EXTRA_DIST += tests/fuzz/smoke.sh tests/fuzz/corpus
 FUZZ_S6_SOURCES = \
 	src/libsocks6/address.c src/libsocks6/datagram.c src/libsocks6/message.c \
 	src/libsocks6/names.c src/libsocks6/opt_auth.c src/libsocks6/opt_session.c \
-	src/libsocks6/opt_stack.c src/libsocks6/option.c tests/fuzz/fuzz_s6.h \
+	src/libsocks6/opt_stack.c src/libsocks6/option.c tests/fuzz/fuzz_assert.h tests/fuzz/fuzz_s6.h \
 	tests/unit/s6_differ.h
 
 FUZZ_TARGETS = tests/fuzz/fuzz_s6_request tests/fuzz/fuzz_s6_auth_reply \
 	tests/fuzz/fuzz_s6_op_reply tests/fuzz/fuzz_s6_udp_packet \
 	tests/fuzz/fuzz_s6_udp_stream tests/fuzz/fuzz_s6_userpass \
-	tests/fuzz/fuzz_up_socks6
+	tests/fuzz/fuzz_up_socks6 tests/fuzz/fuzz_learned_text
 if ENABLE_FUZZ
 check_PROGRAMS += $(FUZZ_TARGETS)
 else
@@ -34,3 +34,9 @@ tests_fuzz_fuzz_s6_userpass_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_up_socks6_SOURCES = tests/fuzz/fuzz_up_socks6.c src/redir/up_socks6.c \
 	src/core/s6glue.c src/core/addr.c $(FUZZ_S6_SOURCES)
 tests_fuzz_fuzz_up_socks6_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_learned_text_SOURCES = tests/fuzz/fuzz_learned_text.c tests/fuzz/fuzz_assert.h \
+	src/redir/learned.c src/redir/learned_direct.c src/redir/learned_family.c \
+	src/redir/learned_journal.c src/redir/learned_table.c src/redir/learned_text.c \
+	src/core/addr.c src/core/siphash.c src/core/text.c
+tests_fuzz_fuzz_learned_text_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_learned_text_LDADD = $(PTHREAD_LIBS)

@@ -483,6 +483,7 @@ lab_conf_defaults() {
 		[redir.listen]="[::]:1077" [redir.mode]=tproxy [redir.mark]=0x5061
 		[redir.user]=$LAB_USER [redir.log]=debug [redir.log_to]=stderr
 		[redir.control]=$LAB_DIR/run/redir.sock
+		[redir.state_dir]=$LAB_DIR/run [rules.install]=no
 		["proxy home.address"]=$PRX4:1080 ["proxy home.username"]=home
 		["proxy home.password_file"]=$LAB_DIR/secret
 	)

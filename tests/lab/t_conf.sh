@@ -55,6 +55,21 @@ for d in redir proxy; do
 	bad $d $s "nonsense = 1" unknown
 done
 bad redir redir "mode = magic" magic tproxy redirect
+bad redir redir "tune = maybe" maybe yes no
+bad redir redir "state_dir = var" var absolute
+bad redir rules "install = perhaps" perhaps yes no
+bad redir rules "backend = pf" pf auto nft iptables none
+bad redir rules "capture = eth0, a/b" a/b interface
+bad redir rules "capture_local = 2" 2 yes no
+bad redir rules "ports = 0-80" 0-80 65535
+bad redir rules "exclude = 10.0.0.0/40" 10.0.0.0/40
+bad redir bypass "learn = often" often yes no
+bad redir bypass "action = jump" jump auto relay rule
+bad redir bypass "ttl = 1" 1 10
+bad redir bypass "max = 0" 0 1000000
+bad redir bypass "save = 7" 7 yes no
+bad redir bypass "learn_passive = x" x yes no
+bad redir bypass "tll = 1h" "did you mean" ttl
 bad redir redir "first_data_ms = -1" -1 1000
 bad redir redir "first_data_ms = 1001" 1001 1000
 bad redir redir "first_data_ms = 30ms" 30ms

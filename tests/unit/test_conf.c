@@ -25,6 +25,8 @@ struct main_conf {
 	char *user, *path, *maybe_path, *secret;
 	struct addr_list listen, metrics;
 	struct prefix_list exclude;
+	struct interface_list capture;
+	struct port_list ports;
 	int strange;
 };
 
@@ -74,6 +76,8 @@ static const struct conf_key main_keys[] = {
 	{"listen", conf_addr_list, AT(listen), .def = "[::]:1077"},
 	{"metrics", conf_addr_list, AT(metrics), .def = ""},
 	{"exclude", conf_prefix_list, AT(exclude), .def = "10.0.0.0/8, fc00::/7"},
+	{"capture", conf_interface_list, AT(capture), .def = ""},
+	{"ports", conf_port_list, AT(ports), .def = "1-65535"},
 	{"strange", parse_strange, AT(strange), .help = "must be strange"},
 	{0},
 };
@@ -145,6 +149,8 @@ static void all_fini(struct all *a)
 	free(a->main.listen.v);
 	free(a->main.metrics.v);
 	free(a->main.exclude.v);
+	free(a->main.capture.v);
+	free(a->main.ports.v);
 	for (unsigned i = 0; i < 4; i++) {
 		free(a->proxy[i].address.host);
 		free(a->proxy[i].via.host);
@@ -233,6 +239,10 @@ static void defaults(void **state)
 	assert_string_equal(addr_str(&a.main.listen.v[0], text, sizeof(text)), "[::]:1077");
 	assert_int_equal(a.main.metrics.n, 0);
 	assert_int_equal(a.main.exclude.n, 2);
+	assert_int_equal(a.main.capture.n, 0);
+	assert_int_equal(a.main.ports.n, 1);
+	assert_int_equal(a.main.ports.v[0].first, 1);
+	assert_int_equal(a.main.ports.v[0].last, 65535);
 	assert_int_equal(a.n, 0);
 	assert_int_equal(a.idle, 7440);
 	all_fini(&a);
@@ -260,6 +270,8 @@ static void good_file(void **state)
 				   "listen = 1077, 127.0.0.1:80,\\\n   [::1]:81\n"
 				   "metrics = [::1]:9616\n"
 				   "exclude = \n"
+				   "capture = br-lan, eth0.5 ,wlan0\n"
+				   "ports = 80, 1000-2000\n"
 				   "strange = strange\n"
 				   "\n"
 				   "[proxy   Fr1]\n"
@@ -300,6 +312,14 @@ static void good_file(void **state)
 	assert_string_equal(addr_str(&a.main.listen.v[2], addr, sizeof(addr)), "[::1]:81");
 	assert_int_equal(a.main.metrics.n, 1);
 	assert_int_equal(a.main.exclude.n, 0);
+	assert_int_equal(a.main.capture.n, 3);
+	assert_string_equal(a.main.capture.v[0], "br-lan");
+	assert_string_equal(a.main.capture.v[1], "eth0.5");
+	assert_string_equal(a.main.capture.v[2], "wlan0");
+	assert_int_equal(a.main.ports.n, 2);
+	assert_int_equal(a.main.ports.v[0].last, 80);
+	assert_int_equal(a.main.ports.v[1].first, 1000);
+	assert_int_equal(a.main.ports.v[1].last, 2000);
 	assert_int_equal(a.main.strange, 1);
 	assert_int_equal(a.n, 2);
 	assert_int_equal(a.checked, 2);
@@ -327,6 +347,11 @@ static void good_file(void **state)
 	"must be ADDRESS:PORT, [IPV6]:PORT or PORT, comma separated, ports 1 to 65535; \"" item    \
 	"\" is none of these"
 #define PREFIX(item) "must be addresses or ADDRESS/BITS, comma separated; \"" item "\" is neither"
+#define INTERFACE(item)                                                                            \
+	"must be names of network interfaces, comma separated; \"" item "\" is none"
+#define RANGE(item)                                                                                \
+	"must be ports 1 to 65535 or ranges like 1000-2000, comma separated; \"" item            \
+	"\" is neither"
 #define HOSTPORT     "must be NAME:PORT, IPV4:PORT or [IPV6]:PORT"
 #define PORT         "must have a port of 1 to 65535"
 
@@ -402,6 +427,21 @@ static const struct {
 		{"exclude", "10.0.0.0/33", PREFIX("10.0.0.0/33")},
 		{"exclude", "fc00::/7, lan", PREFIX("lan")},
 		{"exclude", ",", "must not have empty items"},
+		{"capture", "lan, sixteen-letters0", INTERFACE("sixteen-letters0")},
+		{"capture", "a b", INTERFACE("a b")},
+		{"capture", "lan\\\"", INTERFACE("lan\\\"")},
+		{"capture", "..", INTERFACE("..")},
+		{"capture", "-lan", INTERFACE("-lan")},
+		{"capture", "lan,", "must not have empty items"},
+		{"ports", "", "must be ports or ranges of ports"},
+		{"ports", "0", RANGE("0")},
+		{"ports", "80-65536", RANGE("80-65536")},
+		{"ports", "80-79", RANGE("80-79")},
+		{"ports", "80-", RANGE("80-")},
+		{"ports", "-80", RANGE("-80")},
+		{"ports", "80, x", RANGE("x")},
+		{"ports", "1-2-3", RANGE("1-2-3")},
+		{"ports", "80,,", "must not have empty items"},
 		{"strange", "normal", "must be strange"},
 },
   bad_proxy_values[] = {

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Measurements; `make bench` builds and runs them. Build with -O2 and without sanitizers.
+BENCHES = bench/bench_learned
+EXTRA_PROGRAMS += $(BENCHES)
+bench_bench_learned_SOURCES = bench/bench_learned.c
+bench_bench_learned_LDADD = src/redir/libredir.la $(PTHREAD_LIBS)
+
+CLEANFILES += $(BENCHES)
+
+.PHONY: bench
+bench: $(BENCHES)
+	@for b in $(BENCHES); do ./$$b || exit 1; done

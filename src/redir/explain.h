@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * `sixpathctl explain SRC DST:PORT`: what happens to such a connection, and what decides it. The
+ * kernel's rules are walked in the order of rules_text.c; what is captured is decided by decide().
+ */
+#ifndef REDIR_EXPLAIN_H
+#define REDIR_EXPLAIN_H
+
+#include <stdbool.h>
+
+#include "redir/decide.h"
+#include "redir/redir_conf.h"
+
+/* What the rules look at. */
+struct explain_facts {
+	bool rules;       /* the daemon keeps rules; otherwise an administrator's script does */
+	bool interface;   /* it comes in where capture says */
+	bool ipv6_off;    /* IPv6, and the rules are for IPv4 only */
+	bool local;       /* the destination is this host, or no unicast address */
+	bool user_bypass, user_proxy; /* in a set of inet sixpath_user */
+	bool upstream;    /* the destination is a proxy */
+	bool exclude;     /* ... or in exclude */
+	bool learned;     /* in the kernel's learned set */
+	bool port;        /* in ports */
+	enum bypass_action action;
+};
+
+/* One rule: its name, as in the comments of `nft list table inet sixpath`. */
+struct explain_rule {
+	const char *name;
+	const char *why;
+	bool captured;
+};
+
+/* The rule that decides about a SYN, with or without MP_CAPABLE (pure). */
+struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The daemon's own capture rules: nft table `inet sixpath`, policy routing, and the
+ * administrator's table `inet sixpath_user` in front of it.
+ *
+ * `inet sixpath` belongs to our netlink socket (nft flag `owner`): others can neither change nor
+ * flush it, and it vanishes with the process, however that ends. `inet sixpath_user` is a plain
+ * table, created when it is missing and then left alone; what is in its sets decides first.
+ *
+ * struct rules has one owner and is used by the main thread only.
+ */
+#ifndef REDIR_RULES_H
+#define REDIR_RULES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/addr.h"
+#include "core/conf.h"
+#include "redir/redir_conf.h"
+
+/* The first five numbers are those of redirect-rules/common.sh: change them there too. */
+#define RULES_FWMARK      0x2U    /* bit in the mark of captured packets: deliver to this host */
+#define RULES_TABLE       100     /* routing table that does so; the next free one if it is taken */
+#define RULES_RULE_PREF   10660   /* preference of our ip rules */
+#define RULES_ROUTE_PROTO 106     /* protocol of our routes and ip rules */
+#define RULES_MARK        0x5061U /* default mark of our own sockets */
+/* Bits in which sixpath_user tells sixpath what it has decided; cleared again by sixpath. */
+#define RULES_USER_BYPASS 0x4U
+#define RULES_USER_PROXY  0x8U
+#define RULES_USER_MASK   (RULES_USER_BYPASS | RULES_USER_PROXY)
+
+#define RULES_NFT_TABLE  "sixpath"
+#define RULES_USER_TABLE "sixpath_user"
+
+/* What is done with servers known to speak MPTCP ([bypass] action). */
+enum rules_action {
+	ACTION_AUTO,  /* SYNs with MP_CAPABLE to them are not captured */
+	ACTION_RELAY, /* nothing by rules */
+	ACTION_RULE   /* no SYN to them is captured */
+};
+
+/* Plain data; what it points to is only read during the call that takes it. */
+struct rules_conf {
+	enum redir_mode mode;
+	uint16_t port;              /* our listener */
+	uint32_t mark;              /* of our own sockets; none of the bits above */
+	const char *const *capture; /* names of interfaces */
+	size_t n_capture;
+	bool capture_local;             /* this host's own connections too */
+	const struct port_range *ports; /* destinations; none = all */
+	size_t n_ports;
+	struct prefix_list exclude; /* beyond those that are never captured */
+	enum rules_action action;
+	bool learn_passive;
+	bool v6;        /* this host has IPv6 */
+	bool owner;     /* ask for the owner flag; false: the table outlives a killed daemon */
+	uint32_t table; /* first routing table to try; 0 = RULES_TABLE */
+};
+
+/* ---- the text (rules_text.c): pure ---- */
+
+/* NULL when good, else what is wrong. */
+const char *rules_conf_bad(const struct rules_conf *c);
+
+/* Definition of `inet sixpath`, its upstream sets empty. malloc; NULL = out of memory. */
+char *rules_text(const struct rules_conf *c);
+/* Commands that give the upstream sets these addresses and no others. malloc. */
+char *rules_text_upstreams(const struct addr *v, size_t n, bool v6);
+/* Definition of `inet sixpath_user`. malloc. */
+char *rules_text_user(uint32_t own_mark);
+
+/* ---- in the kernel (rules_nft.c) ---- */
+
+struct rules;
+
+/*
+ * Put rules and policy routing in place. 0 or -errno, with the reason logged:
+ * -EINVAL   the configuration (rules_conf_bad says why)
+ * -ENOSYS   built without libnftables
+ * -EOPNOTSUPP this kernel or library has no owner flag: try again with owner = false, or use the
+ *           scripts in redirect-rules/
+ * -EADDRINUSE the routing table and the following ones are used by others
+ * -EPERM    no CAP_NET_ADMIN, or the table belongs to another process.
+ * Needs CAP_NET_ADMIN now and as long as it is open, not root.
+ */
+int rules_open(struct rules **out, const struct rules_conf *c, const struct addr *upstreams,
+	       size_t n);
+/* Take down exactly what rules_open and rules_check put in place. NULL is allowed. */
+void rules_close(struct rules *r);
+
+/* Other rules, in one transaction; on failure the old ones stay. Empties the learned sets:
+ * reconcile them afterwards. table and v6 stay as they were at rules_open. 0 or -errno. */
+int rules_set_conf(struct rules *r, const struct rules_conf *c);
+/* The upstream proxies' addresses (ports do not matter); costs nothing when they are the same.
+ * 0 or -errno; either way they are in force after the next load. */
+int rules_set_upstreams(struct rules *r, const struct addr *v, size_t n);
+
+#define RULES_RELOADED 1 /* the table was lost and is back; its learned sets are empty: reconcile */
+/*
+ * To be called each second: puts back what others have removed (table, sixpath_user, ip rules,
+ * routes). Costs a few small netlink requests. 0, RULES_RELOADED or -errno (logged once for each
+ * cause; the next call tries again).
+ */
+int rules_check(struct rules *r);
+
+/* Servers in SYN+ACKs with MP_CAPABLE on connections that were not captured, as the kernel has
+ * collected them within the last ten minutes (learn_passive). 0 or -errno. */
+typedef void rules_seen_fn(void *ctx, const struct addr *server);
+int rules_seen(struct rules *r, rules_seen_fn *fn, void *ctx);
+
+/* Packets that each deciding rule has seen, by chain ("capture", "capture_local") and the name
+ * in the rule's comment ("local", "user-bypass", "upstream", "user-proxy", "exclude", "mp-join",
+ * "learned", "port", "capture", "no-listener", "own"). 0 or -errno. */
+typedef void rules_counter_fn(void *ctx, const char *chain, const char *name, uint64_t packets);
+int rules_counters(struct rules *r, rules_counter_fn *fn, void *ctx);
+
+struct rules_state {
+	bool loaded;
+	bool owned;          /* the table vanishes with us */
+	uint32_t table;      /* routing table in use; 0 in redirect mode */
+	uint64_t reloads;    /* how often others have removed it */
+	const char *trouble; /* last error, or "" */
+};
+void rules_get_state(const struct rules *r, struct rules_state *s);
+
+/* For back ends of the learned sets: run commands in the socket that owns the table, as one
+ * transaction. 0 or -errno; -ESTALE: the table was lost (and loaded again if that was possible;
+ * rules_check will say so). */
+int rules_command(struct rules *r, const char *text);
+struct netlink;
+struct netlink *rules_netlink(struct rules *r); /* for reading */
+
+#endif

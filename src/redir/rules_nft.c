@@ -1,0 +1,544 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The daemon's rules in the kernel, through libnftables. One nft context for life: the owner flag
+ * ties the table to its socket. That socket is not ours to keep: libnftables opens a new one when
+ * others change rules while it lists them, and then the kernel removes the table. So after each
+ * command the table is looked at, and loaded again if it has gone.
+ */
+#include "redir/rules.h"
+
+#include "config.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/log.h"
+
+#if defined(HAVE_LIBNFTABLES) && defined(HAVE_LIBMNL)
+
+#include <linux/netfilter/nf_tables.h>
+#include <nftables/libnftables.h>
+#include <stdio.h>
+
+#include "redir/netlink.h"
+#include "redir/nft_read.h"
+#include "redir/rules_route.h"
+
+#define TROUBLE_MAX 200
+
+struct rules {
+	struct nft_ctx *nft;
+	struct netlink *nl;
+	struct rules_route *route; /* NULL in redirect mode */
+	char *text;                /* definition of the table */
+	char *upstreams;           /* commands that fill the upstream sets */
+	char *user;                /* definition of the administrator's table */
+	struct addr *upstream;     /* as given last */
+	size_t n_upstreams;
+	bool v6, owner, learn_passive;
+	bool loaded;
+	bool reloaded; /* to be told by rules_check */
+	struct nft_print print;
+	uint32_t generation;
+	uint64_t reloads;
+	char trouble[TROUBLE_MAX];
+};
+
+/* ---- commands ---- */
+
+/* What libnftables knows only as text. */
+static int errno_of(const char *text)
+{
+	static const int known[] = {EPERM,  ENOENT, EEXIST,     ENOMEM, ENFILE,
+				    EINVAL, EBUSY,  EOPNOTSUPP, ENOBUFS};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(text, strerror(known[i])))
+			return -known[i];
+	return -EIO;
+}
+
+/* Keep the first line of what nft says; it goes on with our own text. */
+static int nft_failed(struct rules *r, const char *said)
+{
+	size_t n = strcspn(said, "\n");
+
+	snprintf(r->trouble, sizeof(r->trouble), "%.*s", (int)(n < 150 ? n : 150), said);
+	return errno_of(r->trouble);
+}
+
+/* One transaction. */
+static int nft_run(struct rules *r, const char *text)
+{
+	if (nft_run_cmd_from_buffer(r->nft, text) == 0)
+		return 0;
+	return nft_failed(r, nft_ctx_get_error_buffer(r->nft));
+}
+
+static bool exists(struct rules *r, const char *table)
+{
+	struct nft_print p;
+
+	return nft_read_print(r->nl, table, false, &p) == 0;
+}
+
+/* With an owner nobody but us can change what is in the table. */
+static int read_print(struct rules *r, struct nft_print *p)
+{
+	return nft_read_print(r->nl, RULES_NFT_TABLE, !r->owner, p);
+}
+
+static int user_table(struct rules *r)
+{
+	return exists(r, RULES_USER_TABLE) ? 0 : nft_run(r, r->user);
+}
+
+/* Table and upstreams in one transaction, in place of what there is. */
+static int load_text(struct rules *r, const char *table, const char *upstreams)
+{
+	char *all;
+	int rc;
+
+	rc = asprintf(&all, "%s%s%s",
+		      exists(r, RULES_NFT_TABLE) ? "delete table inet " RULES_NFT_TABLE "\n" : "",
+		      table, upstreams);
+	if (rc < 0)
+		return -ENOMEM;
+	rc = nft_run(r, all);
+	free(all);
+	if (rc == 0)
+		rc = read_print(r, &r->print);
+	r->loaded = rc == 0;
+	return rc;
+}
+
+static int load(struct rules *r)
+{
+	return load_text(r, r->text, r->upstreams);
+}
+
+static int load_again(struct rules *r)
+{
+	int rc = load(r);
+
+	if (rc == 0) {
+		r->reloads++;
+		r->reloaded = true;
+	}
+	return rc;
+}
+
+/* False: the table is not the one we made, or not whole. */
+static bool is_ours(struct rules *r)
+{
+	struct nft_print p;
+
+	return read_print(r, &p) == 0 && p.handle == r->print.handle && p.flags == r->print.flags &&
+	       p.uses == r->print.uses;
+}
+
+int rules_command(struct rules *r, const char *text)
+{
+	int rc = nft_run(r, text);
+
+	if (is_ours(r))
+		return rc;
+	load_again(r);
+	return -ESTALE;
+}
+
+/* ---- opening and closing ---- */
+
+static void texts_free(struct rules *r)
+{
+	free(r->text);
+	free(r->upstreams);
+	free(r->user);
+	free(r->upstream);
+}
+
+static int texts_make(struct rules *r, const struct rules_conf *c, const struct addr *upstreams,
+		      size_t n)
+{
+	r->v6 = c->v6;
+	r->owner = c->owner;
+	r->learn_passive = c->learn_passive && c->n_capture > 0;
+	r->text = rules_text(c);
+	r->upstreams = rules_text_upstreams(upstreams, n, c->v6);
+	r->user = rules_text_user(c->mark);
+	r->upstream = calloc(n ? n : 1, sizeof(*r->upstream));
+	if (!r->text || !r->upstreams || !r->user || !r->upstream)
+		return -ENOMEM;
+	if (n)
+		memcpy(r->upstream, upstreams, n * sizeof(*upstreams));
+	r->n_upstreams = n;
+	return 0;
+}
+
+static int conf_check(const struct rules_conf *c)
+{
+	const char *bad = rules_conf_bad(c);
+
+	if (!bad)
+		return 0;
+	log_error("rules: %s", bad);
+	return -EINVAL;
+}
+
+static int nft_start(struct rules *r)
+{
+	int rc = netlink_open(&r->nl, NETLINK_NETFILTER);
+
+	/* Tried first, because libnftables ends the process when it gets no socket. */
+	if (rc < 0)
+		return rc;
+	r->nft = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (!r->nft || nft_ctx_buffer_output(r->nft) != 0 || nft_ctx_buffer_error(r->nft) != 0)
+		return -ENOMEM;
+	return 0;
+}
+
+/* Is it the owner flag that this kernel or library does not have? */
+static bool owner_unknown(struct rules *r, const struct rules_conf *c, int rc)
+{
+	struct rules_conf plain = *c;
+	char *text;
+	bool good;
+
+	if (!c->owner || rc == -EPERM || rc == -ENOMEM)
+		return false;
+	plain.owner = false;
+	text = rules_text(&plain);
+	nft_ctx_set_dry_run(r->nft, true);
+	good = text && nft_run_cmd_from_buffer(r->nft, text) == 0;
+	nft_ctx_set_dry_run(r->nft, false);
+	free(text);
+	return good;
+}
+
+static int first_load(struct rules *r, const struct rules_conf *c)
+{
+	int rc = user_table(r);
+
+	if (rc == 0)
+		rc = load(r);
+	if (rc == 0)
+		return 0;
+	if (owner_unknown(r, c, rc)) {
+		log_warning("rules: tables with an owner are not known here: ours would outlive a "
+			    "killed daemon");
+		return -EOPNOTSUPP;
+	}
+	log_error("rules: %s%s", r->trouble[0] ? r->trouble : strerror(-rc),
+		  rc == -EPERM ? " (is another sixpath-redir running, or CAP_NET_ADMIN missing?)"
+			       : "");
+	return rc;
+}
+
+int rules_open(struct rules **out, const struct rules_conf *c, const struct addr *upstreams,
+	       size_t n)
+{
+	struct rules *r;
+	int rc = conf_check(c);
+
+	*out = NULL;
+	if (rc < 0)
+		return rc;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return -ENOMEM;
+	rc = texts_make(r, c, upstreams, n);
+	if (rc == 0)
+		rc = nft_start(r);
+	if (rc < 0)
+		log_error("rules: cannot use nftables: %s", strerror(-rc));
+	/* Capturing comes last, when captured packets have a way to go. */
+	if (rc == 0 && c->mode == MODE_TPROXY)
+		rc = rules_route_open(&r->route, c->table ? c->table : RULES_TABLE, c->v6);
+	if (rc == 0)
+		rc = first_load(r, c);
+	if (rc < 0) {
+		rules_close(r);
+		return rc;
+	}
+	if (r->route)
+		rules_route_adopt(r->route); /* the table was free: so no other daemon lives */
+	nft_read_generation(r->nl, &r->generation);
+	*out = r;
+	return 0;
+}
+
+void rules_close(struct rules *r)
+{
+	if (!r)
+		return;
+	if (r->loaded && is_ours(r))
+		nft_run(r, "delete table inet " RULES_NFT_TABLE "\n");
+	if (r->nft)
+		nft_ctx_free(r->nft);
+	rules_route_close(r->route);
+	netlink_close(r->nl);
+	texts_free(r);
+	free(r);
+}
+
+/* ---- changes ---- */
+
+int rules_set_conf(struct rules *r, const struct rules_conf *c)
+{
+	struct rules_route *route = NULL, *old = r->route;
+	struct rules new = {0};
+	bool owner = r->owner;
+	int rc = conf_check(c);
+
+	if (rc < 0)
+		return rc;
+	rc = texts_make(&new, c, r->upstream, r->n_upstreams);
+	/* The routing of a mode that stays, stays. */
+	if (rc == 0 && c->mode == MODE_TPROXY && !old)
+		rc = rules_route_open(&route, c->table ? c->table : RULES_TABLE, c->v6);
+	r->owner = c->owner;
+	if (rc == 0)
+		rc = load_text(r, new.text, new.upstreams);
+	if (rc < 0) {
+		r->owner = owner;
+		log_error("rules: %s; the old ones stay",
+			  r->trouble[0] ? r->trouble : strerror(-rc));
+		rules_route_close(route);
+		texts_free(&new);
+		r->loaded = is_ours(r);
+		return rc;
+	}
+	texts_free(r);
+	r->text = new.text;
+	r->upstreams = new.upstreams;
+	r->user = new.user;
+	r->upstream = new.upstream;
+	r->v6 = new.v6;
+	r->learn_passive = new.learn_passive;
+	if (c->mode != MODE_TPROXY) {
+		rules_route_close(old);
+		r->route = NULL;
+	} else if (!old) {
+		rules_route_adopt(route);
+		r->route = route;
+	}
+	return 0;
+}
+
+static bool same_hosts(const struct rules *r, const struct addr *v, size_t n)
+{
+	if (n != r->n_upstreams)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!addr_equal_ip(&v[i], &r->upstream[i]))
+			return false;
+	return true;
+}
+
+int rules_set_upstreams(struct rules *r, const struct addr *v, size_t n)
+{
+	struct addr *copy;
+	char *text;
+
+	if (same_hosts(r, v, n))
+		return 0;
+	copy = calloc(n ? n : 1, sizeof(*copy));
+	text = rules_text_upstreams(v, n, r->v6);
+	if (!copy || !text) {
+		free(copy);
+		free(text);
+		return -ENOMEM;
+	}
+	if (n)
+		memcpy(copy, v, n * sizeof(*v));
+	free(r->upstream);
+	free(r->upstreams);
+	r->upstream = copy;
+	r->n_upstreams = n;
+	r->upstreams = text;
+	return rules_command(r, text);
+}
+
+/* ---- watching ---- */
+
+/* Told once for each cause, until all is well again. */
+static int check_failed(struct rules *r, const char *what, int rc)
+{
+	char text[TROUBLE_MAX];
+
+	snprintf(text, sizeof(text), "%s: %s", what, strerror(-rc));
+	if (strcmp(text, r->trouble) != 0)
+		log_warning("rules: %s; trying again each second", text);
+	memcpy(r->trouble, text, sizeof(text));
+	return rc;
+}
+
+static int check_tables(struct rules *r)
+{
+	uint32_t gen = 0;
+	int rc = nft_read_generation(r->nl, &gen);
+
+	if (rc == 0 && gen == r->generation && r->loaded)
+		return 0;
+	rc = user_table(r);
+	if (rc < 0)
+		return rc;
+	if (!r->loaded || !is_ours(r)) {
+		rc = load_again(r);
+		if (rc < 0)
+			return rc;
+	}
+	/* Asked for before looking: what has changed since then is seen next time. Our own loading
+	 * counts as a change, which costs one more look. */
+	r->generation = gen;
+	return 0;
+}
+
+int rules_check(struct rules *r)
+{
+	int rc;
+
+	if (r->route) {
+		rc = rules_route_check(r->route);
+		if (rc < 0)
+			return check_failed(r, "policy routing", rc);
+		if (rc == 1)
+			log_notice("rules: policy routing was removed by others; it is back");
+	}
+	rc = check_tables(r);
+	if (rc < 0)
+		return check_failed(r, "nft tables", rc);
+	r->trouble[0] = '\0';
+	if (!r->reloaded)
+		return 0;
+	r->reloaded = false;
+	log_notice("rules: the nft table was removed by others; it is back");
+	return RULES_RELOADED;
+}
+
+/* ---- reading ---- */
+
+struct seen_ctx {
+	rules_seen_fn *fn;
+	void *ctx;
+};
+
+static void on_seen(void *ctx, const struct addr *a, uint32_t left_s)
+{
+	const struct seen_ctx *c = ctx;
+
+	(void)left_s;
+	c->fn(c->ctx, a);
+}
+
+int rules_seen(struct rules *r, rules_seen_fn *fn, void *ctx)
+{
+	struct seen_ctx c = {fn, ctx};
+	int rc;
+
+	if (!r->learn_passive)
+		return 0;
+	rc = nft_read_set(r->nl, RULES_NFT_TABLE, "seen4", on_seen, &c);
+	if ((rc == 0 || rc == -EINTR) && r->v6)
+		rc = nft_read_set(r->nl, RULES_NFT_TABLE, "seen6", on_seen, &c);
+	return rc == -EINTR ? 0 : rc; /* the next call sees what this one missed */
+}
+
+int rules_counters(struct rules *r, rules_counter_fn *fn, void *ctx)
+{
+	return nft_read_counters(r->nl, RULES_NFT_TABLE, fn, ctx);
+}
+
+void rules_get_state(const struct rules *r, struct rules_state *s)
+{
+	s->loaded = r->loaded;
+	s->owned = r->loaded && r->owner;
+	s->table = r->route ? rules_route_table(r->route) : 0;
+	s->reloads = r->reloads;
+	s->trouble = r->trouble;
+}
+
+struct netlink *rules_netlink(struct rules *r)
+{
+	return r->nl;
+}
+
+#else /* built without: a rules can never be opened, so the rest is never called with one */
+
+int rules_open(struct rules **out, const struct rules_conf *c, const struct addr *upstreams,
+	       size_t n)
+{
+	(void)c;
+	(void)upstreams;
+	(void)n;
+	*out = NULL;
+	log_error("rules: built without libnftables: use the scripts in redirect-rules");
+	return -ENOSYS;
+}
+
+void rules_close(struct rules *r)
+{
+	(void)r;
+}
+
+int rules_set_conf(struct rules *r, const struct rules_conf *c)
+{
+	(void)r;
+	(void)c;
+	return -ENOSYS;
+}
+
+int rules_set_upstreams(struct rules *r, const struct addr *v, size_t n)
+{
+	(void)r;
+	(void)v;
+	(void)n;
+	return -ENOSYS;
+}
+
+int rules_check(struct rules *r)
+{
+	(void)r;
+	return -ENOSYS;
+}
+
+int rules_seen(struct rules *r, rules_seen_fn *fn, void *ctx)
+{
+	(void)r;
+	(void)fn;
+	(void)ctx;
+	return -ENOSYS;
+}
+
+int rules_counters(struct rules *r, rules_counter_fn *fn, void *ctx)
+{
+	(void)r;
+	(void)fn;
+	(void)ctx;
+	return -ENOSYS;
+}
+
+void rules_get_state(const struct rules *r, struct rules_state *s)
+{
+	(void)r;
+	memset(s, 0, sizeof(*s));
+	s->trouble = "built without libnftables";
+}
+
+int rules_command(struct rules *r, const char *text)
+{
+	(void)r;
+	(void)text;
+	return -ENOSYS;
+}
+
+struct netlink *rules_netlink(struct rules *r)
+{
+	(void)r;
+	return NULL;
+}
+
+#endif

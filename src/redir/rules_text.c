@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The rules as text for nft. The same rules as redirect-rules/nft.sh writes, and the sets that
+ * change at run time.
+ *
+ * A SYN passes `capture` from the top; the first rule that fits decides, and each counts under
+ * the name in its comment. `return` there means: not captured.
+ */
+#include "redir/rules.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SYN        "tcp flags & (fin|syn|rst|ack) == syn"
+#define SYNACK     "tcp flags & (fin|syn|rst|ack) == (syn|ack)"
+#define CLEAR_MASK (~RULES_USER_MASK)
+#define SEEN_MAX   4096 /* for each family; each costs the kernel about 100 octets */
+#define SEEN_TIME  "10m"
+#define IFACE_MAX  15
+
+/* Never captured, whatever the configuration says: this host, link-local, multicast, reserved.
+ * The same as in redirect-rules/common.sh. */
+#define ALWAYS4 "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4"
+#define ALWAYS6 "::/127", "fe80::/10", "ff00::/8"
+static const char *const always4[] = {ALWAYS4, NULL};
+static const char *const always6[] = {ALWAYS6, NULL};
+
+/* ---- checking ---- */
+
+/* Names stand in quotes in the text: nothing in them may end the quotes. */
+static bool iface_good(const char *name)
+{
+	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+				"_.@-");
+
+	return n > 0 && n <= IFACE_MAX && name[n] == '\0' && strcmp(name, "lo") != 0;
+}
+
+const char *rules_conf_bad(const struct rules_conf *c)
+{
+	if (c->port == 0)
+		return "the listener has no port";
+	if (c->mark == 0 || c->mark & (RULES_FWMARK | RULES_USER_MASK))
+		return "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8";
+	if (c->n_capture == 0 && !c->capture_local)
+		return "nothing to capture: name interfaces in capture, or set capture_local";
+	for (size_t i = 0; i < c->n_capture; i++)
+		if (!iface_good(c->capture[i]))
+			return "capture has a word that is not the name of an interface";
+	for (size_t i = 0; i < c->n_ports; i++)
+		if (c->ports[i].first == 0 || c->ports[i].first > c->ports[i].last)
+			return "ports has a bad range";
+	for (size_t i = 0; i < c->exclude.n; i++)
+		if (addr_family(&c->exclude.v[i].base) == AF_UNSPEC)
+			return "exclude has a bad prefix";
+	return NULL;
+}
+
+/* ---- pieces ---- */
+
+static void put_prefixes(FILE *f, const char *const *always, const struct prefix_list *more,
+			 sa_family_t family)
+{
+	char text[ADDR_STRLEN];
+
+	for (size_t i = 0; always[i]; i++)
+		fprintf(f, "%s%s", i ? ", " : "", always[i]);
+	for (size_t i = 0; i < more->n; i++)
+		if (addr_family(&more->v[i].base) == family)
+			fprintf(f, ", %s/%u", addr_ip_str(&more->v[i].base, text, sizeof(text)),
+				more->v[i].bits);
+}
+
+/* The sets of one family, "4" or "6". */
+static void put_sets(FILE *f, const struct rules_conf *c, char n)
+{
+	bool v4 = n == '4';
+	const char *type = v4 ? "ipv4_addr" : "ipv6_addr";
+
+	fprintf(f, "\tset exclude%c {\n\t\ttype %s\n\t\tflags interval\n\t\tauto-merge\n", n, type);
+	fprintf(f, "\t\telements = { ");
+	put_prefixes(f, v4 ? always4 : always6, &c->exclude, v4 ? AF_INET : AF_INET6);
+	fprintf(f, " }\n\t}\n");
+	fprintf(f, "\tset upstream%c {\n\t\ttype %s\n\t}\n", n, type);
+	fprintf(f, "\tset learned%c {\n\t\ttype %s . inet_service\n\t\tflags timeout\n\t}\n", n,
+		type);
+	if (c->learn_passive)
+		fprintf(f,
+			"\tset seen%c {\n\t\ttype %s . inet_service\n\t\tsize %d\n"
+			"\t\tflags dynamic,timeout\n\t\ttimeout " SEEN_TIME "\n\t}\n",
+			n, type, SEEN_MAX);
+}
+
+static void put_ifaces(FILE *f, const struct rules_conf *c, const char *key)
+{
+	fprintf(f, "\t\t%s { ", key);
+	for (size_t i = 0; i < c->n_capture; i++)
+		fprintf(f, "%s\"%s\"", i ? ", " : "", c->capture[i]);
+	fprintf(f, " } ");
+}
+
+static bool all_ports(const struct rules_conf *c)
+{
+	return c->n_ports == 0 ||
+	       (c->n_ports == 1 && c->ports[0].first == 1 && c->ports[0].last == 65535);
+}
+
+static void put_ports(FILE *f, const struct rules_conf *c)
+{
+	if (all_ports(c))
+		return;
+	fprintf(f, "\t\ttcp dport != { ");
+	for (size_t i = 0; i < c->n_ports; i++) {
+		fprintf(f, "%s%u", i ? ", " : "", c->ports[i].first);
+		if (c->ports[i].last != c->ports[i].first)
+			fprintf(f, "-%u", c->ports[i].last);
+	}
+	fprintf(f, " } counter return comment \"port\"\n");
+}
+
+/* Rules for both families: format has %s for "ip" or "ip6" and %c for the set's number. */
+#define PUT_BOTH(f, c, format)                                                                     \
+	do {                                                                                       \
+		fprintf(f, format, "ip", '4');                                                     \
+		if ((c)->v6)                                                                       \
+			fprintf(f, format, "ip6", '6');                                            \
+	} while (0)
+
+static void put_learned(FILE *f, const struct rules_conf *c)
+{
+	if (c->action == ACTION_RULE)
+		PUT_BOTH(
+			f, c,
+			"\t\t%s daddr . tcp dport @learned%c counter return comment \"learned\"\n");
+	else if (c->action == ACTION_AUTO)
+		PUT_BOTH(f, c,
+			 "\t\ttcp option mptcp subtype 0 %s daddr . tcp dport @learned%c counter "
+			 "return comment \"learned\"\n");
+}
+
+/* What decides about a SYN; `take` does with it what the mode wants. */
+static void put_capture(FILE *f, const struct rules_conf *c, const char *name, const char *take)
+{
+	fprintf(f, "\tchain %s {\n", name);
+	if (!c->v6)
+		fprintf(f, "\t\tmeta nfproto ipv6 return\n");
+	/* The user's bits may be in the mark already. */
+	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter return comment \"own\"\n", CLEAR_MASK,
+		c->mark);
+	fprintf(f, "\t\tfib daddr type { local, broadcast, anycast, multicast } counter return "
+		   "comment \"local\"\n");
+	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter return comment \"user-bypass\"\n",
+		RULES_USER_BYPASS, RULES_USER_BYPASS);
+	/* Before the user's wish: a proxy reached through itself helps nobody. */
+	PUT_BOTH(f, c, "\t\t%s daddr @upstream%c counter return comment \"upstream\"\n");
+	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter goto %s comment \"user-proxy\"\n",
+		RULES_USER_PROXY, RULES_USER_PROXY, take);
+	PUT_BOTH(f, c, "\t\t%s daddr @exclude%c counter return comment \"exclude\"\n");
+	/* Belongs to a connection that passed us by; a listener of ours could only reset it. */
+	fprintf(f, "\t\ttcp option mptcp subtype 1 counter return comment \"mp-join\"\n");
+	put_learned(f, c);
+	put_ports(f, c);
+	fprintf(f, "\t\tgoto %s\n\t}\n", take);
+}
+
+static void put_clear(FILE *f)
+{
+	fprintf(f, "\t\tmeta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x\n",
+		RULES_USER_MASK, CLEAR_MASK);
+}
+
+/* ---- modes ---- */
+
+/*
+ * tproxy before the mark: where nobody listens `tproxy` ends its rule, the packet stays unmarked
+ * and is forwarded as if there were no rules. SYNs only: what was not captured at its SYN is
+ * never captured later, whatever becomes of the sets.
+ */
+static void put_tproxy(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f,
+		"\tchain take {\n\t\tmeta l4proto tcp tproxy to :%u meta mark set meta mark & "
+		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
+		"\t\tcounter comment \"no-listener\"\n\t}\n",
+		c->port, CLEAR_MASK, RULES_FWMARK);
+	put_capture(f, c, "capture", "take");
+	fprintf(f, "\tchain prerouting {\n\t\ttype filter hook prerouting priority mangle; policy "
+		   "accept;\n");
+	if (c->n_capture) {
+		/* Captured connections first. Without `wildcard 0`: that breaks on the third ACK. */
+		put_ifaces(f, c, "iifname");
+		fprintf(f,
+			"meta l4proto tcp socket transparent 1 meta mark set meta mark | 0x%08x "
+			"accept\n",
+			RULES_FWMARK);
+		put_ifaces(f, c, "iifname");
+		fprintf(f, SYN " jump capture\n");
+	}
+	if (c->capture_local) /* decided in the output chain */
+		fprintf(f,
+			"\t\tiifname \"lo\" meta mark & 0x%08x == 0x%08x " SYN
+			" tproxy to :%u accept\n",
+			RULES_FWMARK, RULES_FWMARK, c->port);
+	put_clear(f);
+	fprintf(f, "\t}\n");
+}
+
+/* The conntrack mark keeps the decision made on the SYN: connections older than the rules and
+ * those of this host's own servers are left alone. */
+static void put_tproxy_local(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f,
+		"\tchain take_local {\n\t\tct mark set ct mark | 0x%08x counter comment "
+		"\"capture\"\n\t}\n",
+		RULES_FWMARK);
+	put_capture(f, c, "capture_local", "take_local");
+	fprintf(f,
+		"\tchain output {\n\t\ttype route hook output priority mangle; policy accept;\n");
+	fprintf(f, "\t\t" SYN " jump capture_local\n");
+	put_clear(f);
+	fprintf(f,
+		"\t\tmeta l4proto tcp meta mark != 0x%08x ct mark & 0x%08x == 0x%08x meta mark "
+		"set meta mark | 0x%08x\n\t}\n",
+		c->mark, RULES_FWMARK, RULES_FWMARK, RULES_FWMARK);
+}
+
+static void put_redirect(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f,
+		"\tchain take {\n\t\tmeta l4proto tcp meta mark set meta mark & 0x%08x counter "
+		"redirect to :%u comment \"capture\"\n\t}\n",
+		CLEAR_MASK, c->port);
+	put_capture(f, c, "capture", "take");
+	if (c->n_capture) {
+		fprintf(f, "\tchain prerouting {\n\t\ttype nat hook prerouting priority dstnat; "
+			   "policy accept;\n");
+		put_ifaces(f, c, "iifname");
+		fprintf(f, SYN " jump capture\n");
+		put_clear(f);
+		fprintf(f, "\t}\n");
+	}
+	if (c->capture_local) {
+		fprintf(f, "\tchain output {\n\t\ttype nat hook output priority -100; policy "
+			   "accept;\n\t\t" SYN " jump capture\n");
+		put_clear(f);
+		fprintf(f, "\t}\n");
+	}
+}
+
+/* The option of a genuine MP_CAPABLE SYN+ACK has 12 octets: one that is only echoed has 4. */
+static void put_seen(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f, "\tchain seen {\n");
+	PUT_BOTH(f, c, "\t\tmeta l4proto tcp update @seen%2$c { %1$s saddr . tcp sport }\n");
+	fprintf(f, "\t}\n\tchain forward {\n\t\ttype filter hook forward priority mangle; policy "
+		   "accept;\n");
+	put_ifaces(f, c, "oifname");
+	fprintf(f,
+		SYNACK " tcp option mptcp subtype 0 tcp option mptcp length 12 jump seen\n\t}\n");
+}
+
+/* ---- the whole ---- */
+
+static char *finish(FILE *f, char **text)
+{
+	bool bad = ferror(f);
+
+	if (fclose(f) != 0 || bad) {
+		free(*text);
+		return NULL;
+	}
+	return *text;
+}
+
+char *rules_text(const struct rules_conf *c)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	fprintf(f, "table inet " RULES_NFT_TABLE " {\n");
+	if (c->owner)
+		fprintf(f, "\tflags owner\n");
+	put_sets(f, c, '4');
+	if (c->v6)
+		put_sets(f, c, '6');
+	if (c->mode == MODE_TPROXY) {
+		put_tproxy(f, c);
+		if (c->capture_local)
+			put_tproxy_local(f, c);
+	} else {
+		put_redirect(f, c);
+	}
+	if (c->learn_passive && c->n_capture)
+		put_seen(f, c);
+	fprintf(f, "}\n");
+	return finish(f, &text);
+}
+
+static void put_upstreams(FILE *f, const struct addr *v, size_t n, sa_family_t family)
+{
+	char num = family == AF_INET ? '4' : '6', text[ADDR_STRLEN];
+	bool any = false;
+
+	fprintf(f, "flush set inet " RULES_NFT_TABLE " upstream%c\n", num);
+	for (size_t i = 0; i < n; i++) {
+		struct addr plain = v[i];
+		if (addr_family(&v[i]) != family)
+			continue;
+		if (family == AF_INET6)
+			plain.u.in6.sin6_scope_id = 0; /* nft knows no %scope */
+		if (!any)
+			fprintf(f, "add element inet " RULES_NFT_TABLE " upstream%c { ", num);
+		fprintf(f, "%s%s", any ? ", " : "", addr_ip_str(&plain, text, sizeof(text)));
+		any = true;
+	}
+	if (any)
+		fprintf(f, " }\n");
+}
+
+char *rules_text_upstreams(const struct addr *v, size_t n, bool v6)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	put_upstreams(f, v, n, AF_INET);
+	if (v6)
+		put_upstreams(f, v, n, AF_INET6);
+	return finish(f, &text);
+}
+
+/* ---- the administrator's table ---- */
+
+static void put_user_set(FILE *f, const char *name, const char *type, bool interval)
+{
+	fprintf(f, "\tset %s {\n\t\ttype %s\n%s\t}\n", name, type,
+		interval ? "\t\tflags interval\n\t\tauto-merge\n" : "");
+}
+
+static void put_user_decision(FILE *f, const char *what, unsigned bit)
+{
+	fprintf(f, "\tchain set_%s {\n\t\tmeta mark set meta mark & 0x%08x | 0x%08x\n\t}\n", what,
+		CLEAR_MASK, bit);
+}
+
+static void put_user_rules(FILE *f, const char *what)
+{
+	fprintf(f,
+		"\t\tip daddr @%1$s4 counter goto set_%1$s\n"
+		"\t\tip6 daddr @%1$s6 counter goto set_%1$s\n"
+		"\t\tether saddr @%1$s_mac counter goto set_%1$s\n"
+		"\t\ttcp dport @%1$s_port counter goto set_%1$s\n",
+		what);
+}
+
+char *rules_text_user(uint32_t own_mark)
+{
+	static const char *const what[] = {"bypass", "proxy"};
+	char *text = NULL, name[32];
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	fprintf(f, "table inet " RULES_USER_TABLE " {\n");
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(name, sizeof(name), "%s4", what[i]);
+		put_user_set(f, name, "ipv4_addr", true);
+		snprintf(name, sizeof(name), "%s6", what[i]);
+		put_user_set(f, name, "ipv6_addr", true);
+		snprintf(name, sizeof(name), "%s_mac", what[i]);
+		put_user_set(f, name, "ether_addr", false);
+		snprintf(name, sizeof(name), "%s_port", what[i]);
+		put_user_set(f, name, "inet_service", true);
+	}
+	put_user_decision(f, "bypass", RULES_USER_BYPASS);
+	put_user_decision(f, "proxy", RULES_USER_PROXY);
+	fprintf(f, "\tchain decide {\n");
+	put_user_rules(f, "bypass"); /* first: what is in both is not captured */
+	put_user_rules(f, "proxy");
+	fprintf(f,
+		"\t}\n\tchain prerouting {\n\t\ttype filter hook prerouting priority mangle - 10; "
+		"policy accept;\n\t\t" SYN " jump decide\n\t}\n");
+	fprintf(f,
+		"\tchain output {\n\t\ttype filter hook output priority mangle - 10; policy "
+		"accept;\n\t\tmeta mark != 0x%08x " SYN " jump decide\n\t}\n}\n",
+		own_mark);
+	return finish(f, &text);
+}

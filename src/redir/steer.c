@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "redir/steer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "redir/bypass.h"
+#include "redir/learner.h"
+#include "redir/redir.h"
+#include "redir/rules.h"
+
+#define SEEN_TICKS   5		     /* between looks at the servers seen */
+#define BATCH	     64
+#define FOR_EVER_S   (30u * 86400u)  /* as far as a set is concerned; renewed */
+#define UPSTREAM_MAX 64
+
+struct steer {
+	struct redir *rd;
+	struct rules *rules;   /* NULL: not ours */
+	struct bypass *bypass; /* NULL: nothing but relay */
+	bool v6, no_owner;
+	bool reconcile; /* the set has to be compared with the table */
+	unsigned ticks;
+};
+
+/* ---- rules ---- */
+
+static bool have_ipv6(void)
+{
+	return access("/proc/net/if_inet6", F_OK) == 0;
+}
+
+/* names: as many pointers as interfaces. */
+static struct rules_conf rules_conf_of(const struct steer *s, const char **names)
+{
+	static const enum rules_action actions[] = {[BYPASS_AUTO] = ACTION_AUTO,
+						    [BYPASS_RELAY] = ACTION_RELAY,
+						    [BYPASS_RULE] = ACTION_RULE};
+	const struct redir_conf *c = s->rd->conf;
+
+	for (size_t i = 0; i < c->capture.n; i++)
+		names[i] = c->capture.v[i];
+	return (struct rules_conf){
+		.mode = (enum redir_mode)c->mode,
+		.port = addr_port(&c->listen.v[0]),
+		.mark = c->mark,
+		.capture = names,
+		.n_capture = c->capture.n,
+		.capture_local = c->capture_local,
+		.ports = c->ports.v,
+		.n_ports = c->ports.n,
+		.exclude = c->exclude,
+		.action = actions[c->action],
+		.learn_passive = c->learn_passive,
+		.v6 = s->v6,
+		.owner = true,
+	};
+}
+
+static unsigned upstreams(struct redir *rd, struct addr *v, unsigned cap)
+{
+	struct addr one[UPSTREAM_ADDRS];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < rd->pool->n; i++) {
+		unsigned k = upstream_addrs(rd->pool->v[i], one);
+		for (unsigned j = 0; j < k && n < cap; j++)
+			v[n++] = one[j];
+	}
+	return n;
+}
+
+/* Opens them, or gives them another configuration. */
+static int load_rules(struct steer *s)
+{
+	struct addr up[UPSTREAM_MAX];
+	unsigned n = upstreams(s->rd, up, UPSTREAM_MAX);
+	const char **names = calloc(s->rd->conf->capture.n + 1, sizeof(*names));
+	struct rules_conf c;
+	int rc;
+
+	if (!names)
+		return -ENOMEM;
+	c = rules_conf_of(s, names);
+	c.owner = !s->no_owner;
+	if (s->rules)
+		rc = rules_set_conf(s->rules, &c);
+	else
+		rc = rules_open(&s->rules, &c, up, n);
+	if (rc == -EOPNOTSUPP && !s->rules) {
+		log_warning("rules: this kernel has no tables with an owner: ours can be removed by "
+			    "others, and outlive a daemon that is killed");
+		s->no_owner = true;
+		c.owner = false;
+		rc = rules_open(&s->rules, &c, up, n);
+	}
+	free(names);
+	return rc;
+}
+
+static void open_rules(struct steer *s)
+{
+	int rc = load_rules(s);
+
+	if (rc == 0) {
+		log_notice("rules: table inet " RULES_NFT_TABLE " is in place");
+		return;
+	}
+	log_warning("rules: nothing is captured by us (%s): use the scripts in redirect-rules, and "
+		    "set install = no in [rules]",
+		    strerror(-rc));
+}
+
+static bool wants_rules(const struct redir_conf *c)
+{
+	if (!c->install || c->backend == RULES_NONE || c->backend == RULES_IPTABLES)
+		return false;
+	if (c->capture.n > 0 || c->capture_local)
+		return true;
+	log_info("rules: nothing to capture (set capture in [rules], or install = no)");
+	return false;
+}
+
+/* ---- the learned set ---- */
+
+static uint32_t ttl_of(double left_s)
+{
+	return left_s < FOR_EVER_S ? (uint32_t)left_s + 1 : FOR_EVER_S;
+}
+
+/* The whole table, for comparing. */
+static struct bypass_entry *wanted(struct redir *rd, size_t *n)
+{
+	struct learned_counts counts;
+	struct learned_item items[BATCH];
+	struct learned_cursor at = {0};
+	struct bypass_entry *v;
+	double now_s = learner_now(rd);
+	size_t cap;
+	unsigned k;
+
+	*n = 0;
+	learned_count(rd->learned, &counts);
+	cap = counts.v4.mptcp + counts.v6.mptcp + BATCH;
+	v = calloc(cap, sizeof(*v));
+	while (v && (k = learned_list(rd->learned, &at, now_s, items, BATCH)) > 0)
+		for (unsigned i = 0; i < k && *n < cap; i++)
+			if (items[i].verdict == LEARNED_MPTCP)
+				v[(*n)++] = (struct bypass_entry){
+					.addr = items[i].addr,
+					.left_s = ttl_of(items[i].expires_s - now_s)};
+	return v;
+}
+
+static void reconcile(struct steer *s)
+{
+	struct bypass_diff diff;
+	size_t n;
+	struct bypass_entry *v = wanted(s->rd, &n);
+
+	if (!v)
+		return; /* no memory: again with the next tick */
+	if (bypass_reconcile(s->bypass, v, n, &diff) == 0) {
+		s->reconcile = false;
+		log_debug("learned set: %zu added, %zu removed, %zu refreshed, %zu kept", diff.added,
+			  diff.removed, diff.refreshed, diff.kept);
+	}
+	free(v);
+}
+
+void steer_learned(struct steer *s)
+{
+	struct learned_change v[BATCH];
+	bool resync = false;
+	unsigned n;
+
+	if (!s)
+		return;
+	while ((n = learned_drain(s->rd->learned, v, BATCH, &resync)) > 0 || resync) {
+		s->reconcile |= resync;
+		for (unsigned i = 0; i < n && s->bypass; i++) {
+			if (v[i].what == LEARNED_REMOVE)
+				bypass_del(s->bypass, &v[i].addr);
+			else
+				bypass_add(s->bypass, &v[i].addr, v[i].ttl_s ? v[i].ttl_s : FOR_EVER_S);
+		}
+	}
+	if (!s->bypass)
+		return;
+	if (bypass_flush(s->bypass) < 0)
+		s->reconcile = true;
+	if (s->reconcile)
+		reconcile(s);
+}
+
+static void open_bypass(struct steer *s)
+{
+	const struct redir_conf *c = s->rd->conf;
+
+	if (c->action == BYPASS_RELAY)
+		return;
+	if (s->rules)
+		s->bypass = bypass_new(&bypass_nft, s->rules);
+	else if (c->backend == RULES_IPTABLES)
+		s->bypass = bypass_new(&bypass_ipset, &s->v6);
+	s->reconcile = s->bypass != NULL;
+}
+
+/* ---- */
+
+static void saw(void *ctx, const struct addr *server)
+{
+	struct redir *rd = ctx;
+
+	learned_put(rd->learned, server, LEARNED_MPTCP, LEARNED_FROM_SYNACK, learner_now(rd));
+}
+
+static void tick_rules(struct steer *s)
+{
+	struct addr up[UPSTREAM_MAX];
+	unsigned n = upstreams(s->rd, up, UPSTREAM_MAX);
+
+	rules_set_upstreams(s->rules, up, n);
+	if (rules_check(s->rules) == RULES_RELOADED) {
+		log_warning("rules: they had been removed, and are back");
+		s->reconcile = true;
+	}
+	if (s->rd->conf->learn_passive && s->ticks % SEEN_TICKS == 0)
+		rules_seen(s->rules, saw, s->rd);
+}
+
+void steer_tick(struct steer *s)
+{
+	if (!s)
+		return;
+	s->ticks++;
+	if (s->rules)
+		tick_rules(s);
+	steer_learned(s);
+}
+
+static void open_all(struct steer *s)
+{
+	if (wants_rules(s->rd->conf))
+		open_rules(s);
+	open_bypass(s);
+	steer_learned(s);
+}
+
+static void close_all(struct steer *s)
+{
+	bypass_free(s->bypass);
+	s->bypass = NULL;
+	rules_close(s->rules);
+	s->rules = NULL;
+}
+
+struct steer *steer_new(struct redir *rd)
+{
+	struct steer *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->rd = rd;
+	s->v6 = have_ipv6();
+	open_all(s);
+	return s;
+}
+
+void steer_free(struct steer *s)
+{
+	if (!s)
+		return;
+	close_all(s);
+	free(s);
+}
+
+/* Rules that stay are changed in one step; no connection sees none. */
+void steer_reload(struct steer *s)
+{
+	int rc;
+
+	if (!s->rules || !wants_rules(s->rd->conf)) {
+		close_all(s);
+		open_all(s);
+		return;
+	}
+	rc = load_rules(s);
+	if (rc < 0)
+		log_error("rules: the old ones stay: %s", strerror(-rc));
+	bypass_free(s->bypass);
+	s->bypass = NULL;
+	open_bypass(s);
+	steer_learned(s);
+}
+
+const char *steer_backend(const struct steer *s)
+{
+	return s && s->bypass && bypass_works(s->bypass) ? bypass_name(s->bypass) : "none";
+}
+
+struct rules *steer_rules(const struct steer *s)
+{
+	return s ? s->rules : NULL;
+}

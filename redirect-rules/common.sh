@@ -8,14 +8,16 @@
 # the daemon keeps the same rules itself: change them in both.
 RULE_PREF=10660 # of our ip rules; nobody else's are touched
 ROUTE_PROTO=106 # of our routes
-# shellcheck disable=SC2034 # for iptables.sh
-PASSIVE_QUEUE=10661 # where the daemon learns from; the same in src/redir/passive.h
+# Queues, for iptables.sh, and the mark of a SYN that waits for the second one: passive.h, held.h
+# and rules.h in src/redir.
+# shellcheck disable=SC2034
+PASSIVE_QUEUE=10661 HELD_QUEUE=10662 HELD_MARK=0x10/0x10
 
 # Never captured, whatever --exclude says: this host, link-local, multicast, reserved.
 ALWAYS4="0.0.0.0/8 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 240.0.0.0/4"
 ALWAYS6="::/127 fe80::/10 ff00::/8"
 
-MODE=tproxy PORT=1077 IFACE="" LOCAL=no LEARNED=no LEARN_PASSIVE=no MARK=0x5061 PORTS=1-65535 PROXY="" TABLE=100
+MODE=tproxy PORT=1077 IFACE="" LOCAL=no LEARNED=no LEARN_PASSIVE=no ONLY_VERIFY=no MARK=0x5061 PORTS=1-65535 PROXY="" TABLE=100
 EXCLUDE="10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
 # The bit must not be in the daemon's mark: its own packets would be routed to ourselves.
 FWMARK=0x2/0x2
@@ -41,6 +43,9 @@ usage() {
 		                          sixpath6, as action in redir.conf says ($LEARNED; iptables.sh only)
 		  --learn-passive         show the daemon SYN+ACKs with an MPTCP option that pass by to
 		                          --iface, for learn_passive in redir.conf (iptables.sh only)
+		  --only-verify           only send SYNs that the daemon's own rules want to hold to its
+		                          queue, for verify in redir.conf; with stop and status: only
+		                          this (iptables.sh only; where nft cannot queue packets)
 		  --table N               routing table for captured packets ($TABLE; tproxy only)
 		  --fwmark N/MASK         mark of captured packets ($FWMARK; tproxy only)
 		  -4, -6                  only IPv4, only IPv6
@@ -212,6 +217,8 @@ check_options() {
 		;;
 	*) bad_use "LEARN_PASSIVE: '$LEARN_PASSIVE' is neither yes nor no" ;;
 	esac
+	[ "$ONLY_VERIFY" = no ] || [ "$NAME" = iptables.sh ] ||
+		bad_use "--only-verify is for iptables.sh: where nft can queue packets the daemon does it itself"
 	check_marks
 	check_ports
 	check_nets
@@ -220,7 +227,7 @@ check_options() {
 		valid_iface "$i" || bad_use "--iface: '$i' is not the name of an interface"
 	done
 	[ "$V4$V6" != nono ] || bad_use "-4 and -6 exclude each other"
-	if [ "$COMMAND" = start ] && [ -z "$IFACE" ] && [ "$LOCAL" = no ]; then
+	if [ "$COMMAND" = start ] && [ -z "$IFACE" ] && [ "$LOCAL$ONLY_VERIFY" = nono ]; then
 		bad_use "start needs --iface, --local or both"
 	fi
 }
@@ -272,6 +279,7 @@ parse_options() {
 		--dry-run) DRY_RUN=yes ;;
 		--local) LOCAL=yes ;;
 		--learn-passive) LEARN_PASSIVE=yes ;;
+		--only-verify) ONLY_VERIFY=yes ;;
 		-4) V6=no ;;
 		-6) V4=no ;;
 		-h | --help)

@@ -9,7 +9,7 @@ here=$(dirname "$0")
 # shellcheck source=common.sh
 . "$here/common.sh"
 
-CHAINS="SIXPATH SIXPATH_OUT SIXPATH_SEEN SIXPATH_CAPTURE SIXPATH_LOCAL SIXPATH_KEEP"
+CHAINS="SIXPATH SIXPATH_OUT SIXPATH_SEEN SIXPATH_VERIFY SIXPATH_CAPTURE SIXPATH_LOCAL SIXPATH_KEEP"
 SYN="-p tcp --tcp-flags FIN,SYN,RST,ACK SYN"
 
 tool() { # FAMILY: prefix of its programs
@@ -27,7 +27,7 @@ save() { # FAMILY TABLE
 undo_lines() { # FAMILY TABLE
 	saved=$(save "$1" "$2")
 	printf '%s\n' "$saved" |
-		sed -n 's/^-A \(\(PREROUTING\|OUTPUT\|FORWARD\) .*-j SIXPATH\(_OUT\|_SEEN\)\{0,1\}\)$/-D \1/p'
+		sed -n 's/^-A \(\(PREROUTING\|OUTPUT\|FORWARD\) .*-j SIXPATH\(_OUT\|_SEEN\|_VERIFY\)\{0,1\}\)$/-D \1/p'
 	for action in -F -X; do
 		for chain in $CHAINS; do
 			case $saved in
@@ -131,6 +131,49 @@ wanted_lines() { # FAMILY TABLE TABLE-OF-MODE
 	[ "$2" != mangle ] || [ "$LEARN_PASSIVE" = no ] || passive_lines
 }
 
+# ---- --only-verify: beside the daemon's own rules, which decide and mark what is to be held ----
+
+verify_lines() {
+	echo ":SIXPATH_VERIFY - [0:0]"
+	echo "-A SIXPATH_VERIFY -m mark --mark $HELD_MARK $SYN" \
+		"-j NFQUEUE --queue-num $HELD_QUEUE --queue-bypass"
+	echo "-A PREROUTING -p tcp -j SIXPATH_VERIFY"
+}
+
+verify_start() {
+	for family in 4 6; do
+		wanted $family || continue
+		lines=$(undo_lines $family mangle | grep SIXPATH_VERIFY)
+		[ -z "$lines" ] || lines="$lines
+"
+		restore $family mangle "$lines$(verify_lines)" || return 1
+	done
+}
+
+verify_stop() {
+	rc=0
+	for family in 4 6; do
+		restore $family mangle "$(undo_lines $family mangle | grep SIXPATH_VERIFY)" || rc=1
+	done
+	return $rc
+}
+
+verify_status() {
+	rc=3
+	for family in 4 6; do
+		case $(save $family mangle) in
+		*"-A PREROUTING -p tcp -j SIXPATH_VERIFY"*) ;;
+		*) continue ;;
+		esac
+		echo "  IPv$family: SYNs to be held go to queue $HELD_QUEUE"
+		rc=0
+	done
+	[ $rc = 0 ] || echo "  nothing is sent to queue $HELD_QUEUE"
+	return $rc
+}
+
+# ---- the rules ----
+
 # Each table is replaced in one transaction: no packet sees half of it.
 rules_start() {
 	make_sets || return 1
@@ -164,8 +207,8 @@ rules_status() {
 	rc=3 mode=""
 	for family in 4 6; do
 		for table in mangle nat; do
-			# The chain that only looks on is no mode.
-			text=$(save $family $table | grep SIXPATH | grep -v SIXPATH_SEEN) || continue
+			# Chains that take nothing are no mode.
+			text=$(save $family $table | grep SIXPATH | grep -v -e SIXPATH_SEEN -e SIXPATH_VERIFY) || continue
 			echo "  IPv$family: table $table"
 			case $text in
 			*"-A PREROUTING -p tcp -j SIXPATH"*) [ $rc = 1 ] || rc=0 ;;
@@ -188,4 +231,8 @@ rules_status() {
 parse_options "$@"
 [ "$LEARNED" = no ] || [ "$COMMAND" != start ] || need ipset
 need iptables-save iptables-restore ip6tables-save ip6tables-restore ip
+if [ "$ONLY_VERIFY" = yes ]; then
+	"verify_$COMMAND"
+	exit
+fi
 run

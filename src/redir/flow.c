@@ -22,11 +22,15 @@
  *   HANDSHAKE  dial_timeout until the authentication reply, which the proxy sends at once;
  *              then reply_timeout until the operation reply, for which it must reach the server
  *   DIRECT, BYPASS  kept by the dial (flow_direct.c)
+ *   HELD       CLAIM_S for the device's connection, which takes one round trip of the LAN
  *   RELAY      idle, kept by the relay
  */
+#define CLAIM_S 10.0
+
 static const char *const state_words[] = {
 	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",   [FLOW_HANDSHAKE] = "handshake",
-	[FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass", [FLOW_RELAY] = "relay",
+	[FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass",
+	[FLOW_HELD] = "held", [FLOW_RELAY] = "relay",
 	[FLOW_CLOSED] = "closed",
 };
 
@@ -149,6 +153,7 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 		return;
 	log_end(f, reason, err);
 	f->state = FLOW_CLOSED;
+	flow_held_end(f, reason, err);
 	rw->counters.ended[reason]++;
 	rw->counters.bytes_up += f->relay.b.bytes_out;
 	rw->counters.bytes_down += f->relay.b.bytes_in;
@@ -188,6 +193,9 @@ void flow_change(struct flow *f, enum flow_state state)
 		break;
 	case FLOW_HANDSHAKE:
 		flow_deadline(f, f->conf->dial_timeout_s);
+		break;
+	case FLOW_HELD:
+		flow_deadline(f, CLAIM_S);
 		break;
 	case FLOW_DIAL:
 	case FLOW_DIRECT:
@@ -237,6 +245,10 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	struct relay *r = &f->relay;
 	int fd = f->fd;
 
+	if (f->held) {
+		flow_held_ready(f, up_fd, sent);
+		return;
+	}
 	ev_io_stop(rw->w.loop, &f->io);
 	buf_consume(&r->a.in, &rw->w.pool, sent);
 	r->b.bytes_out = sent;
@@ -315,7 +327,7 @@ static void end_loop(struct flow *f)
 	flow_end(f, END_LOOP, 0);
 }
 
-static void flow_go(struct flow *f, enum decision what)
+void flow_go(struct flow *f, enum decision what)
 {
 	switch (what) {
 	case DECIDE_LOOP:
@@ -333,7 +345,7 @@ static void flow_go(struct flow *f, enum decision what)
 	}
 }
 
-static enum decision flow_decision(struct flow *f)
+enum decision flow_decision(struct flow *f)
 {
 	return decide(f->rw->redir, f->conf, f->at->pool, &f->src, &f->dst, flow_now(f), true);
 }
@@ -344,6 +356,10 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 
 	(void)loop;
 	(void)events;
+	if (f->state == FLOW_HELD) {
+		flow_held_readable(f);
+		return;
+	}
 	if (!device_read(f))
 		return;
 	device_watch(f);
@@ -364,11 +380,13 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 		flow_go(f, f->decision);
 	else if (f->state == FLOW_HANDSHAKE)
 		flow_proxy_silent(f);
+	else if (f->state == FLOW_HELD)
+		flow_end(f, END_DOWN_GONE, 0);
 }
 
 /* ---- start ---- */
 
-static struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
+struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
 {
 	struct flow *f = calloc(1, sizeof(*f));
 
@@ -425,8 +443,11 @@ static bool find_destination(struct flow *f)
 
 void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 {
-	struct flow *f = flow_new(rw, fd, src);
+	struct flow *f;
 
+	if (flow_held_claims(rw, fd, src))
+		return;
+	f = flow_new(rw, fd, src);
 	rw->counters.accepted++;
 	if (!f) {
 		rw->counters.ended[END_NO_MEMORY]++;

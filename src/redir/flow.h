@@ -9,11 +9,16 @@
 #include "core/addr.h"
 #include "core/reason.h"
 
+struct held_syn;
 struct redir_worker;
 struct report;
+struct worker;
 
 /* Takes the descriptor. */
 void flow_start(struct redir_worker *rw, int fd, const struct addr *src);
+
+/* The same for a connection whose SYN is held; a held_start_fn. */
+void flow_hold(struct worker *w, struct held_syn *s);
 
 /* End all flows of a worker. */
 void flow_end_all(struct redir_worker *rw, enum end_reason reason);

@@ -12,6 +12,7 @@
 #include "core/relay.h"
 #include "redir/decide.h"
 #include "redir/flow.h"
+#include "redir/held.h"
 #include "redir/redir.h"
 #include "redir/up_socks6.h"
 
@@ -21,6 +22,7 @@ enum flow_state {
 	FLOW_HANDSHAKE, /* connected; the replies are not complete */
 	FLOW_DIRECT,    /* connecting to the server itself */
 	FLOW_BYPASS,    /* the same over MPTCP, which it is known to speak */
+	FLOW_HELD,      /* the upstream is open and the held SYN goes on; its connection is to come */
 	FLOW_RELAY,     /* copying both ways */
 	FLOW_CLOSED     /* ended; freed at the end of the loop turn */
 };
@@ -56,12 +58,14 @@ struct flow {
 	uint64_t id;
 	enum flow_state state;
 	struct addr src, dst;
-	int fd;   /* device; -1 once the relay owns it */
+	int fd;   /* device; -1 once the relay owns it, and while its SYN is held */
 	ev_io io; /* device, until the relay takes over */
 	ev_timer deadline;
 	struct relay relay; /* a = device: a.in holds its bytes from the start; b = upstream */
 	struct attempt *at; /* NULL while relaying */
 	struct loopguard_entry guard;
+	struct held_syn *held; /* NULL: it began with an accepted connection, or relays */
+	size_t again;          /* octets of its SYN that the device's connection will repeat */
 
 	enum decision decision; /* made when the destination is known */
 	enum route route;
@@ -82,6 +86,11 @@ static inline double flow_now(const struct flow *f)
 }
 
 /* flow.c */
+
+/* In no state yet. NULL = out of memory. */
+struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src);
+enum decision flow_decision(struct flow *f);
+void flow_go(struct flow *f, enum decision what);
 
 /* The one way a flow ends, with a reason; err is the errno behind it, or 0. Memory stays valid
  * until the end of the loop turn. */
@@ -110,6 +119,17 @@ void flow_proxy_more(struct flow *f);
 void flow_proxy_silent(struct flow *f);
 /* Upstream events of the attempt. */
 void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events);
+
+/* flow_held.c */
+
+/* A connection was accepted: true if a flow waits for it and has got the descriptor. */
+bool flow_held_claims(struct redir_worker *rw, int fd, const struct addr *src);
+/* The upstream is open, as for flow_relay: now the device's side. */
+void flow_held_ready(struct flow *f, int up_fd, size_t sent);
+/* The device's connection has come, or something on it. */
+void flow_held_readable(struct flow *f);
+/* The flow ends: answer the SYN. */
+void flow_held_end(struct flow *f, enum end_reason reason, int err);
 
 /* flow_direct.c */
 

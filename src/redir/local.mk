@@ -8,7 +8,8 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/explain.c src/redir/explain.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
-	src/redir/flow_direct.c src/redir/flow_proxy.c \
+	src/redir/flow_direct.c src/redir/flow_held.c src/redir/flow_proxy.c \
+	src/redir/held.c src/redir/held.h \
 	src/redir/learned_ctl.c \
 	src/redir/learner.c src/redir/learner.h \
 	src/redir/learned.c src/redir/learned.h \
@@ -55,6 +56,7 @@ tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_L
 if HAVE_CMOCKA
 redir_tests = \
 	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_held \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
@@ -70,6 +72,11 @@ endif
 redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
 tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
+# the kernel's part is the test's
+tests_unit_test_redir_held_SOURCES = tests/unit/test_redir_held.c
+tests_unit_test_redir_held_LDFLAGS = -Wl,--wrap=nfqueue_open,--wrap=nfqueue_close \
+	-Wl,--wrap=nfqueue_accept,--wrap=nfqueue_drop
+tests_unit_test_redir_held_LDADD = $(redir_test_libs) $(EV_LIBS)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
 tests_unit_test_redir_loopguard_LDADD = $(redir_test_libs)
 tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/unit/rig.h

@@ -139,6 +139,8 @@ static void visit_stop(struct worker *w, void *ctx)
 
 	(void)ctx;
 	listeners_close(&rw->listeners);
+	if (w->index == 0)
+		held_stop(rw->redir->held); /* before the other workers' turn */
 	flow_end_all(rw, END_SHUTDOWN);
 }
 
@@ -266,6 +268,9 @@ static int setup(struct redir *rd)
 	rc = setup_workers(rd);
 	if (rc)
 		return rc;
+	rd->held = held_new(rd->list, rd->n_workers, flow_hold);
+	if (!rd->held)
+		return EX_OSERR;
 	if (rd->conf->save && rd->conf->state_dir)
 		priv_make_dir(rd->conf->state_dir, rd->conf->user);
 	daemon_run_dir(rd->conf->control, rd->conf->user);
@@ -319,6 +324,7 @@ static void undo(struct redir *rd)
 		resolver_free(rd->resolver);
 		ev_timer_stop(rd->main.loop, &rd->accept_timer);
 	}
+	held_free(rd->held); /* its queue is on a worker's loop */
 	for (unsigned i = 0; i < rd->n_workers; i++)
 		worker_undo(&rd->workers[i]);
 	free(rd->workers);

@@ -4,6 +4,22 @@
 #include "config.h"
 
 #include <errno.h>
+#include <string.h>
+
+const char *nfqueue_trouble(int rc)
+{
+	switch (rc) {
+	case -ENOSYS:
+		return "built without libnetfilter_queue";
+	case -EOPNOTSUPP:
+		return "this kernel has no NFQUEUE";
+	case -EPERM: /* the kernel's word for both */
+	case -EBUSY:
+		return "another process has the queue, or we have no CAP_NET_ADMIN";
+	default:
+		return strerror(-rc);
+	}
+}
 
 #ifdef HAVE_NFQUEUE
 
@@ -13,7 +29,6 @@
 #include <linux/netfilter/nfnetlink_queue.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 

@@ -47,6 +47,8 @@ struct nfqueue_counts {
  */
 int nfqueue_open(struct nfqueue **out, struct worker *w, const struct nfqueue_conf *c,
 		 nfqueue_fn *fn, void *ctx);
+/* What such an error means; a constant text. */
+const char *nfqueue_trouble(int rc);
 /* What waits is dropped by the kernel: give verdicts first. NULL is allowed. */
 void nfqueue_close(struct nfqueue *q);
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/log.h"
 #include "core/worker.h"
@@ -30,19 +29,6 @@ static void saw_packet(void *ctx, const struct nfqueue_packet *p)
 			    worker_now(ps->w));
 }
 
-static const char *why(int rc)
-{
-	switch (rc) {
-	case -ENOSYS:
-		return "built without libnetfilter_queue";
-	case -EPERM: /* the kernel's word for both */
-	case -EBUSY:
-		return "another process has the queue, or we have no CAP_NET_ADMIN";
-	default:
-		return strerror(-rc);
-	}
-}
-
 struct passive *passive_open(struct worker *w, struct learned *l)
 {
 	static const struct nfqueue_conf conf = {.number = PASSIVE_QUEUE,
@@ -62,7 +48,7 @@ struct passive *passive_open(struct worker *w, struct learned *l)
 	free(ps);
 	log_warning("learn_passive: nothing is learned from connections that pass us by: %s "
 		    "(queue %d)",
-		    why(rc), PASSIVE_QUEUE);
+		    nfqueue_trouble(rc), PASSIVE_QUEUE);
 	return NULL;
 }
 

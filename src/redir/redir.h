@@ -14,6 +14,7 @@
 #include "core/resolve.h"
 #include "core/worker.h"
 #include "redir/firstdata.h"
+#include "redir/held.h"
 #include "redir/learned.h"
 #include "redir/loopguard.h"
 #include "redir/pool.h"
@@ -55,6 +56,7 @@ struct redir {
 	struct learned *learned;     /* shared; locks itself */
 	struct learner *learner;     /* looks after it */
 	struct tune *tune;           /* kernel settings to set back */
+	struct held *held;           /* shared; locks itself */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */
 	struct resolver *resolver;
 	struct list noops;

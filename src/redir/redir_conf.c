@@ -14,6 +14,26 @@ static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const protocols[] = {"socks6", NULL};
 
+/* no | yes | ports */
+static bool parse_verify(const char *text, void *dst, const struct conf_key *key, char *err,
+			 size_t errcap)
+{
+	struct port_list *out = dst;
+	bool on;
+
+	if (conf_port_list(text, dst, key, err, errcap))
+		return true;
+	if (!conf_bool(text, &on, key, err, errcap)) {
+		snprintf(err, errcap, "must be yes, no, or ports such as 80, 443, 8000-9000");
+		return false;
+	}
+	if (on)
+		return conf_port_list("1-65535", dst, key, err, errcap);
+	free(out->v);
+	*out = (struct port_list){0};
+	return true;
+}
+
 static const struct conf_key redir_keys[] = {
 	{.name = "listen", .parse = conf_addr_list, .offset = KEY(listen), .def = "[::]:1077"},
 	{.name = "mode", .parse = conf_word, .offset = KEY(mode), .def = "tproxy", .words = modes},
@@ -89,6 +109,7 @@ static const struct conf_key bypass_keys[] = {
 };
 
 static const struct conf_key connect_keys[] = {
+	{.name = "verify", .parse = parse_verify, .offset = KEY(verify), .def = "no"},
 	{.name = "on_proxy_failure",
 	 .parse = conf_word,
 	 .offset = KEY(on_proxy_failure),
@@ -259,6 +280,7 @@ static void conf_free(struct redir_conf *c)
 	free(c->state_dir);
 	free(c->capture.v);
 	free(c->ports.v);
+	free(c->verify.v);
 	free(c->exclude.v);
 	free(c);
 }

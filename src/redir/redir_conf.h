@@ -60,6 +60,7 @@ struct redir_conf {
 	/* [connect] */
 	int on_proxy_failure; /* enum on_failure */
 	double idle_s, dial_timeout_s, reply_timeout_s;
+	struct port_list verify; /* hold SYNs to these; none = no */
 	/* [proxy NAME] */
 	struct list proxies;
 };

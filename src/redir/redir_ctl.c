@@ -63,6 +63,21 @@ static void report_counters(struct report *r, const struct counters *c)
 	status_ended(r, c->ended);
 }
 
+static void report_held(struct report *r, struct held *h)
+{
+	struct held_counts c;
+
+	held_count(h, &c);
+	report_object(r, "held");
+	report_bool(r, "queue", c.open);
+	report_u64(r, "now", c.now);
+	report_u64(r, "total", c.total);
+	report_u64(r, "refused", c.refused);
+	report_u64(r, "repeated", c.repeated);
+	report_u64(r, "overflowed", c.overflowed);
+	report_end(r);
+}
+
 static void status_done(struct survey *s)
 {
 	struct gathered *g = container_of(s, struct gathered, survey);
@@ -77,6 +92,7 @@ static void status_done(struct survey *s)
 	report_u64(r, "proxies", rd->pool->n);
 	status_descriptors(r, rd->nofile);
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
+	report_held(r, rd->held);
 	report_counters(r, &g->sum);
 }
 

@@ -31,6 +31,11 @@
 #define RULES_USER_PROXY  0x8U
 #define RULES_USER_MASK   (RULES_USER_BYPASS | RULES_USER_PROXY)
 
+/* While verify holds a SYN: the bit says so, and an answer other than to let it go on is told to
+ * our table as the whole of the mark. Neither has a bit of the above. */
+#define RULES_HELD       0x10U
+#define RULES_REFUSED(n) (0x53580000U | (uint32_t)(n) << 8) /* n: enum held_answer */
+
 #define RULES_NFT_TABLE  "sixpath"
 #define RULES_USER_TABLE "sixpath_user"
 
@@ -54,6 +59,9 @@ struct rules_conf {
 	struct prefix_list exclude; /* beyond those that are never captured */
 	enum rules_action action;
 	bool learn_passive;
+	const struct port_range *verify; /* hold SYNs to these; none = hold nothing; tproxy only */
+	size_t n_verify;
+	bool queue; /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
 	bool owner;     /* ask for the owner flag; false: the table outlives a killed daemon */
 	uint32_t table; /* first routing table to try; 0 = RULES_TABLE */
@@ -87,6 +95,8 @@ struct rules;
  */
 int rules_open(struct rules **out, const struct rules_conf *c, const struct addr *upstreams,
 	       size_t n);
+/* Whether nft here can send packets to a queue. */
+bool rules_have_queue(void);
 /* Take down exactly what rules_open and rules_check put in place. NULL is allowed. */
 void rules_close(struct rules *r);
 

@@ -237,6 +237,24 @@ static int first_load(struct rules *r, const struct rules_conf *c)
 	return rc;
 }
 
+bool rules_have_queue(void)
+{
+	static const char text[] =
+		"table inet " RULES_NFT_TABLE "_probe { chain c { type filter hook prerouting "
+		"priority 0; queue num 1 bypass; }; }\n";
+	struct rules probe = {0};
+	bool good = false;
+
+	if (nft_start(&probe) == 0) {
+		nft_ctx_set_dry_run(probe.nft, true);
+		good = nft_run_cmd_from_buffer(probe.nft, text) == 0;
+	}
+	if (probe.nft)
+		nft_ctx_free(probe.nft);
+	netlink_close(probe.nl);
+	return good;
+}
+
 int rules_open(struct rules **out, const struct rules_conf *c, const struct addr *upstreams,
 	       size_t n)
 {
@@ -482,6 +500,11 @@ int rules_open(struct rules **out, const struct rules_conf *c, const struct addr
 void rules_close(struct rules *r)
 {
 	(void)r;
+}
+
+bool rules_have_queue(void)
+{
+	return false;
 }
 
 int rules_set_conf(struct rules *r, const struct rules_conf *c)

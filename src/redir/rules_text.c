@@ -8,6 +8,8 @@
  */
 #include "redir/rules.h"
 
+#include "redir/held.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +45,8 @@ const char *rules_conf_bad(const struct rules_conf *c)
 		return "the listener has no port";
 	if (c->mark == 0 || c->mark & (RULES_FWMARK | RULES_USER_MASK))
 		return "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8";
+	if (c->n_verify && c->mark & RULES_HELD)
+		return "mark must not contain the bit 0x10 with verify";
 	if (c->n_capture == 0 && !c->capture_local)
 		return "nothing to capture: name interfaces in capture, or set capture_local";
 	for (size_t i = 0; i < c->n_capture; i++)
@@ -51,6 +55,9 @@ const char *rules_conf_bad(const struct rules_conf *c)
 	for (size_t i = 0; i < c->n_ports; i++)
 		if (c->ports[i].first == 0 || c->ports[i].first > c->ports[i].last)
 			return "ports has a bad range";
+	for (size_t i = 0; i < c->n_verify; i++)
+		if (c->verify[i].first == 0 || c->verify[i].first > c->verify[i].last)
+			return "verify has a bad range";
 	for (size_t i = 0; i < c->exclude.n; i++)
 		if (addr_family(&c->exclude.v[i].base) == AF_UNSPEC)
 			return "exclude has a bad prefix";
@@ -106,16 +113,21 @@ static bool all_ports(const struct rules_conf *c)
 	       (c->n_ports == 1 && c->ports[0].first == 1 && c->ports[0].last == 65535);
 }
 
+static void put_ranges(FILE *f, const struct port_range *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		fprintf(f, "%s%u", i ? ", " : "", v[i].first);
+		if (v[i].last != v[i].first)
+			fprintf(f, "-%u", v[i].last);
+	}
+}
+
 static void put_ports(FILE *f, const struct rules_conf *c)
 {
 	if (all_ports(c))
 		return;
 	fprintf(f, "\t\ttcp dport != { ");
-	for (size_t i = 0; i < c->n_ports; i++) {
-		fprintf(f, "%s%u", i ? ", " : "", c->ports[i].first);
-		if (c->ports[i].last != c->ports[i].first)
-			fprintf(f, "-%u", c->ports[i].last);
-	}
+	put_ranges(f, c->ports, c->n_ports);
 	fprintf(f, " } counter return comment \"port\"\n");
 }
 
@@ -172,6 +184,55 @@ static void put_clear(FILE *f)
 
 /* ---- modes ---- */
 
+static bool verifies(const struct rules_conf *c)
+{
+	return c->n_verify > 0 && c->n_capture > 0;
+}
+
+/* A SYN to be held gets a mark instead of being taken. Who queues it looks for that at priority
+ * mangle, between deciding and taking; where nobody does it is taken all the same. */
+static void put_hold(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f, "\t\ttcp dport { ");
+	put_ranges(f, c->verify, c->n_verify);
+	fprintf(f,
+		" } meta mark set meta mark & 0x%08x | 0x%08x counter accept comment \"verify\"\n",
+		CLEAR_MASK, RULES_HELD);
+}
+
+static void put_refusal(FILE *f, enum held_answer a, const char *with)
+{
+	fprintf(f, "\t\tmeta l4proto tcp meta mark 0x%08x counter reject with %s\n",
+		RULES_REFUSED(a), with);
+}
+
+/* What becomes of a SYN that was held: another base chain, because the verdict ends the one in
+ * which it was queued. */
+static void put_held(FILE *f, const struct rules_conf *c)
+{
+	if (c->queue) {
+		fprintf(f, "\tchain hold {\n\t\ttype filter hook prerouting priority mangle; policy "
+			   "accept;\n");
+		put_ifaces(f, c, "iifname");
+		fprintf(f, SYN " meta mark & 0x%08x == 0x%08x counter queue num %u bypass\n\t}\n",
+			RULES_HELD, RULES_HELD, HELD_QUEUE);
+	}
+	fprintf(f,
+		"\tchain take_held {\n\t\tmeta l4proto tcp tproxy to :%u meta mark set meta mark & "
+		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
+		"\t\tmeta mark set meta mark & 0x%08x counter comment \"no-listener\"\n\t}\n",
+		c->port, ~RULES_HELD, RULES_FWMARK, ~RULES_HELD);
+	fprintf(f, "\tchain held {\n\t\ttype filter hook prerouting priority mangle + 5; policy "
+		   "accept;\n");
+	put_refusal(f, HELD_RESET, "tcp reset");
+	put_refusal(f, HELD_HOST_UNREACHABLE, "icmpx host-unreachable");
+	put_refusal(f, HELD_NET_UNREACHABLE, "icmpx no-route");
+	put_refusal(f, HELD_PROHIBITED, "icmpx admin-prohibited");
+	put_ifaces(f, c, "iifname");
+	fprintf(f, SYN " meta mark & 0x%08x == 0x%08x goto take_held\n\t}\n", RULES_HELD,
+		RULES_HELD);
+}
+
 /*
  * tproxy before the mark: where nobody listens `tproxy` ends its rule, the packet stays unmarked
  * and is forwarded as if there were no rules. SYNs only: what was not captured at its SYN is
@@ -179,14 +240,19 @@ static void put_clear(FILE *f)
  */
 static void put_tproxy(FILE *f, const struct rules_conf *c)
 {
+	fprintf(f, "\tchain take {\n");
+	if (verifies(c))
+		put_hold(f, c);
 	fprintf(f,
-		"\tchain take {\n\t\tmeta l4proto tcp tproxy to :%u meta mark set meta mark & "
+		"\t\tmeta l4proto tcp tproxy to :%u meta mark set meta mark & "
 		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
 		"\t\tcounter comment \"no-listener\"\n\t}\n",
 		c->port, CLEAR_MASK, RULES_FWMARK);
 	put_capture(f, c, "capture", "take");
-	fprintf(f, "\tchain prerouting {\n\t\ttype filter hook prerouting priority mangle; policy "
-		   "accept;\n");
+	fprintf(f,
+		"\tchain prerouting {\n\t\ttype filter hook prerouting priority mangle%s; policy "
+		"accept;\n",
+		verifies(c) ? " - 5" : "");
 	if (c->n_capture) {
 		/* Captured connections first. Without `wildcard 0`: that breaks on the third ACK. */
 		put_ifaces(f, c, "iifname");
@@ -194,6 +260,11 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 			"meta l4proto tcp socket transparent 1 meta mark set meta mark | 0x%08x "
 			"accept\n",
 			RULES_FWMARK);
+		if (verifies(c)) { /* nobody else says what is held */
+			put_ifaces(f, c, "iifname");
+			fprintf(f, SYN " meta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x\n",
+				RULES_HELD, ~RULES_HELD);
+		}
 		put_ifaces(f, c, "iifname");
 		fprintf(f, SYN " jump capture\n");
 	}
@@ -289,6 +360,8 @@ char *rules_text(const struct rules_conf *c)
 		put_sets(f, c, '6');
 	if (c->mode == MODE_TPROXY) {
 		put_tproxy(f, c);
+		if (verifies(c))
+			put_held(f, c);
 		if (c->capture_local)
 			put_tproxy_local(f, c);
 	} else {

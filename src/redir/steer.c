@@ -23,6 +23,7 @@ struct steer {
 	struct bypass *bypass; /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
 	bool v6, no_owner;
+	bool queue; /* nft can queue packets */
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
 };
@@ -56,6 +57,9 @@ static struct rules_conf rules_conf_of(const struct steer *s, const char **names
 		.exclude = c->exclude,
 		.action = actions[c->action],
 		.learn_passive = c->learn_passive,
+		.verify = c->verify.v,
+		.n_verify = c->verify.n,
+		.queue = s->queue,
 		.v6 = s->v6,
 		.owner = true,
 	};
@@ -83,6 +87,7 @@ static int load_rules(struct steer *s)
 	struct rules_conf c;
 	int rc;
 
+	s->queue = s->rd->conf->verify.n > 0 && rules_have_queue();
 	if (!names)
 		return -ENOMEM;
 	c = rules_conf_of(s, names);
@@ -243,11 +248,30 @@ void steer_tick(struct steer *s)
 	steer_learned(s);
 }
 
+/* ---- held SYNs ---- */
+
+static void open_held(struct steer *s)
+{
+	const struct redir_conf *c = s->rd->conf;
+
+	if (c->verify.n == 0)
+		return;
+	if (c->mode == MODE_TPROXY && s->rules) {
+		if (!s->queue)
+			log_info("verify: nft has no queues here: iptables.sh start --only-verify "
+				 "has to send SYNs to ours");
+		held_want(s->rd->held);
+		return;
+	}
+	log_warning("verify: no SYN is held: that needs mode = tproxy, and our own nft rules");
+}
+
 static void open_all(struct steer *s)
 {
 	if (wants_rules(s->rd->conf))
 		open_rules(s);
 	open_bypass(s);
+	open_held(s);
 	/* Our own rules collect in the kernel what is seen. */
 	if (s->rd->conf->learn_passive && s->rd->conf->backend == RULES_IPTABLES)
 		s->passive = passive_open(&s->rd->main, s->rd->learned);
@@ -300,6 +324,7 @@ void steer_reload(struct steer *s)
 	bypass_free(s->bypass);
 	s->bypass = NULL;
 	open_bypass(s);
+	open_held(s);
 	steer_learned(s);
 }
 

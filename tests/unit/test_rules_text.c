@@ -118,6 +118,72 @@ static void test_tproxy_smallest(void **state)
 	free(text);
 }
 
+/* What is held is marked before priority mangle and taken behind it. */
+static void test_verify(void **state)
+{
+	static const struct port_range ports[] = {{443, 443}, {8000, 9000}};
+	struct rules_conf c = base();
+	char *text;
+
+	(void)state;
+	c.verify = ports;
+	c.n_verify = 2;
+	text = text_of(&c);
+	assert_has(text,
+		   "\tchain take {\n"
+		   "\t\ttcp dport { 443, 8000-9000 } meta mark set meta mark & 0xfffffff3 | "
+		   "0x00000010 counter accept comment \"verify\"\n"
+		   "\t\tmeta l4proto tcp tproxy to :1077");
+	assert_has(text, "hook prerouting priority mangle - 5; policy");
+	assert_has(text, "syn meta mark & 0x00000010 != 0 meta mark set meta mark & 0xffffffef\n"
+			 "\t\tiifname { \"br-lan\" } tcp flags & (fin|syn|rst|ack) == syn jump "
+			 "capture\n");
+	assert_has(text,
+		   "\tchain take_held {\n"
+		   "\t\tmeta l4proto tcp tproxy to :1077 meta mark set meta mark & 0xffffffef | "
+		   "0x00000002 counter accept comment \"capture\"\n"
+		   "\t\tmeta mark set meta mark & 0xffffffef counter comment \"no-listener\"\n\t}\n"
+		   "\tchain held {\n"
+		   "\t\ttype filter hook prerouting priority mangle + 5; policy accept;\n"
+		   "\t\tmeta l4proto tcp meta mark 0x53580100 counter reject with tcp reset\n"
+		   "\t\tmeta l4proto tcp meta mark 0x53580200 counter reject with icmpx "
+		   "host-unreachable\n"
+		   "\t\tmeta l4proto tcp meta mark 0x53580300 counter reject with icmpx no-route\n"
+		   "\t\tmeta l4proto tcp meta mark 0x53580400 counter reject with icmpx "
+		   "admin-prohibited\n"
+		   "\t\tiifname { \"br-lan\" } tcp flags & (fin|syn|rst|ack) == syn meta mark & "
+		   "0x00000010 == 0x00000010 goto take_held\n\t}\n");
+	assert_lacks(text, "queue");
+	free(text);
+	c.queue = true; /* not every kernel's nft takes that */
+	text = rules_text(&c);
+	assert_non_null(text);
+	assert_has(text, "hook prerouting priority mangle; policy accept;\n"
+			 "\t\tiifname { \"br-lan\" } tcp flags & (fin|syn|rst|ack) == syn meta mark "
+			 "& 0x00000010 == 0x00000010 counter queue num 10662 bypass\n");
+	free(text);
+	/* Devices only, and only with tproxy. */
+	c.queue = false;
+	c.n_capture = 0;
+	c.capture_local = true;
+	text = text_of(&c);
+	assert_lacks(text, "held");
+	assert_lacks(text, "verify");
+	free(text);
+	c = base();
+	c.verify = ports;
+	c.n_verify = 2;
+	c.mode = MODE_REDIRECT;
+	text = text_of(&c);
+	assert_lacks(text, "held");
+	assert_lacks(text, "verify");
+	free(text);
+	c.mark = 0x5071;
+	assert_non_null(strstr(rules_conf_bad(&c), "0x10"));
+	c.n_verify = 0;
+	assert_null(rules_conf_bad(&c));
+}
+
 static void test_redirect_with_all(void **state)
 {
 	struct prefix exclude[2];
@@ -350,6 +416,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tproxy_smallest),
+		cmocka_unit_test(test_verify),
 		cmocka_unit_test(test_redirect_with_all),
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_local),

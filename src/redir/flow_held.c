@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Flows that begin with a held SYN (held.h): the upstream comes first, the device's connection
+ * when it is open. What is different is here; between the two a flow is like any other.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/sock.h"
+#include "redir/flow_priv.h"
+
+/* ---- the answer ---- */
+
+/* What the proxy says of the server, as the server's side would have said it. */
+static enum held_answer answer_of_reply(uint8_t code)
+{
+	switch (code) {
+	case S6_REPLY_NOT_ALLOWED:
+		return HELD_PROHIBITED;
+	case S6_REPLY_NET_UNREACHABLE:
+		return HELD_NET_UNREACHABLE;
+	case S6_REPLY_HOST_UNREACHABLE:
+	case S6_REPLY_TTL_EXPIRED:
+		return HELD_HOST_UNREACHABLE;
+	case S6_REPLY_TIMED_OUT:
+		return HELD_SILENCE;
+	default:
+		return HELD_RESET;
+	}
+}
+
+static enum held_answer answer_of_errno(int err)
+{
+	switch (err) {
+	case EACCES:
+	case EPERM:
+		return HELD_PROHIBITED;
+	case ENETUNREACH:
+		return HELD_NET_UNREACHABLE;
+	case EHOSTUNREACH:
+		return HELD_HOST_UNREACHABLE;
+	case ETIMEDOUT:
+		return HELD_SILENCE;
+	default:
+		return HELD_RESET;
+	}
+}
+
+void flow_held_end(struct flow *f, enum end_reason reason, int err)
+{
+	if (!f->held)
+		return;
+	switch (reason) {
+	case END_REPLY_FAILURE:
+		held_answer(f->held, answer_of_reply(f->reply_code));
+		break;
+	case END_DIRECT_FAILED:
+		held_answer(f->held, answer_of_errno(err));
+		break;
+	case END_NO_UPSTREAM:
+	case END_MAYBE_EXECUTED:
+		held_answer(f->held, HELD_RESET);
+		break;
+	default: /* nothing is known of the server: as if it had not been held */
+		break;
+	}
+	held_syn_free(f->held);
+	f->held = NULL;
+}
+
+/* ---- the device's connection ---- */
+
+/* Both sides are there. */
+static void go_on(struct flow *f)
+{
+	int fd = f->at->fd;
+
+	f->at->fd = -1;
+	held_syn_free(f->held);
+	f->held = NULL;
+	flow_relay(f, fd, f->at->sent);
+}
+
+/* What the SYN carried comes once more from the connection, and is on its way already. */
+void flow_held_readable(struct flow *f)
+{
+	struct ev_loop *loop = f->rw->w.loop;
+	ssize_t n = 1;
+
+	while (f->again > 0 && n > 0) {
+		n = recv(f->fd, NULL, f->again, MSG_TRUNC);
+		if (n > 0)
+			f->again -= (size_t)n;
+	}
+	if (f->again == 0)
+		go_on(f);
+	else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+		flow_end(f, END_DOWN_GONE, n == 0 ? 0 : errno);
+	else
+		ev_io_start(loop, &f->io);
+}
+
+void flow_held_ready(struct flow *f, int up_fd, size_t sent)
+{
+	f->at->fd = up_fd;
+	f->at->sent = sent;
+	flow_change(f, FLOW_HELD);
+	held_answer(f->held, HELD_GO_ON);
+	if (f->fd >= 0)
+		flow_held_readable(f);
+}
+
+static void join(struct redir_worker *rw, int fd, const struct addr *src, const struct addr *dst)
+{
+	struct flow *f = held_flow(rw->redir->held, &rw->w, src, dst);
+
+	if (!f || f->fd >= 0) { /* it has just ended; what it has sent must not be sent again */
+		sock_reset(fd);
+		return;
+	}
+	f->fd = fd;
+	ev_io_set(&f->io, fd, EV_READ);
+	if (f->state == FLOW_HELD)
+		flow_held_readable(f);
+}
+
+/* An accepted connection on its way to the worker that has its flow. */
+struct claim {
+	struct job job;
+	int fd;
+	struct addr src, dst;
+};
+
+static void join_job(struct job *job, struct worker *w)
+{
+	struct claim *c = container_of(job, struct claim, job);
+
+	join(redir_worker_of(w), c->fd, &c->src, &c->dst);
+	free(c);
+}
+
+bool flow_held_claims(struct redir_worker *rw, int fd, const struct addr *src)
+{
+	struct worker *w;
+	struct claim *c;
+	struct addr dst;
+
+	if (!held_any(rw->redir->held) || addr_of_socket(fd, &dst) < 0)
+		return false;
+	w = held_owner(rw->redir->held, src, &dst);
+	if (!w)
+		return false;
+	if (w == &rw->w) {
+		join(rw, fd, src, &dst);
+		return true;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c) {
+		sock_reset(fd);
+		return true;
+	}
+	*c = (struct claim){.job = {.run = join_job}, .fd = fd, .src = *src, .dst = dst};
+	worker_post(w, &c->job);
+	return true;
+}
+
+/* ---- its begin ---- */
+
+/* The bytes of a Fast Open SYN are the first ones, as far as they find room. */
+static void take_data(struct flow *f, const struct held_syn *s)
+{
+	struct relay *r = &f->relay;
+	size_t room, n = s->data_len;
+	uint8_t *p = n ? buf_room(&r->a.in, &f->rw->w.pool, &room) : NULL;
+
+	if (!p)
+		return;
+	if (n > room)
+		n = room;
+	memcpy(p, s->data, n);
+	buf_added(&r->a.in, n);
+	r->a.bytes_in = f->again = n;
+	r->a.first_in = flow_now(f);
+}
+
+void flow_hold(struct worker *w, struct held_syn *s)
+{
+	struct redir_worker *rw = redir_worker_of(w);
+	struct flow *f = flow_new(rw, -1, &s->src);
+
+	if (!f) {
+		held_syn_free(s);
+		return;
+	}
+	f->held = s;
+	f->dst = s->dst;
+	s->flow = f;
+	rw->counters.accepted++;
+	take_data(f, s);
+	f->decision = flow_decision(f);
+	flow_go(f, f->decision);
+}

@@ -5,7 +5,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
-	src/redir/explain.c src/redir/explain.h \
+	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_proxy.c \

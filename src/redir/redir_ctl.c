@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/status.h"
+#include "redir/explain.h"
 #include "redir/flow.h"
 #include "redir/learner.h"
 #include "redir/redir.h"
@@ -179,8 +180,11 @@ const struct control_command redir_commands[] = {
 	{"status", "counters and limits", run_status},
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
 	{"proxies", "a row for each upstream proxy: state, session, tokens", run_proxies},
-	{"learned", "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
+	{"learned",
+	 "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
 	 learned_command},
+	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
+	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
 	{NULL, NULL, NULL},
 };

@@ -11,9 +11,9 @@
 #include "redir/redir.h"
 #include "redir/rules.h"
 
-#define SEEN_TICKS   5		     /* between looks at the servers seen */
-#define BATCH	     64
-#define FOR_EVER_S   (30u * 86400u)  /* as far as a set is concerned; renewed */
+#define SEEN_TICKS   5 /* between looks at the servers seen */
+#define BATCH        64
+#define FOR_EVER_S   (30u * 86400u) /* as far as a set is concerned; renewed */
 #define UPSTREAM_MAX 64
 
 struct steer {
@@ -90,8 +90,9 @@ static int load_rules(struct steer *s)
 	else
 		rc = rules_open(&s->rules, &c, up, n);
 	if (rc == -EOPNOTSUPP && !s->rules) {
-		log_warning("rules: this kernel has no tables with an owner: ours can be removed by "
-			    "others, and outlive a daemon that is killed");
+		log_warning(
+			"rules: this kernel has no tables with an owner: ours can be removed by "
+			"others, and outlive a daemon that is killed");
 		s->no_owner = true;
 		c.owner = false;
 		rc = rules_open(&s->rules, &c, up, n);
@@ -164,8 +165,8 @@ static void reconcile(struct steer *s)
 		return; /* no memory: again with the next tick */
 	if (bypass_reconcile(s->bypass, v, n, &diff) == 0) {
 		s->reconcile = false;
-		log_debug("learned set: %zu added, %zu removed, %zu refreshed, %zu kept", diff.added,
-			  diff.removed, diff.refreshed, diff.kept);
+		log_debug("learned set: %zu added, %zu removed, %zu refreshed, %zu kept",
+			  diff.added, diff.removed, diff.refreshed, diff.kept);
 	}
 	free(v);
 }
@@ -184,7 +185,8 @@ void steer_learned(struct steer *s)
 			if (v[i].what == LEARNED_REMOVE)
 				bypass_del(s->bypass, &v[i].addr);
 			else
-				bypass_add(s->bypass, &v[i].addr, v[i].ttl_s ? v[i].ttl_s : FOR_EVER_S);
+				bypass_add(s->bypass, &v[i].addr,
+					   v[i].ttl_s ? v[i].ttl_s : FOR_EVER_S);
 		}
 	}
 	if (!s->bypass)
@@ -299,6 +301,11 @@ void steer_reload(struct steer *s)
 const char *steer_backend(const struct steer *s)
 {
 	return s && s->bypass && bypass_works(s->bypass) ? bypass_name(s->bypass) : "none";
+}
+
+bool steer_ipv6(const struct steer *s)
+{
+	return s && s->v6;
 }
 
 struct rules *steer_rules(const struct steer *s)

@@ -56,6 +56,7 @@ redir_tests = \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
 	tests/unit/test_redir_shared \
+	tests/unit/test_redir_steer \
 	tests/unit/test_redir_tokens \
 	tests/unit/test_redir_up_socks6 \
 	tests/unit/test_redir_upstream \
@@ -72,6 +73,8 @@ tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/un
 tests_unit_test_redir_origdst_LDADD = $(redir_test_libs)
 tests_unit_test_redir_shared_SOURCES = tests/unit/test_redir_shared.c tests/unit/rig.h
 tests_unit_test_redir_shared_LDADD = $(redir_test_libs)
+tests_unit_test_redir_steer_SOURCES = tests/unit/test_redir_steer.c tests/unit/rig.h
+tests_unit_test_redir_steer_LDADD = $(redir_test_libs) $(EV_LIBS)
 tests_unit_test_redir_tokens_SOURCES = tests/unit/test_redir_tokens.c
 tests_unit_test_redir_tokens_LDADD = $(redir_test_libs)
 tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c tests/unit/s6_hex.h

@@ -8,6 +8,7 @@
 
 #include "redir/bypass.h"
 #include "redir/learner.h"
+#include "redir/passive.h"
 #include "redir/redir.h"
 #include "redir/rules.h"
 
@@ -20,6 +21,7 @@ struct steer {
 	struct redir *rd;
 	struct rules *rules;   /* NULL: not ours */
 	struct bypass *bypass; /* NULL: nothing but relay */
+	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
 	bool v6, no_owner;
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
@@ -248,11 +250,16 @@ static void open_all(struct steer *s)
 	if (wants_rules(s->rd->conf))
 		open_rules(s);
 	open_bypass(s);
+	/* Our own rules collect in the kernel what is seen. */
+	if (s->rd->conf->learn_passive && s->rd->conf->backend == RULES_IPTABLES)
+		s->passive = passive_open(&s->rd->main, s->rd->learned);
 	steer_learned(s);
 }
 
 static void close_all(struct steer *s)
 {
+	passive_close(s->passive);
+	s->passive = NULL;
 	bypass_free(s->bypass);
 	s->bypass = NULL;
 	rules_close(s->rules);

@@ -24,6 +24,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/pool.c src/redir/pool.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
+	src/redir/script.c src/redir/script.h src/redir/script_args.c \
 	src/redir/session.c src/redir/session.h \
 	src/redir/steer.c src/redir/steer.h \
 	src/redir/tokens.c src/redir/tokens.h \
@@ -36,7 +37,8 @@ src_redir_libredir_la_SOURCES += \
 	src/redir/nft_read.c src/redir/nft_read.h \
 	src/redir/rules_route.c src/redir/rules_route.h
 endif
-src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS)
+src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) \
+	-DREDIR_SCRIPTS='"$(rulesdir)"'
 src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS)
 
 sbin_PROGRAMS += src/redir/sixpath-redir
@@ -55,6 +57,7 @@ redir_tests = \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
+	tests/unit/test_redir_script \
 	tests/unit/test_redir_shared \
 	tests/unit/test_redir_steer \
 	tests/unit/test_redir_tokens \
@@ -71,6 +74,8 @@ tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
 tests_unit_test_redir_loopguard_LDADD = $(redir_test_libs)
 tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/unit/rig.h
 tests_unit_test_redir_origdst_LDADD = $(redir_test_libs)
+tests_unit_test_redir_script_SOURCES = tests/unit/test_redir_script.c tests/unit/rig.h
+tests_unit_test_redir_script_LDADD = $(redir_test_libs)
 tests_unit_test_redir_shared_SOURCES = tests/unit/test_redir_shared.c tests/unit/rig.h
 tests_unit_test_redir_shared_LDADD = $(redir_test_libs)
 tests_unit_test_redir_steer_SOURCES = tests/unit/test_redir_steer.c tests/unit/rig.h

@@ -190,6 +190,30 @@ static void check_local_route(struct doctor *d, int family, bool needed, bool ot
 			"hang");
 }
 
+/* What is lost with rules that are not the daemon's own. */
+static void check_script(struct doctor *d)
+{
+	const struct nv_rules *r = &d->net.nft;
+
+	if (strcmp(d->rules, "script") != 0)
+		return;
+	/* rules of the old iptables are not to be seen in nftables */
+	if (d->net.nft_rc == 0 && !r->script && !r->iptables &&
+	    access("/proc/net/ip_tables_names", F_OK) < 0)
+		findings_add(&d->findings, FINDING_WARN, "rules.script",
+			     "systemctl restart sixpath-redir",
+			     "the rules that a script has made for the daemon have been removed, "
+			     "and nobody puts them back");
+	else
+		findings_add(&d->findings, FINDING_NOTE, "rules.script",
+			     "with libnftables built in, in redir.conf, [rules]: backend = auto; "
+			     "then systemctl restart sixpath-redir",
+			     "a script has made the rules: nobody puts them back when others "
+			     "remove them, the sets of inet sixpath_user have no effect, and "
+			     "after a crash connections fail for the moment that removing them "
+			     "takes");
+}
+
 static void check_rules(struct doctor *d)
 {
 	const struct nv_rules *r = &d->net.nft;
@@ -227,6 +251,7 @@ static void check_rules(struct doctor *d)
 void doctor_rules(struct doctor *d)
 {
 	check_rules(d);
+	check_script(d);
 	if (d->net_admin)
 		check_parts(d);
 	else

@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tools/doctor_priv.h"
+#include "tools/procfile.h"
 
 #define AS_ROOT "sudo sixpathctl doctor"
 
@@ -190,6 +192,16 @@ static void check_local_route(struct doctor *d, int family, bool needed, bool ot
 			"hang");
 }
 
+/* Might rules be the old iptables', which nftables does not show? */
+static bool maybe_legacy(void)
+{
+	char *tables = procfile_read("/proc/net/ip_tables_names");
+	bool maybe = tables ? strstr(tables, "mangle") || strstr(tables, "nat") : errno != ENOENT;
+
+	free(tables);
+	return maybe;
+}
+
 /* What is lost with rules that are not the daemon's own. */
 static void check_script(struct doctor *d)
 {
@@ -197,9 +209,7 @@ static void check_script(struct doctor *d)
 
 	if (strcmp(d->rules, "script") != 0)
 		return;
-	/* rules of the old iptables are not to be seen in nftables */
-	if (d->net.nft_rc == 0 && !r->script && !r->iptables &&
-	    access("/proc/net/ip_tables_names", F_OK) < 0)
+	if (d->net.nft_rc == 0 && !r->script && !r->iptables && !maybe_legacy())
 		findings_add(&d->findings, FINDING_WARN, "rules.script",
 			     "systemctl restart sixpath-redir",
 			     "the rules that a script has made for the daemon have been removed, "

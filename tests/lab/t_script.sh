@@ -59,6 +59,10 @@ start() { # MODE [KEY=VALUE...]
 		--redir "rules.scripts=$LAB_SRC/redirect-rules" "${o[@]}"
 }
 
+in_set() { # ADDRESS
+	lab_in "$RTR" ipset list | grep -q "^$1,tcp:80 "
+}
+
 processes() { # of the router, with this name
 	local pid
 	for pid in $(ip netns pids "$RTR"); do
@@ -82,6 +86,7 @@ for mode in tproxy redirect; do
 	for a in "$SRV4" "$SRV6"; do
 		check_eq "$mode $a: captured" "$(probe "$a")/$(who)" want/proxy
 		check_eq "$mode $a: learned, a plain device" "$(probe "$a")/$(who)" want/router
+		lab_wait 3 in_set "$a" || not_ok "$mode $a: the set" "the server is not in it"
 		check_eq "$mode $a: learned, a device with MPTCP" "$(probe "$a" --mptcp)/$(who)" want/device
 	done
 	check_eq "$mode: learned says" "$(lab_ctl redir learned --json | json - 'j["rules"]')" ipset
@@ -123,7 +128,7 @@ done
 # A service manager's way: one signal to all of them.
 # shellcheck disable=SC2046
 kill -TERM $(ip netns pids "$RTR")
-check "a signal to all: it ends" lab_join redir 10
+lab_join redir 10 || not_ok "a signal to all" "it does not end"
 check_eq "a signal to all: exit code" "$LAB_RC" 0
 unset "LAB_PIDS[redir]"
 unchanged "a signal to all: nothing is left"
@@ -196,6 +201,14 @@ start tproxy "rules.scripts=$LAB_DIR/empty"
 check "no script: said" lab_logged redir "$LAB_DIR/empty/iptables.sh: No such file or directory"
 check_eq "no script: nothing is captured" "$(probe "$SRV4")/$(who)" want/device
 lab_daemon_stop redir
+
+# The daemon does not come up after all.
+lab_conf redir "rules.scripts=$LAB_SRC/redirect-rules" "redir.control=$LAB_DIR/nowhere/redir.sock"
+lab_conf_write
+lab_in "$RTR" "$SIXPATH_BUILD/src/redir/sixpath-redir" -f -c "$LAB_DIR/redir.conf" >"$LAB_DIR/redir.log" 2>&1
+check_eq "no control socket: exit code" $? 69
+check "no control socket: the rules had been there" lab_logged redir "iptables.sh are in place"
+unchanged "no control socket: nothing is left"
 
 # Nothing to capture: no script is run.
 rm -f "$LAB_DIR/said"

@@ -26,6 +26,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/pool.c src/redir/pool.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
+	src/redir/script.c src/redir/script.h src/redir/script_args.c \
 	src/redir/session.c src/redir/session.h \
 	src/redir/steer.c src/redir/steer.h \
 	src/redir/synpkt.c src/redir/synpkt.h \
@@ -41,6 +42,9 @@ src_redir_libredir_la_SOURCES += \
 endif
 src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) $(NFQUEUE_CFLAGS)
 src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS) $(NFQUEUE_LIBS)
+src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) \
+	-DREDIR_SCRIPTS='"$(rulesdir)"'
+src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS)
 
 sbin_PROGRAMS += src/redir/sixpath-redir
 src_redir_sixpath_redir_SOURCES = src/redir/main.c
@@ -58,6 +62,7 @@ redir_tests = \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
+	tests/unit/test_redir_script \
 	tests/unit/test_redir_shared \
 	tests/unit/test_redir_steer \
 	tests/unit/test_redir_synpkt \
@@ -75,6 +80,8 @@ tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
 tests_unit_test_redir_loopguard_LDADD = $(redir_test_libs)
 tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/unit/rig.h
 tests_unit_test_redir_origdst_LDADD = $(redir_test_libs)
+tests_unit_test_redir_script_SOURCES = tests/unit/test_redir_script.c tests/unit/rig.h
+tests_unit_test_redir_script_LDADD = $(redir_test_libs)
 tests_unit_test_redir_shared_SOURCES = tests/unit/test_redir_shared.c tests/unit/rig.h
 tests_unit_test_redir_shared_LDADD = $(redir_test_libs)
 tests_unit_test_redir_steer_SOURCES = tests/unit/test_redir_steer.c tests/unit/rig.h

@@ -40,11 +40,9 @@ src_redir_libredir_la_SOURCES += \
 	src/redir/nft_read.c src/redir/nft_read.h \
 	src/redir/rules_route.c src/redir/rules_route.h
 endif
-src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) $(NFQUEUE_CFLAGS)
-src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS) $(NFQUEUE_LIBS)
-src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) \
+src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) $(NFQUEUE_CFLAGS) \
 	-DREDIR_SCRIPTS='"$(rulesdir)"'
-src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS)
+src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS) $(NFQUEUE_LIBS)
 
 sbin_PROGRAMS += src/redir/sixpath-redir
 src_redir_sixpath_redir_SOURCES = src/redir/main.c

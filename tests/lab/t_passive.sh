@@ -98,6 +98,7 @@ lab_daemon_stop redir
 lab_daemon_stop proxy
 check_eq "by the daemon: nothing stays behind" "$(tables)" "$before"
 check "--learn-passive needs --iface" exits 64 lab_rules start --local --learn-passive
+# shellcheck disable=SC2034 # for lab_rules
 LAB_SCRIPT=nft
 check "--learn-passive is not for nft.sh" exits 64 lab_rules start --iface lan --learn-passive
 lab_end

@@ -2,6 +2,7 @@
 dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
+	src/redir/balance.c src/redir/balance.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
@@ -9,6 +10,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_proxy.c \
+	src/redir/health.c src/redir/health.h \
 	src/redir/learned_ctl.c \
 	src/redir/learner.c src/redir/learner.h \
 	src/redir/learned.c src/redir/learned.h \
@@ -28,6 +30,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/steer.c src/redir/steer.h \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
+	src/redir/uppaths.c src/redir/uppaths.h \
 	src/redir/upstream.c src/redir/upstream.h
 src_redir_libredir_la_LIBADD = src/core/libcore.la
 if HAVE_LIBMNL
@@ -51,7 +54,7 @@ tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit
 tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
 if HAVE_CMOCKA
 redir_tests = \
-	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_firstdata tests/unit/test_redir_health \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
@@ -67,6 +70,8 @@ endif
 redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
 tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
+tests_unit_test_redir_health_SOURCES = tests/unit/test_redir_health.c
+tests_unit_test_redir_health_LDADD = $(redir_test_libs)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
 tests_unit_test_redir_loopguard_LDADD = $(redir_test_libs)
 tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/unit/rig.h

@@ -2,7 +2,8 @@
 /*
  * NOOP requests to one upstream, on the main worker: they authenticate, open the session and
  * get the token window; find out whether the proxy is alive when nothing else tells; and
- * bring a down one up again. Names are resolved here too.
+ * bring a down one up again. Names are resolved here too: again after failures and every few
+ * minutes; a new address is used once it has answered, and the session goes on.
  */
 #ifndef REDIR_NOOP_H
 #define REDIR_NOOP_H

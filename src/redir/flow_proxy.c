@@ -418,7 +418,7 @@ void flow_proxy_patience_cb(struct ev_loop *loop, ev_timer *t, int events)
 	if (!upstream_is_up(f->up))
 		proxy_went_down(f);
 	else if (flow_now(f) - f->at->dialled >= f->at->grant.patience_s)
-		upstream_overdue(f->up);
+		pool_overdue(f->at->pool, f->up);
 }
 
 void flow_next(struct flow *f)

@@ -30,14 +30,14 @@ static bool change(struct health *h, double now_s, enum upstream_state state)
 	h->state = state;
 	h->since_s = now_s;
 	h->good = 0;
-	h->trouble = false;
+	h->trouble = h->in_question = false;
 	return true;
 }
 
 void health_heard(struct health *h, double now_s)
 {
 	h->heard_s = now_s;
-	h->trouble = false;
+	h->trouble = h->in_question = false;
 }
 
 void health_ok(struct health *h, double now_s)
@@ -46,9 +46,20 @@ void health_ok(struct health *h, double now_s)
 	h->failures = 0;
 }
 
-void health_overdue(struct health *h)
+bool health_overdue(struct health *h)
 {
+	bool before = h->trouble;
+
 	h->trouble = h->state == UPSTREAM_UP;
+	return h->trouble && !before;
+}
+
+bool health_question(struct health *h)
+{
+	bool before = h->in_question || h->trouble;
+
+	h->in_question = h->state == UPSTREAM_UP;
+	return h->in_question && !before;
 }
 
 bool health_failed(struct health *h, double now_s, enum upstream_failure kind)
@@ -62,7 +73,7 @@ bool health_failed(struct health *h, double now_s, enum upstream_failure kind)
 		health_heard(h, now_s);
 		return change(h, now_s, UPSTREAM_REJECTS);
 	case UPSTREAM_SILENT:
-		down = h->trouble || h->failures >= DOWN_AFTER;
+		down = h->trouble || h->in_question || h->failures >= DOWN_AFTER;
 		break;
 	case UPSTREAM_SOFT:
 		down = h->failures >= DOWN_AFTER;

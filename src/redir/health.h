@@ -20,7 +20,7 @@ enum upstream_state {
 /* How an attempt failed. */
 enum upstream_failure {
 	UPSTREAM_SOFT,    /* closed, reset, timed out: down after two in a row */
-	UPSTREAM_SILENT,  /* a probe got no answer: the same, but down at once if there is trouble */
+	UPSTREAM_SILENT,  /* a probe got no answer: the same, but down at once after a sign of trouble */
 	UPSTREAM_HARD,    /* refused, or not SOCKSv6: down at once */
 	UPSTREAM_REJECTED /* it does not accept our credentials */
 };
@@ -30,6 +30,7 @@ struct health {
 	double since_s;    /* of this state */
 	double heard_s;    /* the last reply of any kind; 0 = none yet */
 	bool trouble;      /* something waits for an answer longer than it should */
+	bool in_question;  /* another upstream is in trouble: the next probe decides here too */
 	unsigned failures; /* in a row */
 	unsigned relapses; /* in a row: how often it failed again soon after it had come up */
 	unsigned good;     /* probes in a row while it is down */
@@ -40,8 +41,10 @@ struct health {
 void health_heard(struct health *h, double now_s);
 /* An operation was answered properly: failures are forgiven. */
 void health_ok(struct health *h, double now_s);
-/* An answer is overdue: use others first, and probe it. */
-void health_overdue(struct health *h);
+/* An answer is overdue: use others first, and probe it. True if that is news. */
+bool health_overdue(struct health *h);
+/* The same has befallen another one. True if that is news. */
+bool health_question(struct health *h);
 /* True if the state has changed. */
 bool health_failed(struct health *h, double now_s, enum upstream_failure kind);
 /* A probe was answered properly. True if the state has changed. */

@@ -41,6 +41,7 @@ struct noop {
 	unsigned n_addrs, next;
 	struct addr fresh[UPSTREAM_ADDRS]; /* new ones of the name, not yet proven; the upstream */
 	unsigned n_fresh;                  /* is up at an old one */
+	bool tries_fresh;                  /* this round */
 	struct addr addr;                  /* the one being tried */
 	struct dial dial;
 	int fd;
@@ -114,7 +115,7 @@ static void round_failed(struct noop *n, enum upstream_failure kind)
 {
 	double took = now_of(n) - n->started_s, pause;
 
-	if (n->n_fresh > 0) {
+	if (n->tries_fresh) {
 		fresh_failed(n);
 		return;
 	}
@@ -135,7 +136,7 @@ static void address_failed(struct noop *n, enum upstream_failure kind)
 		round_failed(n, kind);
 		return;
 	}
-	if (n->next == 1 && n->n_fresh == 0 && upstream_is_up(n->up))
+	if (n->next == 1 && !n->tries_fresh && upstream_is_up(n->up))
 		upstream_failed(n->up, now_of(n), kind, n->why);
 	try_address(n);
 }
@@ -155,7 +156,7 @@ static void round_ok(struct noop *n)
 	struct sock_info info;
 	uint32_t rtt_us = 0;
 
-	if (n->n_fresh > 0) {
+	if (n->tries_fresh && n->n_fresh > 0) {
 		log_notice("proxy %s: %s has a new address: using it", n->up->name, n->up->host);
 		upstream_set_addrs(n->up, n->fresh, n->n_fresh);
 		n->n_fresh = 0;
@@ -326,7 +327,7 @@ static void try_address(struct noop *n)
 	int rc;
 
 	n->addr = wishes.dst = n->addrs[n->next++];
-	wishes.fastopen = !look.trouble && upstream_tfo_allowed(n->up, now_of(n), &n->addr);
+	wishes.fastopen = !look.urgent && upstream_tfo_allowed(n->up, now_of(n), &n->addr);
 	n->reply_len = n->sent = 0;
 	rq.open_session = !upstream_session(n->up, &n->grant);
 	if (!up_socks6_request(&n->proto, &rq, n->request, &n->request_len)) {
@@ -345,7 +346,8 @@ static void try_address(struct noop *n)
 
 static void round_try(struct noop *n)
 {
-	if (n->n_fresh > 0) {
+	n->tries_fresh = n->n_fresh > 0;
+	if (n->tries_fresh) {
 		memcpy(n->addrs, n->fresh, sizeof(n->addrs));
 		n->n_addrs = n->n_fresh;
 	} else {
@@ -426,9 +428,9 @@ static void round_start(struct noop *n)
 
 	n->running = true;
 	n->started_s = now_of(n);
-	if (n->n_fresh > 0 && (look.trouble || !look.usable)) {
+	if (n->n_fresh > 0 && (look.urgent || !look.usable)) {
 		n->n_fresh = 0;
-		n->resolved_s = 0;
+		n->resolved_s = 0; /* first of all: is the old one dead? */
 	}
 	if (!n->resolve && (n->resolved_s == 0 || now_of(n) - n->resolved_s >= RESOLVE_S ||
 			    n->retry_s > 0 || look.trouble))
@@ -474,7 +476,7 @@ static void kick_cb(struct upstream *up, void *ctx)
 {
 	struct noop *n = ctx;
 	double since = now_of(n) - n->started_s;
-	double least = upstream_look(up).trouble ? TROUBLE_S : CHECK_S;
+	double least = upstream_look(up).urgent ? TROUBLE_S : CHECK_S;
 
 	if (n->running) {
 		n->kicked = true;

@@ -110,6 +110,15 @@ struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct
 	}
 }
 
+void pool_overdue(const struct pool *p, struct upstream *up)
+{
+	if (!upstream_overdue(up))
+		return;
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->v[i] != up)
+			upstream_question(p->v[i]);
+}
+
 bool pool_has_address(const struct pool *p, const struct addr *a)
 {
 	for (unsigned i = 0; i < p->n; i++)

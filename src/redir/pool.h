@@ -31,6 +31,8 @@ void pool_put(struct pool *p); /* NULL is allowed */
  * to them: of the least priority value, by weight or latency; those that are in trouble only
  * when there are no others. NULL = none left. tried is a bit for each upstream. */
 struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct upstream_grant *g);
+/* An answer of this one is overdue: perhaps of the others as well. */
+void pool_overdue(const struct pool *p, struct upstream *up);
 /* Is this address one of the proxies'? */
 bool pool_has_address(const struct pool *p, const struct addr *a);
 

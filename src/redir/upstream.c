@@ -10,7 +10,7 @@
 #include "core/log.h"
 #include "redir/balance.h"
 
-#define PATIENCE_S    0.75 /* a flow's, at least; the probe after it takes two seconds more */
+#define PATIENCE_S    0.5 /* a flow's, at least; the probe after it takes two seconds more */
 #define PATIENCE_RTTS 3
 
 static char *copy(const char *text)
@@ -227,11 +227,22 @@ void upstream_heard(struct upstream *up, double now_s)
 	pthread_mutex_unlock(&up->lock);
 }
 
-void upstream_overdue(struct upstream *up)
+bool upstream_overdue(struct upstream *up)
+{
+	bool is_news;
+
+	pthread_mutex_lock(&up->lock);
+	is_news = health_overdue(&up->health);
+	if (up->health.trouble)
+		kick(up);
+	pthread_mutex_unlock(&up->lock);
+	return is_news;
+}
+
+void upstream_question(struct upstream *up)
 {
 	pthread_mutex_lock(&up->lock);
-	health_overdue(&up->health);
-	if (up->health.trouble)
+	if (health_question(&up->health))
 		kick(up);
 	pthread_mutex_unlock(&up->lock);
 }
@@ -245,6 +256,7 @@ struct upstream_view upstream_look(struct upstream *up)
 		.state = up->health.state,
 		.usable = usable(up),
 		.trouble = up->health.trouble,
+		.urgent = up->health.trouble || up->health.in_question,
 		.heard_s = up->health.heard_s,
 		.wanted = health_wanted(&up->health),
 		.rtt_us = up->rtt_us,

@@ -80,9 +80,11 @@ void upstream_session_lost(struct upstream *up, unsigned number);
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size);
 /* The authentication reply of a flow: it is alive. */
 void upstream_heard(struct upstream *up, double now_s);
-/* A flow waits for its patience and has no answer: others are used first, without Fast Open
- * data if there are none, and a NOOP finds out. */
-void upstream_overdue(struct upstream *up);
+/* A flow has waited for its patience and has no answer: others are used first, without Fast Open
+ * data if there are none, and a NOOP finds out. True the first time. */
+bool upstream_overdue(struct upstream *up);
+/* That has happened to another upstream, so ask this one too. */
+void upstream_question(struct upstream *up);
 /* A dial has succeeded: what came of Fast Open and MPTCP. Fast Open backs off by itself. */
 void upstream_dialled(struct upstream *up, double now_s, const struct dial *d);
 /* May a connection to this address put data into its SYN? */
@@ -101,6 +103,7 @@ struct upstream_view {
 	enum upstream_state state;
 	bool usable;  /* upstream_grant would grant */
 	bool trouble; /* an answer is overdue */
+	bool urgent;  /* here or elsewhere: it is to be probed at once */
 	double heard_s;
 	unsigned wanted; /* good probes until it is up */
 	uint32_t rtt_us;

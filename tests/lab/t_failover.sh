@@ -169,22 +169,21 @@ lab_ctl redir reload >/dev/null
 lab_wait 10 is far up
 share 5
 before=$(of far sessions_opened)
-lab_addr "$FAR" eth0 $FAR4B/24
 echo "$FAR4B far.test" >"/etc/netns/$RTR/hosts"
 ip -n "$FAR" addr del $FAR4/24 dev eth0
-lab_addr "$FAR" eth0 $FAR4B/24 2>/dev/null
+lab_addr "$FAR" eth0 $FAR4B/24
 ip -n "$FAR" route replace default via 192.0.2.1
 start=$(now_ms)
 share 1
 moved() { [ "$(of far address)" = "$FAR4B:1080" ] && is far up; }
-check "another address of the name" lab_wait 20 moved
-echo "# another address: after $(($(now_ms) - start)) ms"
+lab_wait 20 moved
+check_num "another address of the name: followed after ms" $(($(now_ms) - start)) "<=" 15000
 share 1
 check_eq "another address: the session goes on" "$(of far sessions_opened) $(of far sessions_lost)" "$before 0"
 lab_ctl redir paths --json >"$LAB_DIR/paths.json"
 lab_ctl redir paths | sed 's/^/# /'
 check_num "paths: a row for each proxy" "$(json "$LAB_DIR/paths.json" 'len({p["proxy"] for p in j["paths"]})')" "==" 2
-check_num "paths: data in SYNs was taken" "$(json "$LAB_DIR/paths.json" 'sum(p["syn_taken"] for p in j["paths"])')" ">=" 40
+check_num "paths: data in SYNs was taken" "$(json "$LAB_DIR/paths.json" 'sum(p["syn_taken"] for p in j["paths"])')" ">=" 30
 check_eq "paths: none is paused" "$(json "$LAB_DIR/paths.json" '[p["tfo"] for p in j["paths"] if p["tfo"] != "ok"]')" "[]"
 
 # A path that strips MPTCP, and one that eats SYNs with data, from one address only.

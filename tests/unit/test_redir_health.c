@@ -35,8 +35,8 @@ static void test_silent(void **state)
 	struct health h = {0};
 
 	(void)state;
-	health_overdue(&h);
-	assert_false(h.trouble); /* it is not used anyway */
+	assert_false(health_overdue(&h) || health_question(&h));
+	assert_false(h.trouble || h.in_question); /* it is not used anyway */
 	health_proven(&h, 1);
 	health_overdue(&h);
 	health_heard(&h, 2); /* the answer has come */
@@ -50,6 +50,16 @@ static void test_silent(void **state)
 	health_overdue(&h);
 	assert_true(health_failed(&h, 6, UPSTREAM_SILENT)); /* at once */
 	assert_false(h.trouble);
+	health_proven(&h, 7);
+	assert_true(health_question(&h));
+	assert_false(health_question(&h) || h.trouble);
+	assert_true(health_overdue(&h));
+	assert_false(health_overdue(&h));
+	health_heard(&h, 8);
+	assert_false(health_failed(&h, 9, UPSTREAM_SILENT)); /* the question was answered */
+	health_ok(&h, 9);
+	assert_true(health_question(&h));
+	assert_true(health_failed(&h, 10, UPSTREAM_SILENT));
 }
 
 /* Going down soon after coming up costs one good probe more each time, three at most. */

@@ -465,12 +465,12 @@ static void test_overdue(void **state)
 	struct scene *s = *state;
 	struct upstream_grant g;
 
-	upstream_overdue(s->up); /* not up: nothing to be found out */
+	assert_false(upstream_overdue(s->up)); /* not up: nothing to be found out */
 	assert_int_equal(kicks(s), 0);
 	s->up->tfo = 1;
 	prove(s, 0, 4);
 	assert_true(upstream_grant(s->up, 1, &g));
-	assert_true(g.tfo && g.patience_s == 0.75);
+	assert_true(g.tfo && g.patience_s == 0.5);
 	upstream_overdue(s->up);
 	assert_int_equal(kicks(s), 1);
 	assert_true(upstream_look(s->up).trouble && upstream_look(s->up).usable);
@@ -805,7 +805,10 @@ static void test_pool_trouble(void **state)
 		ip[8] = (char)('1' + i);
 		bring_up(p->v[i], ip);
 	}
-	upstream_overdue(p->v[0]);
+	pool_overdue(p, p->v[0]);
+	assert_true(upstream_look(p->v[0]).trouble && upstream_look(p->v[1]).urgent);
+	assert_false(upstream_look(p->v[1]).trouble); /* it may well do */
+	assert_true(p->v[0]->kicked && p->v[1]->kicked && p->v[2]->kicked);
 	upstream_overdue(p->v[1]);
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[2]);
 	upstream_heard(p->v[1], 1);

@@ -19,8 +19,8 @@ enum upstream_state {
 
 /* How an attempt failed. */
 enum upstream_failure {
-	UPSTREAM_SOFT,    /* closed, reset, timed out: down after two in a row */
-	UPSTREAM_SILENT,  /* a probe got no answer: the same, but down at once after a sign of trouble */
+	UPSTREAM_SOFT, /* closed, reset, timed out: down after two in a row */
+	UPSTREAM_SILENT, /* a probe got no answer: the same, but down at once after a sign of trouble */
 	UPSTREAM_HARD,    /* refused, or not SOCKSv6: down at once */
 	UPSTREAM_REJECTED /* it does not accept our credentials */
 };

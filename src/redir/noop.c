@@ -533,6 +533,20 @@ static bool in_pool(const struct pool *p, const struct upstream *up)
 	return false;
 }
 
+/* A reload asks for names at once: the administrator may know more than their time to live. */
+static void ask_again(struct noop *n)
+{
+	n->resolved_s = 0;
+	if (n->resolve && !n->resolving) { /* of a server that does not answer, say */
+		resolve_cancel(n->resolve);
+		n->resolve = NULL;
+	}
+	if (n->running || n->retry_s > 0)
+		return; /* the next round does it */
+	n->idle = false;
+	set_timer(n, 0.);
+}
+
 int noop_follow_pool(struct redir *rd)
 {
 	struct list_node *node, *tmp;
@@ -541,6 +555,8 @@ int noop_follow_pool(struct redir *rd)
 		struct noop *n = container_of(node, struct noop, node);
 		if (!in_pool(rd->pool, n->up))
 			noop_free(n);
+		else
+			ask_again(n);
 	}
 	for (unsigned i = 0; i < rd->pool->n; i++)
 		if (!rd->pool->v[i]->kick && !noop_new(rd, rd->pool->v[i]))

@@ -21,7 +21,7 @@ void noop_free(struct noop *n);
 bool noop_has_run(const struct noop *n);
 
 /* For all upstreams of the redirector's pool: start those that are new, stop those that are
- * not in it any more. 0 or -ENOMEM. */
+ * not in it any more, ask for the names of the others anew. 0 or -ENOMEM. */
 int noop_follow_pool(struct redir *rd);
 void noop_free_all(struct redir *rd);
 bool noop_all_have_run(const struct redir *rd);

@@ -28,8 +28,8 @@ struct uppath_result {
 struct uppath {
 	struct addr local; /* port 0 */
 	double used_s;
-	double pause_s, until_s; /* the last pause, and its end */
-	unsigned refused;        /* SYN data not taken, in a row */
+	double pause_s, until_s;                            /* the last pause, and its end */
+	unsigned refused;                                   /* SYN data not taken, in a row */
 	uint64_t n, n_taken, n_refused, n_lost, n_stripped; /* connections */
 	uint32_t rtt_us;                                    /* smoothed */
 };

@@ -104,9 +104,10 @@ static void announce(const struct upstream *up, enum upstream_state before)
 		log_notice("proxy %s is up", up->name);
 		break;
 	case UPSTREAM_REJECTS:
-		log_warning("proxy %s is alive, but %s; set username and password in [proxy %s], "
-			    "or with sixpathctl passwd at the proxy; it is asked again every minute",
-			    up->name, up->last_error, up->name);
+		log_warning(
+			"proxy %s is alive, but %s; set username and password in [proxy %s], "
+			"or with sixpathctl passwd at the proxy; it is asked again every minute",
+			up->name, up->last_error, up->name);
 		break;
 	default:
 		log_warning("proxy %s %s: %s", up->name,

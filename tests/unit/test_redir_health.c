@@ -136,8 +136,9 @@ static void assert_choices(struct balance *b, const char *want, const int *weigh
 	char got[64] = "";
 
 	for (; weights[n]; n++)
-		v[n] = (struct balance_candidate){
-			.index = n, .weight = weights[n], .rtt_us = rtts_ms ? rtts_ms[n] * 1000 : 0};
+		v[n] = (struct balance_candidate){.index = n,
+						  .weight = weights[n],
+						  .rtt_us = rtts_ms ? rtts_ms[n] * 1000 : 0};
 	for (size_t i = 0; i < strlen(want); i++)
 		got[i] = (char)('a' + balance_choose(b, v, n));
 	assert_string_equal(got, want);

@@ -452,8 +452,10 @@ static void test_path_table(void **state)
 	dialled(s, 100, "198.18.0.2", true, 0);
 	dialled(s, 101, "2001:db8::1", true, 0);
 	assert_int_equal(s->up->paths.n, UPPATHS_MAX);
-	assert_string_equal(addr_ip_str(&s->up->paths.v[0].local, text, sizeof(text)), "198.18.0.2");
-	assert_string_equal(addr_ip_str(&s->up->paths.v[1].local, text, sizeof(text)), "2001:db8::1");
+	assert_string_equal(addr_ip_str(&s->up->paths.v[0].local, text, sizeof(text)),
+			    "198.18.0.2");
+	assert_string_equal(addr_ip_str(&s->up->paths.v[1].local, text, sizeof(text)),
+			    "2001:db8::1");
 	assert_int_equal(s->up->paths.v[0].n, 2);
 	assert_int_equal(s->up->paths.v[1].n, 1);
 }

@@ -18,6 +18,7 @@
 #include "redir/loopguard.h"
 #include "redir/pool.h"
 #include "redir/redir_conf.h"
+#include "redir/script.h"
 
 /* DIRECT: plain TCP to the server itself. BYPASS: the same over MPTCP. */
 enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_BYPASS, ROUTE_COUNT };
@@ -56,6 +57,7 @@ struct redir {
 	struct learner *learner;     /* looks after it */
 	struct tune *tune;           /* kernel settings to set back */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */
+	struct script *script;       /* rules by script; NULL: none */
 	struct resolver *resolver;
 	struct list noops;
 	struct control *control;
@@ -64,7 +66,7 @@ struct redir {
 	bool accepting;
 	double started; /* worker_now */
 	unsigned long nofile;
-	bool verbose;
+	bool verbose, foreground;
 };
 
 static inline struct redir_worker *redir_worker_of(struct worker *w)

@@ -8,6 +8,8 @@
 #include "redir/flow.h"
 #include "redir/learner.h"
 #include "redir/redir.h"
+#include "redir/rules.h"
+#include "redir/steer.h"
 
 /* What travels from worker to worker. */
 struct gathered {
@@ -64,6 +66,20 @@ static void report_counters(struct report *r, const struct counters *c)
 	status_ended(r, c->ended);
 }
 
+/* Who keeps the rules, and whether others are kept from changing them. */
+static void report_rules(struct report *r, const struct redir *rd)
+{
+	struct rules_state state = {0};
+
+	if (steer_rules(rd->steer))
+		rules_get_state(steer_rules(rd->steer), &state);
+	report_str(r, "rules",
+		   steer_rules(rd->steer)        ? "own"
+		   : script_in_place(rd->script) ? "script"
+						 : "none");
+	report_bool(r, "owner", state.owned);
+}
+
 static void status_done(struct survey *s)
 {
 	struct gathered *g = container_of(s, struct gathered, survey);
@@ -74,6 +90,7 @@ static void status_done(struct survey *s)
 	report_str(r, "mode", rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
 	report_u64(r, "workers", rd->n_workers);
 	report_bool(r, "accepting", rd->accepting);
+	report_rules(r, rd);
 	report_u64(r, "flows", g->flows);
 	report_u64(r, "proxies", rd->pool->n);
 	status_descriptors(r, rd->nofile);

@@ -475,7 +475,17 @@ struct netlink *rules_netlink(struct rules *r)
 	return r->nl;
 }
 
+bool rules_built_in(void)
+{
+	return true;
+}
+
 #else /* built without: a rules can never be opened, so the rest is never called with one */
+
+bool rules_built_in(void)
+{
+	return false;
+}
 
 int rules_open(struct rules **out, const struct rules_conf *c, const struct addr *upstreams,
 	       size_t n)

@@ -8,6 +8,7 @@
 
 #include "redir/bypass.h"
 #include "redir/learner.h"
+#include "redir/passive.h"
 #include "redir/redir.h"
 #include "redir/rules.h"
 
@@ -20,6 +21,7 @@ struct steer {
 	struct redir *rd;
 	struct rules *rules;   /* NULL: not ours */
 	struct bypass *bypass; /* NULL: nothing but relay */
+	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
 	bool v6, no_owner;
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
@@ -114,9 +116,13 @@ static void open_rules(struct steer *s)
 		    strerror(-rc));
 }
 
-static bool wants_rules(const struct redir_conf *c)
+/* Not beside those of a script, which stay as long as we live. */
+static bool wants_rules(const struct redir *rd)
 {
-	if (!c->install || c->backend == RULES_NONE || c->backend == RULES_IPTABLES)
+	const struct redir_conf *c = rd->conf;
+
+	if (!c->install || c->backend == RULES_NONE || c->backend == RULES_IPTABLES ||
+	    redir_conf_by_script(c) || script_in_place(rd->script))
 		return false;
 	if (c->capture.n > 0 || c->capture_local)
 		return true;
@@ -205,7 +211,9 @@ static void open_bypass(struct steer *s)
 		return;
 	if (s->rules)
 		s->bypass = bypass_new(&bypass_nft, s->rules);
-	else if (c->backend == RULES_IPTABLES)
+	else if (script_in_place(s->rd->script) || redir_conf_by_script(c)
+			 ? script_ipset(s->rd->script)
+			 : c->backend == RULES_IPTABLES) /* the administrator's script */
 		s->bypass = bypass_new(&bypass_ipset, &s->v6);
 	s->reconcile = s->bypass != NULL;
 }
@@ -245,14 +253,19 @@ void steer_tick(struct steer *s)
 
 static void open_all(struct steer *s)
 {
-	if (wants_rules(s->rd->conf))
+	if (wants_rules(s->rd))
 		open_rules(s);
 	open_bypass(s);
+	/* Our own rules collect in the kernel what is seen. */
+	if (s->rd->conf->learn_passive && s->rd->conf->backend == RULES_IPTABLES)
+		s->passive = passive_open(&s->rd->main, s->rd->learned);
 	steer_learned(s);
 }
 
 static void close_all(struct steer *s)
 {
+	passive_close(s->passive);
+	s->passive = NULL;
 	bypass_free(s->bypass);
 	s->bypass = NULL;
 	rules_close(s->rules);
@@ -284,7 +297,7 @@ void steer_reload(struct steer *s)
 {
 	int rc;
 
-	if (!s->rules || !wants_rules(s->rd->conf)) {
+	if (!s->rules || !wants_rules(s->rd)) {
 		close_all(s);
 		open_all(s);
 		return;

@@ -230,12 +230,12 @@ killed() { # LABEL
 	check "$1: kill -9: direct, IPv6" direct "$DEV" "$SRV6"
 }
 
-watch() { # counts what leaves the router with the user's bits in its mark
+watch() { # counts TCP that leaves the router with the user's bits in its mark
 	lab_in "$RTR" nft -f - <<-END
 		table inet watch {
 			chain out {
 				type filter hook postrouting priority 300; policy accept;
-				meta mark & 0xc != 0 counter
+				meta l4proto tcp meta mark & 0xc != 0 counter
 			}
 		}
 	END

@@ -138,6 +138,8 @@ check "another password: the state says so" lab_wait 15 is far rejected
 sleep 3
 check_eq "another password: said once" "$(grep -c 'proxy far is alive, but credentials rejected' "$LAB_DIR/redir.log")" 1
 check_eq "another password: connections go on" "$(lab_in "$DEV" "$PEER" probe --get / --want 12 "$SRV4" 80 | json - 'j["end"]')" want
+lab_in "$RTR" "$SIXPATH_BUILD/src/tools/sixpathctl" -s "$LAB_DIR/run/redir.sock" doctor --json >"$LAB_DIR/doctor.json" 2>/dev/null
+check_eq "another password: doctor says so" "$(json "$LAB_DIR/doctor.json" '["rejects us" in f["seen"] and "passwd" in f["cure"] for f in j["findings"] if f["id"] == "proxy.far"]')" "[true]"
 cp -p "$LAB_DIR/users" "$LAB_DIR/users-far"
 lab_kill far
 far_start

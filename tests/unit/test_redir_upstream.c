@@ -864,6 +864,20 @@ static void test_pool_weights(void **state)
 	for (int i = 0; i < 300; i++)
 		n[first_of(p)]++;
 	assert_true(n[0] == 100 && n[1] == 100 && n[2] == 100);
+	pool_put(p);
+	conf_of(&c, "3121"); /* the weights go where their proxies go */
+	for (int i = 0; i < 4; i++)
+		c.p[i].weight = 10 + i;
+	p = pool_new(&c.c, NULL, &s->main);
+	assert_non_null(p);
+	assert_pool(p, "bdca");
+	assert_true(p->weight[0] == 11 && p->weight[1] == 13);
+	assert_true(p->weight[2] == 12 && p->weight[3] == 10);
+	pool_put(p);
+	p = pool_of(s, "111", NULL);
+	bring_up(p->v[0], "192.0.2.1");
+	bring_up(p->v[1], "192.0.2.2");
+	bring_up(p->v[2], "192.0.2.3");
 	p->balance.by = BALANCE_LATENCY;
 	p->v[0]->rtt_us = 50000, p->v[1]->rtt_us = 20000, p->v[2]->rtt_us = 40000;
 	for (int i = 0; i < 10; i++)

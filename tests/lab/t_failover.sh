@@ -134,7 +134,7 @@ lab_wait 15 is home up || not_ok "all killed" "home is not up again"
 printf 'another\n' | "$SIXPATH_BUILD/src/tools/sixpathctl" passwd "$LAB_DIR/users-far" home >/dev/null
 lab_kill far
 far_start
-check "another password: the state says so" lab_wait 15 is far rejected
+check "another password: the state says so" lab_wait 20 is far rejected
 sleep 3
 check_eq "another password: said once" "$(grep -c 'proxy far is alive, but credentials rejected' "$LAB_DIR/redir.log")" 1
 check_eq "another password: connections go on" "$(lab_in "$DEV" "$PEER" probe --get / --want 12 "$SRV4" 80 | json - 'j["end"]')" want

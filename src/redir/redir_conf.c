@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "redir/balance.h"
 #include "redir/rules.h"
 
 #define KEY(field)   offsetof(struct redir_conf, field)
@@ -12,6 +13,7 @@
 
 static const char *const modes[] = {"tproxy", "redirect", NULL};
 static const char *const failures[] = {"next", "direct", "refuse", NULL};
+static const char *const balances[] = {"weight", "latency", NULL};
 static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const protocols[] = {"socks6", NULL};
@@ -118,6 +120,11 @@ static const struct conf_key connect_keys[] = {
 	 .offset = KEY(on_proxy_failure),
 	 .def = "direct",
 	 .words = failures},
+	{.name = "balance",
+	 .parse = conf_word,
+	 .offset = KEY(balance),
+	 .def = "weight",
+	 .words = balances},
 	{.name = "idle",
 	 .parse = conf_seconds,
 	 .offset = KEY(idle_s),
@@ -161,6 +168,12 @@ static const struct conf_key proxy_keys[] = {
 	 .def = "10",
 	 .min = 0,
 	 .max = 1000},
+	{.name = "weight",
+	 .parse = conf_int,
+	 .offset = PROXY(weight),
+	 .def = "1",
+	 .min = 1,
+	 .max = 100},
 	{.name = NULL},
 };
 
@@ -224,9 +237,11 @@ static void check_password_file(struct conf *c, struct proxy_section *p, const c
 
 static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 {
+	const struct redir_conf *r = ctx;
 	struct proxy_section *p = dst;
 
-	(void)ctx;
+	if (r->proxies.count == BALANCE_MAX + 1)
+		conf_error(c, "proxy", name, NULL, "there may be at most %d proxies", BALANCE_MAX);
 	if (!p->address.host) {
 		conf_error(c, "proxy", name, NULL, "address is missing: set address = HOST:PORT");
 		return;
@@ -300,6 +315,7 @@ static bool take_argument(struct redir_conf *c, const char *proxy, FILE *errors)
 		return false;
 	p->mptcp = p->tfo = 2;
 	p->priority = 10;
+	p->weight = 1;
 	if (conf_hostport(proxy, &p->address, &address, err, sizeof(err)))
 		return true;
 	if (errors)

@@ -185,7 +185,6 @@ check_eq "another address: the session goes on" "$(of far sessions_opened) $(of 
 
 # The name has lost an address that works: it is left only for one that works. A reload asks anew.
 names() { # WORD: until the log says so; c-ares sees changes of /etc/hosts by the second
-	local i
 	for _ in 1 2 3 4 5; do
 		lab_ctl redir reload >/dev/null
 		lab_wait 2 grep -qE "proxy far: far.test has a new address.*$1" "$LAB_DIR/redir.log" && return 0

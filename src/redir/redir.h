@@ -41,7 +41,7 @@ struct redir_worker {
 	struct list flows;
 	uint64_t next_id;
 	struct counters counters;
-	struct log_limit limit_loop, limit_upstream, limit_mark;
+	struct log_limit limit_loop, limit_origdst, limit_upstream, limit_mark;
 };
 
 struct redir {

@@ -22,7 +22,9 @@ said() {
 DIRECT="SSH-2.0-lab the server speaks first.."
 is() { [ "$1" = "$2" ] || { echo "'$1' instead of '$2'"; return 1; }; }
 direct() { is "$(said "$@")" "$DIRECT"; }
-captured() { is "$(said "$@")" "$2 ${port:-80}"; }
+is_captured() { is "$(said "$@")" "$2 ${port:-80}"; }
+# libnftables may lose the table while others change rules; then it is back within two seconds.
+captured() { is_captured "$@" >/dev/null || lab_wait 2 is_captured "$@" || is_captured "$@"; }
 ends_with() { is "$(said "${@:2}")" "$1"; }
 
 own_start() { # OPTION...

@@ -26,7 +26,7 @@ static int fail(struct bypass *b, int rc)
 {
 	if (!b->failed)
 		log_warning("bypass: %s: %s; learned servers are reached by relay instead",
-			    b->ops->name, strerror(-rc));
+			    b->ops->name, rc == -ENOSYS ? "not built in" : strerror(-rc));
 	b->failed = true;
 	b->n = 0;
 	return rc;

@@ -31,7 +31,7 @@ struct bypass_entry {
 
 typedef void bypass_list_fn(void *ctx, const struct addr *a, uint32_t left_s);
 
-/* A back end. All return 0 or -errno. */
+/* A back end. All return 0 or -errno; the others are only called after open has succeeded. */
 struct bypass_ops {
 	const char *name;
 	int (*open)(void **be, void *arg);
@@ -45,6 +45,9 @@ struct bypass_ops {
 extern const struct bypass_ops bypass_nft;   /* sets of our nft table; arg: struct rules * */
 extern const struct bypass_ops bypass_ipset; /* sixpath4, sixpath6; arg: bool *, IPv6 too? */
 extern const struct bypass_ops bypass_none;  /* does nothing; arg: NULL */
+
+/* For a back end that was not built: -ENOSYS. */
+int bypass_absent(void **be, void *arg);
 
 struct bypass;
 

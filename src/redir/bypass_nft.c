@@ -109,39 +109,10 @@ static int be_list(void *be, bypass_list_fn *fn, void *ctx)
 	return rc;
 }
 
+const struct bypass_ops bypass_nft = {"nft", be_open, be_apply, be_list, be_close};
+
 #else
 
-#include "core/log.h"
-
-static int be_open(void **be, void *arg)
-{
-	(void)be;
-	(void)arg;
-	log_notice("bypass: built without libnftables");
-	return -ENOSYS;
-}
-
-static int be_apply(void *be, const struct bypass_item *v, size_t n)
-{
-	(void)be;
-	(void)v;
-	(void)n;
-	return -ENOSYS;
-}
-
-static int be_list(void *be, bypass_list_fn *fn, void *ctx)
-{
-	(void)be;
-	(void)fn;
-	(void)ctx;
-	return -ENOSYS;
-}
-
-static void be_close(void *be)
-{
-	(void)be;
-}
+const struct bypass_ops bypass_nft = {.name = "nft", .open = bypass_absent};
 
 #endif
-
-const struct bypass_ops bypass_nft = {"nft", be_open, be_apply, be_list, be_close};

@@ -2,6 +2,8 @@
 /* The back end that leaves the kernel alone: action = relay, or backend = none. */
 #include "redir/bypass.h"
 
+#include <errno.h>
+
 static int none_open(void **be, void *arg)
 {
 	(void)arg;
@@ -31,3 +33,10 @@ static void none_close(void *be)
 }
 
 const struct bypass_ops bypass_none = {"none", none_open, none_apply, none_list, none_close};
+
+int bypass_absent(void **be, void *arg)
+{
+	(void)arg;
+	*be = NULL;
+	return -ENOSYS;
+}

@@ -84,7 +84,7 @@ static const char *route_of(enum decision what, const char *proxy, const struct 
 }
 
 static void report_case(struct report *r, struct redir *rd, const char *name,
-			const struct explain_rule *rule, enum decision what)
+			const struct explain_rule *rule, bool held, enum decision what)
 {
 	static const char *const failures[] = {[FAILURE_NEXT] = "refused",
 					       [FAILURE_DIRECT] = "directly, over TCP",
@@ -95,6 +95,7 @@ static void report_case(struct report *r, struct redir *rd, const char *name,
 	report_str(r, "syn", name);
 	report_str(r, "rule", rule->name);
 	report_bool(r, "captured", rule->captured);
+	report_bool(r, "held", rule->captured && held);
 	report_str(r, "route", !rule->captured ? "none" : route_of(what, proxy, rd->conf));
 	report_str(r, "why", rule->why);
 	report_str(r, "then",
@@ -137,7 +138,7 @@ void explain_command(struct control_request *rq, void *ctx)
 		struct explain_rule rule = explain_rule(&facts, mptcp != 0);
 		enum decision what =
 			decide(rd, rd->conf, rd->pool, &src, &dst, learner_now(rd), false);
-		report_case(r, rd, mptcp ? "mptcp" : "plain", &rule, what);
+		report_case(r, rd, mptcp ? "mptcp" : "plain", &rule, facts.held, what);
 	}
 	report_end(r);
 	control_reply(rq);

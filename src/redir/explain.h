@@ -13,6 +13,7 @@
 
 /* What the rules look at. */
 struct explain_facts {
+	bool held;      /* if captured, the SYN waits for the server's answer ([connect] verify) */
 	bool rules;     /* the daemon keeps rules; otherwise an administrator's script does */
 	bool interface; /* it comes in where capture says */
 	char interface_name[16];

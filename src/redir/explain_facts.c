@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "redir/held.h"
 #include "redir/learner.h"
 #include "redir/redir.h"
 #include "redir/rules.h"
@@ -204,6 +205,7 @@ static int ask_kernel(struct explain_facts *f, struct redir *rd, struct netlink 
 int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *src,
 		  const struct addr *dst)
 {
+	struct held_counts held;
 	struct netlink *routes;
 	int rc;
 
@@ -213,6 +215,9 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 	f->rules = steer_rules(rd->steer) != NULL;
 	if (!f->rules)
 		return 0;
+	held_count(rd->held, &held);
+	f->held = held.open && rd->conf->mode == MODE_TPROXY &&
+		  port_in(&rd->conf->verify, addr_port(dst));
 	f->ipv6_off = addr_family(dst) == AF_INET6 && !steer_ipv6(rd->steer);
 	rc = netlink_open(&routes, NETLINK_ROUTE);
 	if (rc < 0)

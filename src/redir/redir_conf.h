@@ -17,7 +17,12 @@ enum redir_mode { MODE_TPROXY, MODE_REDIRECT };
 enum on_failure { FAILURE_NEXT, FAILURE_DIRECT, FAILURE_REFUSE };
 
 enum rules_backend { RULES_AUTO, RULES_NFT, RULES_IPTABLES, RULES_NONE };
-enum bypass_action { BYPASS_AUTO, BYPASS_RELAY, BYPASS_RULE };
+/* What is done with servers known to speak MPTCP. */
+enum bypass_action {
+	BYPASS_AUTO,  /* SYNs with MP_CAPABLE to them are not captured, others are relayed */
+	BYPASS_RELAY, /* nothing by rules */
+	BYPASS_RULE   /* no SYN to them is captured */
+};
 
 /* [proxy NAME] */
 struct proxy_section {

@@ -39,13 +39,6 @@
 #define RULES_NFT_TABLE  "sixpath"
 #define RULES_USER_TABLE "sixpath_user"
 
-/* What is done with servers known to speak MPTCP ([bypass] action). */
-enum rules_action {
-	ACTION_AUTO,  /* SYNs with MP_CAPABLE to them are not captured */
-	ACTION_RELAY, /* nothing by rules */
-	ACTION_RULE   /* no SYN to them is captured */
-};
-
 /* Plain data; what it points to is only read during the call that takes it. */
 struct rules_conf {
 	enum redir_mode mode;
@@ -57,11 +50,11 @@ struct rules_conf {
 	const struct port_range *ports; /* destinations; none = all */
 	size_t n_ports;
 	struct prefix_list exclude; /* beyond those that are never captured */
-	enum rules_action action;
+	enum bypass_action action;  /* what is done with servers known to speak MPTCP */
 	bool learn_passive;
 	const struct port_range *verify; /* hold SYNs to these; none = hold nothing; tproxy only */
 	size_t n_verify;
-	bool queue; /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
+	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
 	bool owner;     /* ask for the owner flag; false: the table outlives a killed daemon */
 	uint32_t table; /* first routing table to try; 0 = RULES_TABLE */

@@ -141,11 +141,11 @@ static void put_ports(FILE *f, const struct rules_conf *c)
 
 static void put_learned(FILE *f, const struct rules_conf *c)
 {
-	if (c->action == ACTION_RULE)
+	if (c->action == BYPASS_RULE)
 		PUT_BOTH(
 			f, c,
 			"\t\t%s daddr . tcp dport @learned%c counter return comment \"learned\"\n");
-	else if (c->action == ACTION_AUTO)
+	else if (c->action == BYPASS_AUTO)
 		PUT_BOTH(f, c,
 			 "\t\ttcp option mptcp subtype 0 %s daddr . tcp dport @learned%c counter "
 			 "return comment \"learned\"\n");

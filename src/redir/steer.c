@@ -15,15 +15,15 @@
 #define SEEN_TICKS   5 /* between looks at the servers seen */
 #define BATCH        64
 #define FOR_EVER_S   (30u * 86400u) /* as far as a set is concerned; renewed */
-#define UPSTREAM_MAX 64
+#define UPSTREAM_MAX (POOL_MAX * UPSTREAM_ADDRS)
 
 struct steer {
 	struct redir *rd;
-	struct rules *rules;   /* NULL: not ours */
-	struct bypass *bypass; /* NULL: nothing but relay */
+	struct rules *rules;     /* NULL: not ours */
+	struct bypass *bypass;   /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
 	bool v6, no_owner;
-	bool queue; /* nft can queue packets */
+	bool queue;     /* nft can queue packets */
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
 };
@@ -38,9 +38,6 @@ static bool have_ipv6(void)
 /* names: as many pointers as interfaces. */
 static struct rules_conf rules_conf_of(const struct steer *s, const char **names)
 {
-	static const enum rules_action actions[] = {[BYPASS_AUTO] = ACTION_AUTO,
-						    [BYPASS_RELAY] = ACTION_RELAY,
-						    [BYPASS_RULE] = ACTION_RULE};
 	const struct redir_conf *c = s->rd->conf;
 
 	for (size_t i = 0; i < c->capture.n; i++)
@@ -55,7 +52,7 @@ static struct rules_conf rules_conf_of(const struct steer *s, const char **names
 		.ports = c->ports.v,
 		.n_ports = c->ports.n,
 		.exclude = c->exclude,
-		.action = actions[c->action],
+		.action = (enum bypass_action)c->action,
 		.learn_passive = c->learn_passive,
 		.verify = c->verify.v,
 		.n_verify = c->verify.n,
@@ -97,9 +94,6 @@ static int load_rules(struct steer *s)
 	else
 		rc = rules_open(&s->rules, &c, up, n);
 	if (rc == -EOPNOTSUPP && !s->rules) {
-		log_warning(
-			"rules: this kernel has no tables with an owner: ours can be removed by "
-			"others, and outlive a daemon that is killed");
 		s->no_owner = true;
 		c.owner = false;
 		rc = rules_open(&s->rules, &c, up, n);
@@ -238,10 +232,8 @@ static void tick_rules(struct steer *s)
 	unsigned n = upstreams(s->rd, up, UPSTREAM_MAX);
 
 	rules_set_upstreams(s->rules, up, n);
-	if (rules_check(s->rules) == RULES_RELOADED) {
-		log_warning("rules: they had been removed, and are back");
+	if (rules_check(s->rules) == RULES_RELOADED)
 		s->reconcile = true;
-	}
 	if (s->rd->conf->learn_passive && s->ticks % SEEN_TICKS == 0)
 		rules_seen(s->rules, saw, s->rd);
 }

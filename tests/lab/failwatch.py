@@ -12,6 +12,7 @@ import threading
 import time
 
 EVERY, PATIENCE = 0.05, 12
+WARM = 15  # connections that have ended, before the fault
 
 
 def one(address, port, lines):
@@ -33,7 +34,11 @@ def run(address, port, seconds):
     lines, threads = [], []
     print("ready", flush=True)
     end = time.monotonic() + seconds
+    warm = False
     while time.monotonic() < end:
+        if not warm and len(lines) >= WARM:
+            warm = True
+            print("warm", flush=True)
         t = threading.Thread(target=one, args=(address, port, lines), daemon=True)
         t.start()
         threads.append(t)

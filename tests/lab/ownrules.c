@@ -73,9 +73,9 @@ static bool option(struct setting *s, int opt, const char *arg)
 		return s->n_upstream < LIST_MAX &&
 		       addr_parse_ip(&s->upstream[s->n_upstream++], arg);
 	case 'a':
-		c->action = !strcmp(arg, "rule")    ? ACTION_RULE
-			    : !strcmp(arg, "relay") ? ACTION_RELAY
-						    : ACTION_AUTO;
+		c->action = !strcmp(arg, "rule")    ? BYPASS_RULE
+			    : !strcmp(arg, "relay") ? BYPASS_RELAY
+						    : BYPASS_AUTO;
 		return true;
 	case 's':
 		c->learn_passive = true;
@@ -115,7 +115,7 @@ static bool options(struct setting *s, int argc, char **argv)
 				      .capture = s->ifaces,
 				      .ports = s->ports,
 				      .exclude = {s->exclude, 0},
-				      .action = ACTION_AUTO,
+				      .action = BYPASS_AUTO,
 				      .v6 = true,
 				      .owner = true};
 	s->user = "nobody";

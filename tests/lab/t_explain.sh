@@ -13,17 +13,6 @@ what() {
 	json "$LAB_DIR/explain.json" 'next(c["rule"] + " " + c["route"] for c in j["cases"] if c["syn"] == "'"$3"'")'
 }
 
-# seen SERVER-LOG: whose address the last connection there came from
-seen() {
-	sleep 0.1
-	case $(tail -n 1 "$LAB_DIR/$1.log" | json - 'j["peer"].rsplit(":", 1)[0].strip("[]")') in
-	"$DEV4" | "$DEV6") echo device ;;
-	"$WAN1_4" | "$WAN1_6" | "$WAN2_4" | "$WAN2_6") echo router ;;
-	203.0.113.1 | 2001:db8:30::1) echo proxy ;;
-	*) echo nobody ;;
-	esac
-}
-
 # agree NAME RULE ADDRESS PORT [--mptcp]: the rule is as expected, and what explain says comes true.
 agree() {
 	local name=$1 rule=$2 addr=$3 port=$4 kind=plain src=$DEV4 dst="$3:$4" got route want log=srv said
@@ -38,8 +27,8 @@ agree() {
 	bypass | direct) want=router ;;
 	proxy) want=proxy ;;
 	esac
-	lab_in "$DEV" "$PEER" probe --get / --want 12 "${@:5}" "$addr" "$port" >"$LAB_DIR/probe.out" 2>&1
-	got=$(seen $log)
+	check_eq "$name, $kind, $addr: succeeds" "$(lab_get $log "$addr" "$port" "${@:5}")" want
+	got=$(lab_saw $log)
 	check_eq "$name, $kind, $addr: $route" "$got" "$want"
 }
 

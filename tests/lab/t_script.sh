@@ -5,17 +5,11 @@
 . "$(dirname "$0")/lib.sh"
 
 probe() { # ADDRESS [OPTION...]: how it ends at the device
-	lab_in "$DEV" "$PEER" probe --get / --want 12 --timeout-ms 4000 "${@:2}" "$1" 80 | json - 'j["end"]'
+	lab_get srv "$1" 80 "${@:2}"
 }
 
 who() { # the one the server sees
-	sleep 0.1
-	case $(tail -n 1 "$LAB_DIR/srv.log" | json - 'j["peer"].rsplit(":", 1)[0].strip("[]")') in
-	"$DEV4" | "$DEV6") echo device ;;
-	"$WAN1_4" | "$WAN1_6" | "$WAN2_4" | "$WAN2_6") echo router ;;
-	203.0.113.1 | 2001:db8:30::1) echo proxy ;;
-	*) echo nobody ;;
-	esac
+	lab_saw srv
 }
 
 network() { # what must be as it was before; empty tables of nftables' making do not matter
@@ -166,7 +160,7 @@ check_eq "reload: still captured" "$(probe "$SRV4")/$(who)" want/proxy
 lab_conf redir rules.ports= rules.backend=auto
 lab_conf_write
 lab_ctl redir reload >/dev/null
-sleep 1.2 # a tick
+sleep 1.2 # longer than a tick: nothing may have happened by then
 check_eq "reload to own rules: not beside the script's" "$(status rules)/$(lab_in "$RTR" nft list tables | grep -c 'inet sixpath$')" script/0
 check_eq "reload to own rules: the sets go on" "$(lab_ctl redir learned --json | json - 'j["rules"]')" ipset
 

@@ -4,21 +4,11 @@
 . "$(dirname "$0")/lib.sh"
 
 probe() { # ADDRESS [OPTION...]: how it ends at the device
-	lab_in "$DEV" "$PEER" probe --get / --want 12 --timeout-ms 4000 "${@:2}" "$1" 80 | json - 'j["end"]'
-}
-
-last_server() { # WHAT of the server's last connection: peer or mptcp
-	sleep 0.1
-	tail -n 1 "$LAB_DIR/srv.log" | json - "$1"
+	lab_get srv "$1" 80 "${@:2}"
 }
 
 who() { # the one the server sees
-	case $(last_server 'j["peer"].rsplit(":", 1)[0].strip("[]")') in
-	"$DEV4" | "$DEV6") echo device ;;
-	"$WAN1_4" | "$WAN1_6" | "$WAN2_4" | "$WAN2_6") echo router ;;
-	203.0.113.1 | 2001:db8:30::1) echo proxy ;;
-	*) echo nobody ;;
-	esac
+	lab_saw srv
 }
 
 nft_rtr() {
@@ -55,11 +45,11 @@ for mode in tproxy redirect; do
 		check_eq "$n: first, plain device" "$(probe "$a")" want
 		check_eq "$n: first, plain device: through the proxy" "$(who)" proxy
 		check_eq "$n: second, plain device" "$(probe "$a")" want
-		check_eq "$n: second, plain device: relayed by the router" "$(who)/$(last_server 'j["mptcp"]')" router/true
+		check_eq "$n: second, plain device: relayed by the router" "$(who)/$(lab_last srv 'j["mptcp"]')" router/true
 		lab_wait 3 sh -c "ip netns exec $RTR nft list table inet sixpath | grep -q '$a . 80 '" ||
 			not_ok "$n: the set" "the server is not in it"
 		check_eq "$n: device with MPTCP" "$(probe "$a" --mptcp)" want
-		check_eq "$n: device with MPTCP: end to end" "$(who)/$(last_server 'j["mptcp"]')" device/true
+		check_eq "$n: device with MPTCP: end to end" "$(who)/$(lab_last srv 'j["mptcp"]')" device/true
 		check_eq "$n: plain device again" "$(probe "$a")/$(who)" want/router
 	done
 	lab_daemon_stop redir

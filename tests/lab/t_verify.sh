@@ -76,6 +76,7 @@ expect "no queue rule: a closed port" "$SRV4" 99 connected 0 30
 check_eq "no queue rule: held" "$(held total)" 0
 check "the queue rule" lab_rules start --only-verify
 check "status of it" lab_rules status --only-verify
+check_eq "explain says that it is held" "$(lab_ctl redir explain "$DEV4" "$SRV4:80" --json | json - '[c["held"] for c in j["cases"]]')" "[true, true]"
 probe "$SRV4" >/dev/null # a Fast Open cookie of the proxy, a session
 
 echoes=0

@@ -41,7 +41,7 @@ static struct rules_conf base(void)
 		.mark = RULES_MARK,
 		.capture = lan,
 		.n_capture = 1,
-		.action = ACTION_AUTO,
+		.action = BYPASS_AUTO,
 		.v6 = true,
 		.owner = true,
 	};

@@ -27,7 +27,7 @@ static struct rules_conf base(void)
 		.mark = RULES_MARK,
 		.capture = lan,
 		.n_capture = 1,
-		.action = ACTION_RELAY,
+		.action = BYPASS_RELAY,
 	};
 }
 
@@ -198,7 +198,7 @@ static void test_redirect_with_all(void **state)
 	c.capture_local = true;
 	c.v6 = true;
 	c.learn_passive = true;
-	c.action = ACTION_AUTO;
+	c.action = BYPASS_AUTO;
 	c.ports = some_ports;
 	c.n_ports = 2;
 	c.exclude = (struct prefix_list){exclude, 2};
@@ -284,13 +284,13 @@ static void test_actions(void **state)
 	assert_lacks(text, "@learned");
 	assert_has(text, "set learned4"); /* the sets are there whatever the action */
 	free(text);
-	c.action = ACTION_RULE;
+	c.action = BYPASS_RULE;
 	text = text_of(&c);
 	assert_has(text, "\t\tip daddr . tcp dport @learned4 counter return");
 	assert_has(text, "\t\tip6 daddr . tcp dport @learned6 counter return");
 	assert_lacks(text, "subtype 0");
 	free(text);
-	c.action = ACTION_AUTO;
+	c.action = BYPASS_AUTO;
 	text = text_of(&c);
 	assert_has(text, "\t\ttcp option mptcp subtype 0 ip daddr . tcp dport @learned4 counter "
 			 "return");

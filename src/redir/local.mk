@@ -5,6 +5,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
+	src/redir/demand.c src/redir/demand.h \
 	src/redir/explain.c src/redir/explain.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
@@ -22,6 +23,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/noop.c src/redir/noop.h \
 	src/redir/origdst.c src/redir/origdst.h \
 	src/redir/pool.c src/redir/pool.h \
+	src/redir/prewarm.c src/redir/prewarm.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
 	src/redir/session.c src/redir/session.h \
@@ -51,10 +53,12 @@ tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit
 tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
 if HAVE_CMOCKA
 redir_tests = \
+	tests/unit/test_redir_demand \
 	tests/unit/test_redir_firstdata \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
+	tests/unit/test_redir_prewarm \
 	tests/unit/test_redir_shared \
 	tests/unit/test_redir_tokens \
 	tests/unit/test_redir_up_socks6 \
@@ -64,6 +68,10 @@ check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
 endif
 redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
+tests_unit_test_redir_demand_SOURCES = tests/unit/test_redir_demand.c
+tests_unit_test_redir_demand_LDADD = $(redir_test_libs)
+tests_unit_test_redir_prewarm_SOURCES = tests/unit/test_redir_prewarm.c tests/unit/rig.h
+tests_unit_test_redir_prewarm_LDADD = $(redir_test_libs) $(EV_LIBS)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
 tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c

@@ -84,6 +84,7 @@ static void visit_snapshot(struct worker *w, void *ctx)
 	pool_put(rw->pool);
 	rw->conf = redir_conf_get(s->conf);
 	rw->pool = pool_get(s->pool);
+	prewarm_follow_pool(&rw->prewarm);
 }
 
 static void snapshot_done(void *ctx)
@@ -139,6 +140,7 @@ static void visit_stop(struct worker *w, void *ctx)
 
 	(void)ctx;
 	listeners_close(&rw->listeners);
+	prewarm_stop(&rw->prewarm);
 	flow_end_all(rw, END_SHUTDOWN);
 }
 
@@ -214,8 +216,10 @@ static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned inde
 	rw->conf = redir_conf_get(rd->conf);
 	rw->pool = pool_get(rd->pool);
 	list_init(&rw->flows);
+	prewarm_init(&rw->prewarm, rw);
 	if (worker_init(&rw->w, index, rw) < 0)
 		return EX_OSERR;
+	prewarm_follow_pool(&rw->prewarm);
 	return open_listeners(rw);
 }
 
@@ -226,6 +230,7 @@ static void worker_undo(struct redir_worker *rw)
 	if (!rw->w.loop)
 		return;
 	listeners_free(&rw->listeners);
+	prewarm_stop(&rw->prewarm);
 	worker_fini(&rw->w);
 }
 

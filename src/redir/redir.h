@@ -17,6 +17,7 @@
 #include "redir/learned.h"
 #include "redir/loopguard.h"
 #include "redir/pool.h"
+#include "redir/prewarm.h"
 #include "redir/redir_conf.h"
 
 /* DIRECT: plain TCP to the server itself. BYPASS: the same over MPTCP. */
@@ -26,6 +27,7 @@ struct counters {
 	uint64_t accepted, routed[ROUTE_COUNT], ended[END__COUNT];
 	uint64_t mptcp, fastopen; /* connections to proxies that really used them */
 	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
+	uint64_t prewarm_used, prewarm_dead;
 	uint64_t bypass_failed; /* direct MPTCP dials that went to a proxy after all */
 	uint64_t bytes_up, bytes_down;
 };
@@ -37,6 +39,7 @@ struct redir_worker {
 	struct pool *pool;       /* a reference */
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list flows;
+	struct prewarm prewarm; /* connections kept ready */
 	uint64_t next_id;
 	struct counters counters;
 	struct log_limit limit_loop, limit_upstream, limit_mark;

@@ -10,10 +10,10 @@ static void raise_to(struct demand *d, double peak)
 		d->peak = peak;
 }
 
-void demand_add(struct demand *d)
+void demand_add(struct demand *d, unsigned max)
 {
 	d->now++;
-	raise_to(d, d->now);
+	raise_to(d, d->now < max ? d->now : max);
 }
 
 void demand_expect(struct demand *d)

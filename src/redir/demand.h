@@ -14,7 +14,8 @@ struct demand {
 	double peak;
 };
 
-void demand_add(struct demand *d);
+/* One was wanted; no more than max are remembered, so that a flood does not last for long. */
+void demand_add(struct demand *d, unsigned max);
 /* Others are in use: one is likely to be wanted here soon. */
 void demand_expect(struct demand *d);
 /* A second has gone by. */

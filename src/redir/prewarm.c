@@ -61,6 +61,7 @@ struct store {
 	double early_s, closed_at; /* age of one that was closed too early; when the last one was */
 	double pause_s, until_s;   /* no new ones before */
 	double told_s;
+	uint64_t lost; /* sessions that the proxy did not know any more, so far */
 };
 
 static double now_of(const struct store *s)
@@ -135,6 +136,17 @@ static void empty(struct store *s)
 	}
 }
 
+/* A proxy that does not know our session any more was restarted, and with it died what it had
+ * accepted, whether or not we were told. */
+static void check_restart(struct store *s)
+{
+	uint64_t lost = upstream_lost(s->up);
+
+	if (lost != s->lost)
+		empty(s);
+	s->lost = lost;
+}
+
 static void found_dead(struct store *s)
 {
 	s->p->rw->counters.prewarm_dead++;
@@ -176,7 +188,6 @@ static void warm_ended(struct warm *w, bool in_order)
 	} else {
 		empty(s);
 		pause_after_failure(s);
-		upstream_suspect(s->up);
 	}
 }
 
@@ -221,7 +232,6 @@ static void dialled(struct dial *d, int err)
 	if (err < 0) {
 		warm_close(w);
 		pause_after_failure(s);
-		upstream_suspect(s->up);
 		return;
 	}
 	w->fd = dial_take(d);
@@ -382,6 +392,7 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)events;
 	demand_tick(&s->demand);
+	check_restart(s);
 	list_for_each_safe (&s->warm, n, tmp)
 		if (!look_after(container_of(n, struct warm, node), known ? &addrs[0] : NULL))
 			break;
@@ -419,6 +430,7 @@ static struct store *store_get(struct prewarm *p, struct upstream *up)
 	s->up = upstream_get(up);
 	s->life_s = LIFE_S;
 	s->told_s = -TELL_S;
+	s->lost = upstream_lost(up);
 	list_init(&s->warm);
 	ev_init(&s->tick, tick_cb);
 	s->tick.repeat = TICK_S;
@@ -553,6 +565,7 @@ int prewarm_take(struct prewarm *p, struct upstream *up, const struct addr *addr
 
 	if (!s)
 		return -1;
+	check_restart(s);
 	list_for_each_safe (&s->warm, n, tmp) {
 		struct warm *w = container_of(n, struct warm, node);
 
@@ -566,7 +579,7 @@ int prewarm_take(struct prewarm *p, struct upstream *up, const struct addr *addr
 		fd = hand_out(w, guard);
 		break;
 	}
-	demand_add(&s->demand);
+	demand_add(&s->demand, part_of(s, AUTO_MAX));
 	start_ticking(s);
 	fill(s);
 	tell_others(s);

@@ -212,6 +212,16 @@ void upstream_session_lost(struct upstream *up, unsigned number)
 	pthread_mutex_unlock(&up->lock);
 }
 
+uint64_t upstream_lost(struct upstream *up)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&up->lock);
+	n = up->n_lost;
+	pthread_mutex_unlock(&up->lock);
+	return n;
+}
+
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size)
 {
 	pthread_mutex_lock(&up->lock);

@@ -95,6 +95,8 @@ void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32
 void upstream_tfo_result(struct upstream *up, double now_s, bool syn_data_acked, unsigned fail);
 /* Something is odd (a reset in the middle): check it soon. */
 void upstream_suspect(struct upstream *up);
+/* How many sessions it did not know any more. */
+uint64_t upstream_lost(struct upstream *up);
 void upstream_flow_count(struct upstream *up, int change);
 /* Prewarmed connections: change of those ready; were used; were found dead. */
 void upstream_warm_count(struct upstream *up, int change, unsigned used, unsigned dead);

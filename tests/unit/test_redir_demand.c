@@ -12,7 +12,7 @@
 static void add(struct demand *d, unsigned n)
 {
 	while (n--)
-		demand_add(d);
+		demand_add(d, 8);
 }
 
 static void ticks(struct demand *d, unsigned n)
@@ -68,7 +68,7 @@ static void test_burst_and_limit(void **state)
 	add(&d, 2); /* fewer than the peak that is remembered */
 	assert_int_equal(demand_target(&d, 8), 3);
 	add(&d, 500);
-	assert_int_equal(demand_target(&d, 8), 8);
+	assert_int_equal(demand_target(&d, 16), 8);
 }
 
 /* One flow in each tick is one at a time, not as many as ticks. */
@@ -91,7 +91,7 @@ static void test_fades(void **state)
 	(void)state;
 	add(&d, 1);
 	assert_in_range(ticks_to_none(&d), 18, 21);
-	add(&d, 8);
+	add(&d, 800);
 	assert_in_range(ticks_to_none(&d), 48, 51);
 }
 

@@ -241,6 +241,22 @@ static void test_was_dead(void **state)
 	scene_end(&s);
 }
 
+/* The session is gone: so is the proxy that accepted these. */
+static void test_restarted(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	scene_make(&s, 2);
+	upstream_session_open(s.up, (const uint8_t *)"one", 3, false, 0, 0);
+	assert_true(until_ready(&s, 2));
+	upstream_session_lost(s.up, s.up->session.number);
+	assert_int_equal(take(&s), -1);
+	assert_true(until_ready(&s, 2));
+	assert_int_equal(s.n, 4);
+	scene_end(&s);
+}
+
 static void test_no_proxy(void **state)
 {
 	struct scene s;
@@ -336,7 +352,8 @@ int main(void)
 		cmocka_unit_test(test_is_better),   cmocka_unit_test(test_by_demand),
 		cmocka_unit_test(test_limit),       cmocka_unit_test(test_fixed),
 		cmocka_unit_test(test_none),        cmocka_unit_test(test_dead),
-		cmocka_unit_test(test_was_dead),    cmocka_unit_test(test_no_proxy),
+		cmocka_unit_test(test_was_dead),    cmocka_unit_test(test_restarted),
+		cmocka_unit_test(test_no_proxy),
 		cmocka_unit_test(test_not_in_pool), cmocka_unit_test(test_impatient),
 	};
 

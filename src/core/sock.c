@@ -91,6 +91,11 @@ static void set_keepalive(int fd)
 	set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 }
 
+void sock_keepalive_idle(int fd, int s)
+{
+	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, s > 0 ? s : KEEPALIVE_IDLE_S);
+}
+
 int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_granted *granted)
 {
 	struct sock_granted got = {.mptcp = wishes->mptcp};

@@ -49,6 +49,9 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted);
 
+/* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */
+void sock_keepalive_idle(int fd, int s);
+
 /* What a TCP or MPTCP socket says about itself. All fields are zero where unknown. */
 struct sock_info {
 	bool mptcp;        /* MPTCP in use now (TCP_IS_MPTCP) */

@@ -12,14 +12,27 @@
 
 #define FASTOPEN_QUEUE 1024
 
+static bool take_one(struct proxy_worker *pw, const struct addr *peer)
+{
+	return perclient_take(pw->proxy->perclient, peer, (unsigned)pw->conf->max_per_client,
+			      (unsigned)pw->conf->max_clients);
+}
+
+/* Connections that have only been kept ready give way to new ones. */
+static bool make_room(struct proxy_worker *pw, const struct addr *peer)
+{
+	return client_make_room(pw, peer,
+				perclient_total(pw->proxy->perclient) >=
+					(unsigned)pw->conf->max_clients);
+}
+
 static void admit(struct worker *w, int fd, const struct addr *peer)
 {
 	struct proxy_worker *pw = proxy_worker_of(w);
 	const struct proxy_conf *c = pw->conf;
 	char text[ADDR_STRLEN];
 
-	if (!perclient_take(pw->proxy->perclient, peer, (unsigned)c->max_per_client,
-			    (unsigned)c->max_clients)) {
+	if (!take_one(pw, peer) && !(make_room(pw, peer) && take_one(pw, peer))) {
 		pw->counters.ended[END_LIMIT]++;
 		log_limited(
 			&pw->limit_accept, 5, LVL_WARNING,

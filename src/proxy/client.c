@@ -19,12 +19,15 @@
 
 /*
  * Time limits
- *   REQUEST  request_timeout, from accept until the request is complete
+ *   REQUEST  waiting_timeout for the first octet, where few enough clients wait (perclient_wait); then
+ *            request_timeout until the request is complete. Where more wait: request_timeout for all
+ *            of it, from accept on
  *   AUTH     request_timeout again, for the password check
  *   CONNECT  connect_timeout, kept by op_connect
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
+#define YIELDS_S  1.0 /* a client that has waited so long makes room for another one */
 #define DRAIN_S   2.0
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
 
@@ -79,11 +82,14 @@ static void log_end(const struct client *cl, enum end_reason reason, int err)
 {
 	char peer[ADDR_STRLEN], dst[S6_NAME_MAX * 4 + 16], user[ISSUED_USER_MAX * 4];
 	const char *command = cl->dst.type ? s6_command_str(cl->command) : "-";
+	/* Nothing has happened on a connection that was kept ready and given up. */
+	bool quiet = cl->relay.a.bytes_in == 0 && reason == END_CLOSED;
+	enum log_level level = quiet ? LVL_DEBUG : LVL_INFO;
 
-	if (!log_enabled(LVL_INFO))
+	if (!log_enabled(level))
 		return;
 	text_escape(user, sizeof(user), cl->user[0] ? cl->user : "-");
-	log_msg(LVL_INFO,
+	log_msg(level,
 		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
 		" down=%" PRIu64 " duration=%.3fs reason=%s%s%s%s%s",
 		addr_str(&cl->peer, peer, sizeof(peer)), user, command,
@@ -104,6 +110,16 @@ static void forget_input(struct client *cl)
 	buf_clear(in, &cl->pw->w.pool);
 }
 
+/* It has said something, or has gone. */
+static void wait_over(struct client *cl)
+{
+	if (!list_linked(&cl->wait))
+		return;
+	list_remove(&cl->pw->waiting, &cl->wait);
+	if (cl->patient)
+		perclient_wait_over(cl->pw->proxy->perclient, &cl->peer);
+}
+
 void client_end(struct client *cl, enum end_reason reason, int err)
 {
 	struct proxy_worker *pw = cl->pw;
@@ -121,6 +137,7 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	ev_io_stop(loop, &cl->io);
 	ev_timer_stop(loop, &cl->deadline);
 	synwatch_remove(&pw->synwatch, &cl->syn);
+	wait_over(cl);
 	if (cl->check)
 		auth_cancel(cl->check);
 	if (cl->op)
@@ -144,6 +161,13 @@ static void client_deadline(struct client *cl, double s)
 	ev_timer_start(cl->pw->w.loop, &cl->deadline);
 }
 
+static double first_octet_s(const struct client *cl)
+{
+	double waiting_s = cl->conf->waiting_timeout_s, request_s = cl->conf->request_timeout_s;
+
+	return cl->patient || waiting_s < request_s ? waiting_s : request_s;
+}
+
 /* Interest before the relay: room means read. */
 static void client_watch(struct client *cl)
 {
@@ -160,6 +184,8 @@ void client_change(struct client *cl, enum client_state state)
 	cl->state = state;
 	switch (state) {
 	case CLIENT_REQUEST:
+		client_deadline(cl, first_octet_s(cl));
+		break;
 	case CLIENT_AUTH:
 		client_deadline(cl, cl->conf->request_timeout_s);
 		break;
@@ -362,6 +388,10 @@ static void read_more(struct client *cl)
 	}
 	if (n == 0)
 		r->a.eof = true;
+	if (list_linked(&cl->wait)) {
+		wait_over(cl);
+		client_deadline(cl, cl->conf->request_timeout_s);
+	}
 	if (cl->state == CLIENT_REQUEST)
 		try_request(cl);
 	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY)
@@ -430,9 +460,31 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
 		cl->relay.room = relay_room;
 		cl->relay.wrote = relay_wrote;
 	}
+	list_push(&pw->waiting, &cl->wait);
+	cl->patient = perclient_wait(pw->proxy->perclient, peer, (unsigned)cl->conf->max_per_client,
+				     (unsigned)cl->conf->max_clients);
 	client_change(cl, CLIENT_REQUEST);
 	if (cl->fastopen)
 		read_more(cl); /* the request came with the SYN */
+}
+
+bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all_full)
+{
+	struct addr key = perclient_key(peer);
+	struct list_node *n;
+
+	for (n = list_first(&pw->waiting); n; n = list_next(&pw->waiting, n)) {
+		struct client *cl = container_of(n, struct client, wait);
+		struct addr theirs = perclient_key(&cl->peer);
+
+		if (worker_now(&pw->w) - cl->started < YIELDS_S)
+			return false; /* its request may be on its way; so may the later ones' */
+		if (all_full || addr_equal_ip(&theirs, &key)) {
+			client_end(cl, END_LIMIT, 0);
+			return true;
+		}
+	}
+	return false;
 }
 
 void client_end_all(struct proxy_worker *pw, enum end_reason reason)
@@ -450,6 +502,8 @@ void client_end_all(struct proxy_worker *pw, enum end_reason reason)
 
 static const char *state_word(const struct client *cl)
 {
+	if (list_linked(&cl->wait))
+		return "waiting";
 	return cl->op && op_connect_resolving(cl->op) ? "resolve" : state_words[cl->state];
 }
 

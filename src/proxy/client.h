@@ -13,6 +13,10 @@ struct client;
 struct proxy_worker;
 struct report;
 
+/* A new connection is over the limits: end one that waits, of the same address, or of any if all is
+ * full. False if there is none on this worker that has waited for a second at least. */
+bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all_full);
+
 /* Takes the descriptor and the place that perclient_take gave. */
 void client_start(struct proxy_worker *pw, int fd, const struct addr *peer);
 

@@ -25,6 +25,8 @@ enum client_state {
 
 struct client {
 	struct list_node node; /* in proxy_worker.clients */
+	struct list_node wait; /* in proxy_worker.waiting, until it says something */
+	bool patient;          /* it may wait for waiting_timeout */
 	struct corpse corpse;
 	struct proxy_worker *pw;
 	struct proxy_conf *conf; /* a reference */

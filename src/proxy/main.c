@@ -68,6 +68,7 @@ static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index
 	pw->proxy = p;
 	pw->conf = proxy_conf_get(p->conf);
 	list_init(&pw->clients);
+	list_init(&pw->waiting);
 	rc = worker_init(&pw->w, index, pw);
 	if (rc == 0)
 		rc = synwatch_init(&pw->synwatch, &pw->w);

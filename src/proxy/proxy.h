@@ -40,6 +40,7 @@ struct proxy_worker {
 	struct synwatch synwatch;
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list clients;
+	struct list waiting; /* those that have not said anything yet; oldest first */
 	uint64_t next_id; /* of clients; unique with the worker's index */
 	struct counters counters;
 	struct log_limit limit_auth, limit_accept, limit_protocol;

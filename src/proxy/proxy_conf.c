@@ -23,6 +23,8 @@ static const struct conf_key proxy_keys[] = {
 	 .min = 8, .max = 65536},
 	{.name = "request_timeout", .parse = conf_seconds, .offset = KEY(request_timeout_s),
 	 .def = "10s", .min = 1, .max = 300},
+	{.name = "waiting_timeout", .parse = conf_seconds, .offset = KEY(waiting_timeout_s),
+	 .def = "60s", .min = 1, .max = 3600},
 	{.name = "connect_timeout", .parse = conf_seconds, .offset = KEY(connect_timeout_s),
 	 .def = "30s", .min = 1, .max = 300},
 	{.name = "idle", .parse = conf_seconds, .offset = KEY(idle_s), .def = "7440s",

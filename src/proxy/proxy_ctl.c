@@ -13,7 +13,7 @@ struct gathered {
 	struct survey survey;
 	struct proxy *p;
 	struct counters sum;
-	uint64_t clients;
+	uint64_t clients, waiting;
 	uint64_t poked, missed; /* see struct synwatch */
 };
 
@@ -43,6 +43,7 @@ static void visit_counters(struct worker *w, struct survey *s)
 
 	add_counters(&g->sum, &pw->counters);
 	g->clients += pw->clients.count;
+	g->waiting += pw->waiting.count;
 	g->poked += pw->synwatch.poked;
 	g->missed += pw->synwatch.missed;
 }
@@ -83,6 +84,7 @@ static void status_done(struct survey *s)
 	status_head(r, "sixpath-proxy", worker_now(&p->main) - p->started);
 	report_u64(r, "workers", p->n_workers);
 	report_u64(r, "clients", g->clients);
+	report_u64(r, "clients_waiting", g->waiting);
 	report_u64(r, "sessions", issued_count(p->issued));
 	report_u64(r, "users", users_count(p->conf->users));
 	status_descriptors(r, p->nofile);

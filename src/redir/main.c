@@ -84,6 +84,7 @@ static void visit_snapshot(struct worker *w, void *ctx)
 	pool_put(rw->pool);
 	rw->conf = redir_conf_get(s->conf);
 	rw->pool = pool_get(s->pool);
+	prewarm_follow_pool(&rw->prewarm);
 }
 
 static void snapshot_done(void *ctx)
@@ -142,6 +143,7 @@ static void visit_stop(struct worker *w, void *ctx)
 	listeners_close(&rw->listeners);
 	if (w->index == 0)
 		held_stop(rw->redir->held); /* before the other workers' turn */
+	prewarm_stop(&rw->prewarm);
 	flow_end_all(rw, END_SHUTDOWN);
 }
 
@@ -220,8 +222,10 @@ static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned inde
 	rw->conf = redir_conf_get(rd->conf);
 	rw->pool = pool_get(rd->pool);
 	list_init(&rw->flows);
+	prewarm_init(&rw->prewarm, rw);
 	if (worker_init(&rw->w, index, rw) < 0)
 		return EX_OSERR;
+	prewarm_follow_pool(&rw->prewarm);
 	return open_listeners(rw);
 }
 
@@ -232,6 +236,7 @@ static void worker_undo(struct redir_worker *rw)
 	if (!rw->w.loop)
 		return;
 	listeners_free(&rw->listeners);
+	prewarm_stop(&rw->prewarm);
 	worker_fini(&rw->w);
 }
 

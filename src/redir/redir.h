@@ -18,6 +18,7 @@
 #include "redir/learned.h"
 #include "redir/loopguard.h"
 #include "redir/pool.h"
+#include "redir/prewarm.h"
 #include "redir/redir_conf.h"
 #include "redir/script.h"
 
@@ -28,6 +29,7 @@ struct counters {
 	uint64_t accepted, routed[ROUTE_COUNT], ended[END__COUNT];
 	uint64_t mptcp, fastopen; /* connections to proxies that really used them */
 	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
+	uint64_t prewarm_used, prewarm_dead;
 	uint64_t bypass_failed; /* direct MPTCP dials that went to a proxy after all */
 	uint64_t bytes_up, bytes_down;
 };
@@ -39,6 +41,7 @@ struct redir_worker {
 	struct pool *pool;       /* a reference */
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list flows;
+	struct prewarm prewarm; /* connections kept ready */
 	uint64_t next_id;
 	struct counters counters;
 	struct log_limit limit_loop, limit_upstream, limit_mark;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "redir/rules.h"
 
@@ -139,6 +140,20 @@ static const struct conf_key connect_keys[] = {
 	{.name = NULL},
 };
 
+/* int: 0 to PREWARM_MAX, or auto */
+static bool parse_prewarm(const char *text, void *dst, const struct conf_key *key, char *err,
+			  size_t errcap)
+{
+	if (strcasecmp(text, "auto") == 0) {
+		*(int *)dst = PREWARM_AUTO;
+		return true;
+	}
+	if (conf_int(text, dst, key, err, errcap))
+		return true;
+	snprintf(err, errcap, "must be auto or %ld to %ld", key->min, key->max);
+	return false;
+}
+
 static const struct conf_key proxy_keys[] = {
 	{.name = "address", .parse = conf_hostport, .offset = PROXY(address), .min = 1080},
 	{.name = "protocol",
@@ -161,6 +176,12 @@ static const struct conf_key proxy_keys[] = {
 	 .def = "10",
 	 .min = 0,
 	 .max = 1000},
+	{.name = "prewarm",
+	 .parse = parse_prewarm,
+	 .offset = PROXY(prewarm),
+	 .def = "auto",
+	 .min = 0,
+	 .max = PREWARM_MAX},
 	{.name = NULL},
 };
 
@@ -300,6 +321,7 @@ static bool take_argument(struct redir_conf *c, const char *proxy, FILE *errors)
 		return false;
 	p->mptcp = p->tfo = 2;
 	p->priority = 10;
+	p->prewarm = PREWARM_AUTO;
 	if (conf_hostport(proxy, &p->address, &address, err, sizeof(err)))
 		return true;
 	if (errors)

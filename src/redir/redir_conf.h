@@ -19,6 +19,9 @@ enum on_failure { FAILURE_NEXT, FAILURE_DIRECT, FAILURE_REFUSE };
 enum rules_backend { RULES_AUTO, RULES_NFT, RULES_IPTABLES, RULES_NONE };
 enum bypass_action { BYPASS_AUTO, BYPASS_RELAY, BYPASS_RULE };
 
+#define PREWARM_AUTO (-1)
+#define PREWARM_MAX  16
+
 /* [proxy NAME] */
 struct proxy_section {
 	struct list_node node; /* in redir_conf.proxies, as in the file */
@@ -28,6 +31,7 @@ struct proxy_section {
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
 	int priority;
+	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 };
 
 struct redir_conf {

@@ -49,6 +49,7 @@ struct upstream *upstream_new(const struct proxy_section *p, struct worker *main
 	up->mptcp = p->mptcp;
 	up->tfo = p->tfo;
 	up->priority = p->priority;
+	up->prewarm = p->prewarm;
 	up->main = main;
 	up->kick_job.run = kick_run;
 	if (!up->name || !up->host || (p->username && *p->username && !up->username) ||
@@ -84,7 +85,7 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p)
 	return conf_text_equal(up->name, p->name) && conf_text_equal(up->host, p->address.host) &&
 	       up->port == p->address.port && conf_text_equal(up->username, p->username) &&
 	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
-	       up->tfo == p->tfo && up->priority == p->priority;
+	       up->tfo == p->tfo && up->priority == p->priority && up->prewarm == p->prewarm;
 }
 
 /* Lock held. The main worker looks at the upstream as soon as it can. */
@@ -135,6 +136,7 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 	if (ok) {
 		g->addr = up->addrs[up->current];
 		g->tfo = up->tfo == 1 || (up->tfo == 2 && now_s >= up->tfo_until_s);
+		g->tfo_works = g->tfo && up->tfo_works;
 		grant_session(up, g);
 		if (g->in_session)
 			g->has_token = tokens_take(&up->session.tokens, &g->token);
@@ -210,6 +212,16 @@ void upstream_session_lost(struct upstream *up, unsigned number)
 	pthread_mutex_unlock(&up->lock);
 }
 
+uint64_t upstream_lost(struct upstream *up)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&up->lock);
+	n = up->n_lost;
+	pthread_mutex_unlock(&up->lock);
+	return n;
+}
+
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size)
 {
 	pthread_mutex_lock(&up->lock);
@@ -234,6 +246,8 @@ static void pause_tfo(struct upstream *up, double now_s, const char *why)
 void upstream_tfo_result(struct upstream *up, double now_s, bool syn_data_acked, unsigned fail)
 {
 	pthread_mutex_lock(&up->lock);
+	if (syn_data_acked || fail)
+		up->tfo_works = syn_data_acked;
 	if (syn_data_acked) {
 		up->tfo_pause_s = 0;
 		up->tfo_refused = 0;
@@ -256,6 +270,15 @@ void upstream_flow_count(struct upstream *up, int change_by)
 {
 	pthread_mutex_lock(&up->lock);
 	up->n_flows = (uint64_t)((int64_t)up->n_flows + change_by);
+	pthread_mutex_unlock(&up->lock);
+}
+
+void upstream_warm_count(struct upstream *up, int change_by, unsigned used, unsigned dead)
+{
+	pthread_mutex_lock(&up->lock);
+	up->n_warm = (uint64_t)((int64_t)up->n_warm + change_by);
+	up->n_warm_used += used;
+	up->n_warm_dead += dead;
 	pthread_mutex_unlock(&up->lock);
 }
 

@@ -36,6 +36,7 @@ struct upstream {
 	char *name, *host, *username, *password;
 	uint16_t port;
 	int mptcp, tfo, priority;
+	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 	struct worker *main;
 	void (*kick)(struct upstream *up, void *ctx); /* on the main worker: check it now */
 	void *kick_ctx;
@@ -50,10 +51,13 @@ struct upstream {
 	unsigned failures; /* in a row */
 	double tfo_pause_s, tfo_until_s;
 	unsigned tfo_refused; /* SYN data not taken, in a row */
+	bool tfo_works;       /* the last SYN data were taken */
 	bool kicked;
 	struct job kick_job;
 	uint64_t n_ok, n_failed, n_sessions, n_lost;
 	uint64_t n_flows; /* now */
+	uint64_t n_warm;  /* prewarmed connections that are ready, now */
+	uint64_t n_warm_used, n_warm_dead;
 	uint32_t rtt_us;
 	char last_error[128];
 };
@@ -68,6 +72,7 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p);
 struct upstream_grant {
 	struct addr addr;
 	bool in_session, has_token, tfo;
+	bool tfo_works; /* and has done so before */
 	uint8_t id[SESSION_ID_MAX];
 	uint16_t id_len;
 	unsigned session; /* its number */
@@ -90,7 +95,11 @@ void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32
 void upstream_tfo_result(struct upstream *up, double now_s, bool syn_data_acked, unsigned fail);
 /* Something is odd (a reset in the middle): check it soon. */
 void upstream_suspect(struct upstream *up);
+/* How many sessions it did not know any more. */
+uint64_t upstream_lost(struct upstream *up);
 void upstream_flow_count(struct upstream *up, int change);
+/* Prewarmed connections: change of those ready; were used; were found dead. */
+void upstream_warm_count(struct upstream *up, int change, unsigned used, unsigned dead);
 
 /* From noop.c. */
 void upstream_set_addrs(struct upstream *up, const struct addr *addrs, unsigned n);

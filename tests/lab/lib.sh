@@ -486,6 +486,8 @@ lab_conf_defaults() {
 		[redir.state_dir]=$LAB_DIR/run [rules.install]=no
 		["proxy home.address"]=$PRX4:1080 ["proxy home.username"]=home
 		["proxy home.password_file"]=$LAB_DIR/secret
+		# Most tests look at how connections are made; t_prewarm at those that are there already.
+		["proxy home.prewarm"]=${LAB_PREWARM:-0}
 	)
 	LAB_PROXY_CONF=(
 		[proxy.listen]="[::]:1080" [proxy.user]=$LAB_USER [proxy.log]=debug [proxy.log_to]=stderr

@@ -72,7 +72,7 @@ struct control_request {
 
 static void resume_accepting(struct control *c)
 {
-	if (c->clients.count < CLIENTS_MAX && !ev_is_active(&c->retry))
+	if (c->fd >= 0 && c->clients.count < CLIENTS_MAX && !ev_is_active(&c->retry))
 		ev_io_start(c->w->loop, &c->io);
 }
 
@@ -480,19 +480,27 @@ struct control *control_new(struct worker *main_worker, const char *path,
 	return c;
 }
 
-void control_free(struct control *c)
+void control_leave(struct control *c)
 {
 	struct stat st;
 
-	if (!c)
+	if (!c || c->fd < 0)
 		return;
-	while (!list_empty(&c->clients))
-		client_end(container_of(list_first(&c->clients), struct client, node));
 	ev_timer_stop(c->w->loop, &c->retry);
 	ev_io_stop(c->w->loop, &c->io);
 	close(c->fd);
+	c->fd = -1;
 	if (lstat(c->path, &st) == 0 && st.st_dev == c->dev && st.st_ino == c->ino)
 		unlink(c->path);
+}
+
+void control_free(struct control *c)
+{
+	if (!c)
+		return;
+	control_leave(c);
+	while (!list_empty(&c->clients))
+		client_end(container_of(list_first(&c->clients), struct client, node));
 	free(c->path);
 	free(c);
 }

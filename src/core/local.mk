@@ -8,9 +8,12 @@ src_core_libcore_la_SOURCES = \
 	src/core/control.c src/core/control.h \
 	src/core/daemon.c src/core/daemon.h \
 	src/core/dial.c src/core/dial.h \
+	src/core/drain.c src/core/drain.h \
+	src/core/handover.c src/core/handover.h \
 	src/core/list.h \
 	src/core/listener.c src/core/listener.h \
 	src/core/log.c src/core/log.h \
+	src/core/notify.c src/core/notify.h \
 	src/core/priv.c src/core/priv.h \
 	src/core/reason.c src/core/reason.h \
 	src/core/relay.c src/core/relay.h \

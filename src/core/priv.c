@@ -78,7 +78,8 @@ static int caps_keep_only(const struct cap_list *list)
 	if (!set)
 		return -errno;
 	if (list->n && (cap_set_flag(set, CAP_PERMITTED, list->n, list->v, CAP_SET) < 0 ||
-			cap_set_flag(set, CAP_EFFECTIVE, list->n, list->v, CAP_SET) < 0))
+			cap_set_flag(set, CAP_EFFECTIVE, list->n, list->v, CAP_SET) < 0 ||
+			cap_set_flag(set, CAP_INHERITABLE, list->n, list->v, CAP_SET) < 0))
 		rc = -errno;
 	else if (cap_set_proc(set) < 0)
 		rc = -errno;
@@ -131,7 +132,8 @@ int priv_drop(const char *user, bool is_default, const char *caps)
 		return EX_SOFTWARE;
 	}
 	if (geteuid() != 0) {
-		if (!is_default)
+		pw = getpwnam(user);
+		if (!is_default && (!pw || pw->pw_uid != geteuid()))
 			log_notice("not started as root: \"user = %s\" has no effect", user);
 		return 0;
 	}
@@ -161,6 +163,13 @@ int priv_drop(const char *user, bool is_default, const char *caps)
 	}
 	log_debug("running as user \"%s\" (uid %ld)", pw->pw_name, (long)pw->pw_uid);
 	return 0;
+}
+
+void priv_pass_on(void)
+{
+	/* Refused for all that is not both permitted and inheritable. */
+	for (unsigned long c = 0; c <= CAP_LAST_CAP; c++)
+		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0UL, 0UL);
 }
 
 int priv_make_dir(const char *dir, const char *user)

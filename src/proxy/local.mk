@@ -10,6 +10,7 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/leg.c src/proxy/leg.h \
 	src/proxy/op_connect.c src/proxy/op_connect.h \
 	src/proxy/perclient.c src/proxy/perclient.h \
+	src/proxy/peruser.c src/proxy/peruser.h \
 	src/proxy/proxy.h src/proxy/proxy_conf.c src/proxy/proxy_conf.h src/proxy/proxy_ctl.c \
 	src/proxy/proxy_reload.c \
 	src/proxy/reply.c src/proxy/request.c \

@@ -21,6 +21,7 @@ struct steer {
 	struct rules *rules;   /* NULL: not ours */
 	struct bypass *bypass; /* NULL: nothing but relay */
 	bool v6, no_owner;
+	bool standing_by, paused;
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
 };
@@ -56,6 +57,7 @@ static struct rules_conf rules_conf_of(const struct steer *s, const char **names
 		.learn_passive = c->learn_passive,
 		.v6 = s->v6,
 		.owner = true,
+		.stand_in = s->standing_by,
 	};
 }
 
@@ -104,6 +106,10 @@ static void open_rules(struct steer *s)
 {
 	int rc = load_rules(s);
 
+	if (rc == 0 && s->paused)
+		rules_pause(s->rules, true);
+	if (rc == 0 && s->standing_by)
+		return;
 	if (rc == 0) {
 		log_notice("rules: table inet " RULES_NFT_TABLE " is in place");
 		return;
@@ -176,7 +182,7 @@ void steer_learned(struct steer *s)
 	bool resync = false;
 	unsigned n;
 
-	if (!s)
+	if (!s || s->standing_by)
 		return;
 	while ((n = learned_drain(s->rd->learned, v, BATCH, &resync)) > 0 || resync) {
 		s->reconcile |= resync;
@@ -233,7 +239,7 @@ static void tick_rules(struct steer *s)
 
 void steer_tick(struct steer *s)
 {
-	if (!s)
+	if (!s || s->standing_by)
 		return;
 	s->ticks++;
 	if (s->rules)
@@ -269,6 +275,46 @@ struct steer *steer_new(struct redir *rd)
 	return s;
 }
 
+struct steer *steer_stand_by(struct redir *rd)
+{
+	struct steer *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->rd = rd;
+	s->v6 = have_ipv6();
+	s->standing_by = true;
+	if (wants_rules(rd->conf))
+		open_rules(s);
+	return s;
+}
+
+void steer_take_over(struct steer *s)
+{
+	s->standing_by = false;
+	if (s->rules && rules_take_over(s->rules) == 0)
+		log_notice("rules: table inet " RULES_NFT_TABLE " is in place");
+	open_bypass(s);
+	steer_learned(s);
+}
+
+void steer_hand_over(struct steer *s)
+{
+	if (!s)
+		return;
+	bypass_free(s->bypass);
+	rules_hand_over(s->rules);
+	free(s);
+}
+
+bool steer_pause(struct steer *s, bool pause)
+{
+	if (!s)
+		return false;
+	s->paused = pause;
+	return s->rules && rules_pause(s->rules, pause) == 0;
+}
+
 void steer_free(struct steer *s)
 {
 	if (!s)
@@ -282,6 +328,8 @@ void steer_reload(struct steer *s)
 {
 	int rc;
 
+	if (s->standing_by)
+		return; /* takes it as it is then */
 	if (!s->rules || !wants_rules(s->rd->conf)) {
 		close_all(s);
 		open_all(s);

@@ -17,6 +17,7 @@
 #define IDLE_S      15.0 /* a flow without a byte for so long may be ended when room is short, */
 #define IDLE_HARD_S 1.0  /* or for so long when there is none at all */
 #define MIB         (UINT64_C(1) << 20)
+#define KEEP_MAX    32 /* free buffers of a worker's pool */
 #define AUTO_MIN    (8 * MIB)
 #define AUTO_MAX    (1024 * MIB)
 
@@ -70,8 +71,9 @@ uint64_t budget_quota(uint64_t flows, uint64_t flows_max)
 struct look {
 	struct budget *b;
 	enum budget_state state; /* before the look */
+	size_t keep;             /* free buffers that a pool may have */
 	uint64_t quota;          /* flows that each worker may end */
-	uint64_t flows, memory, shed;
+	uint64_t memory, shed;
 };
 
 static void visit(struct worker *w, void *ctx)
@@ -81,8 +83,8 @@ static void visit(struct worker *w, void *ctx)
 
 	if (l->quota > 0)
 		l->shed += flow_shed(rw, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
-	l->flows += rw->flows.count;
-	l->memory += (uint64_t)(w->pool.lent + w->pool.free_count) * BUF_SIZE + flow_memory(rw);
+	w->pool.keep = l->keep;
+	l->memory += (uint64_t)w->pool.lent * BUF_SIZE + flow_memory(rw);
 }
 
 static void change(struct budget *b, enum budget_state state)
@@ -137,6 +139,14 @@ static uint64_t quota_of(const struct budget *b)
 	return n > 0 ? n / b->rd->n_workers + 1 : 0;
 }
 
+/* Free buffers are no part of the sum, so they are few where the budget is small. */
+static size_t keep_of(const struct budget *b)
+{
+	uint64_t n = b->memory_max / BUF_SIZE / 8 / b->rd->n_workers;
+
+	return n < KEEP_MAX ? (size_t)n : KEEP_MAX;
+}
+
 static void look(struct budget *b)
 {
 	struct redir *rd = b->rd;
@@ -150,6 +160,7 @@ static void look(struct budget *b)
 	l->b = b;
 	l->state = b->state;
 	l->quota = quota_of(b);
+	l->keep = keep_of(b);
 	b->looking = worker_gather(&rd->main, rd->list, rd->n_workers, visit, looked, l) == 0;
 	if (!b->looking)
 		free(l);

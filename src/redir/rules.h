@@ -69,7 +69,7 @@ const char *rules_conf_bad(const struct rules_conf *c);
 /* Definition of `inet sixpath`, its upstream sets empty. malloc; NULL = out of memory. */
 char *rules_text(const struct rules_conf *c);
 /* What keeps captured connections going while `inet sixpath` is nobody's (table `inet
- * sixpath_standin`): "" where nothing is needed. malloc. */
+ * sixpath_standin`). malloc. */
 char *rules_text_stand_in(const struct rules_conf *c);
 /* Commands that give the upstream sets these addresses and no others. malloc. */
 char *rules_text_upstreams(const struct addr *v, size_t n, bool v6);

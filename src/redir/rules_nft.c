@@ -260,7 +260,7 @@ static int load_stand_in(struct rules *r, const struct rules_conf *c)
 	free(text);
 	if (rc < 0)
 		return -ENOMEM;
-	rc = *all ? nft_run(r, all) : 0;
+	rc = nft_run(r, all);
 	free(all);
 	if (rc < 0) /* some connections will break; that is no reason to do without rules */
 		log_warning("rules: %s (connections that are captured now may be reset)", r->trouble);

@@ -327,18 +327,8 @@ char *rules_text(const struct rules_conf *c)
 	return finish(f, &text);
 }
 
-char *rules_text_stand_in(const struct rules_conf *c)
+static void stand_in_tproxy(FILE *f, const struct rules_conf *c)
 {
-	char *text = NULL;
-	size_t size;
-	FILE *f = open_memstream(&text, &size);
-
-	if (!f)
-		return NULL;
-	/* In redirect mode connection tracking knows where captured connections go. */
-	if (c->mode != MODE_TPROXY)
-		return finish(f, &text);
-	fprintf(f, "table inet " RULES_STANDIN_TABLE " {\n%s", c->owner ? "\tflags owner\n" : "");
 	if (c->n_capture) {
 		fprintf(f, "\tchain prerouting {\n\t\ttype filter hook prerouting priority "
 			   "mangle; policy accept;\n");
@@ -350,6 +340,29 @@ char *rules_text_stand_in(const struct rules_conf *c)
 			   "accept;\n");
 		put_captured_local(f, c);
 	}
+}
+
+/* Connection tracking knows where captured connections go, as long as somebody makes the kernel
+ * track and translate: without any chain of that kind it stops. */
+static void stand_in_redirect(FILE *f)
+{
+	fprintf(f, "\tchain prerouting {\n\t\ttype nat hook prerouting priority dstnat; policy "
+		   "accept;\n\t\tct state invalid accept\n\t}\n");
+}
+
+char *rules_text_stand_in(const struct rules_conf *c)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	fprintf(f, "table inet " RULES_STANDIN_TABLE " {\n%s", c->owner ? "\tflags owner\n" : "");
+	if (c->mode == MODE_TPROXY)
+		stand_in_tproxy(f, c);
+	else
+		stand_in_redirect(f);
 	fprintf(f, "}\n");
 	return finish(f, &text);
 }

@@ -52,7 +52,7 @@ tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit
 tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
 if HAVE_CMOCKA
 redir_tests = \
-	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_budget tests/unit/test_redir_firstdata \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
@@ -65,6 +65,8 @@ check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
 endif
 redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
+tests_unit_test_redir_budget_SOURCES = tests/unit/test_redir_budget.c
+tests_unit_test_redir_budget_LDADD = $(redir_test_libs)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
 tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c

@@ -117,7 +117,7 @@ lab_file big 60000000
 lab_nginx "$SRV" 8080
 check_eq "memory: known at the start" "$(budget memory_max)" 4194304
 check "memory: before" goes proxy
-hold 75 8000 8080 /big
+hold 100 10000 8080 /big
 check "memory short: noticed" lab_wait 5 budget_is memory
 check "memory short: directly" goes device
 held_end

@@ -295,7 +295,8 @@ static int plan_make(struct plan *p, const int *fds, size_t n, int channel)
 	for (size_t i = 0; i < have; i++)
 		if (!env_is_ours(environ[i]))
 			p->envp[k++] = environ[i];
-	memcpy(p->fds, fds, n * sizeof(*fds));
+	if (n > 0)
+		memcpy(p->fds, fds, n * sizeof(*fds));
 	p->fds[n] = channel;
 	p->n = n + 1;
 	return 0;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -78,8 +80,7 @@ static int caps_keep_only(const struct cap_list *list)
 	if (!set)
 		return -errno;
 	if (list->n && (cap_set_flag(set, CAP_PERMITTED, list->n, list->v, CAP_SET) < 0 ||
-			cap_set_flag(set, CAP_EFFECTIVE, list->n, list->v, CAP_SET) < 0 ||
-			cap_set_flag(set, CAP_INHERITABLE, list->n, list->v, CAP_SET) < 0))
+			cap_set_flag(set, CAP_EFFECTIVE, list->n, list->v, CAP_SET) < 0))
 		rc = -errno;
 	else if (cap_set_proc(set) < 0)
 		rc = -errno;
@@ -167,7 +168,17 @@ int priv_drop(const char *user, bool is_default, const char *caps)
 
 void priv_pass_on(void)
 {
-	/* Refused for all that is not both permitted and inheritable. */
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	/* libcap allocates memory, which is not allowed here. */
+	if (syscall(SYS_capget, &head, data) < 0)
+		return;
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		data[i].inheritable = data[i].permitted;
+	if (syscall(SYS_capset, &head, data) < 0)
+		return;
+	/* Refused for all that is not permitted. */
 	for (unsigned long c = 0; c <= CAP_LAST_CAP; c++)
 		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0UL, 0UL);
 }

@@ -54,7 +54,7 @@ static int as_heir(void)
 	if (fcntl(3, F_GETFD) >= 0 || fcntl(8, F_GETFD) < 0)
 		return 18;
 	/* tells the predecessor, waits for it */
-	if (send(8, "R", 1, 0) != 1 || recv(8, fd, 1, 0) != 1 || *(char *)fd != 'G')
+	if (send(8, "R", 1, 0) != 1 || !rig_wait(8, POLLIN) || recv(8, fd, 1, 0) != 1 || *(char *)fd != 'G')
 		return 19;
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/list.h"
@@ -135,13 +136,13 @@ size_t inherited_share(struct inherited *in, const struct addr *at, unsigned ind
 	return n;
 }
 
-void inherited_free(struct inherited *in)
+void inherited_free(struct inherited *in, bool tell_unused)
 {
 	struct addr at;
 	char text[ADDR_STRLEN];
 
 	for (size_t i = 0; i < in->n; i++) {
-		if (!in->used[i] && addr_of_socket(in->fd[i], &at) == 0)
+		if (tell_unused && !in->used[i] && addr_of_socket(in->fd[i], &at) == 0)
 			log_warning("the socket at %s that we were given is not used: \"listen\" "
 				    "does not name it",
 				    addr_str(&at, text, sizeof(text)));
@@ -188,8 +189,16 @@ static void kill_child(struct handover *h)
 /* It has told nothing, so it was not ready: how did it end? */
 static void explain_failure(struct handover *h)
 {
+	const struct timespec pause = {.tv_nsec = 10000000};
 	int status = 0;
-	pid_t got = waitpid(h->child, &status, WNOHANG);
+	pid_t got = 0;
+
+	/* It is most likely on its way out: its end of the channel is closed. */
+	for (int i = 0; i < 30 && got == 0; i++) {
+		got = waitpid(h->child, &status, WNOHANG);
+		if (got == 0)
+			nanosleep(&pause, NULL);
+	}
 
 	if (got == h->child && WIFEXITED(status))
 		log_error("restart: the successor has ended with exit code %d (see above); this "

@@ -48,8 +48,9 @@ bool inherited_has(const struct inherited *in, const struct addr *at);
  * out (cap of them at most); where there are fewer sockets than workers they share. How many. */
 size_t inherited_share(struct inherited *in, const struct addr *at, unsigned index, unsigned of,
 		       int *out, size_t cap);
-/* Close what was given; tells which addresses nobody wanted. The channel stays. */
-void inherited_free(struct inherited *in);
+/* Close what was given; tell: log which addresses nobody wanted. The channel stays. Harmless when
+ * repeated. */
+void inherited_free(struct inherited *in, bool tell);
 
 /* ---- the two sides ---- */
 

@@ -296,7 +296,7 @@ static int setup(struct proxy *p)
 	if (!p->issued || !p->perclient || !p->peruser)
 		return EX_OSERR;
 	rc = setup_workers(p);
-	inherited_free(&p->inherited);
+	inherited_free(&p->inherited, rc == 0);
 	if (rc)
 		return rc;
 	daemon_run_dir(p->conf->control, p->conf->user);
@@ -383,6 +383,7 @@ static int run(struct proxy *p)
 static void undo(struct proxy *p)
 {
 	auth_free(p->auth);
+	inherited_free(&p->inherited, false);
 	workers_stop(&p->main, p->list, p->n_workers);
 	if (p->signals.stop) {
 		daemon_signals_end(&p->signals, p->main.loop);
@@ -418,8 +419,10 @@ int main(int argc, char **argv)
 	if (!args.test && daemon_inherits(&p.inherited, &about, &args) < 0)
 		return EX_OSERR;
 	p.conf = proxy_conf_load(args.config, args.quiet ? NULL : stderr);
-	if (!p.conf)
+	if (!p.conf) {
+		inherited_free(&p.inherited, false);
 		return args.test ? 1 : EX_CONFIG;
+	}
 	if (args.test) {
 		printf("%s: configuration OK\n", args.config ? args.config : "defaults");
 		proxy_conf_put(p.conf);

@@ -419,7 +419,7 @@ static int setup(struct redir *rd)
 	if (!rd->loopguard || !rd->pool)
 		return EX_OSERR;
 	rc = setup_workers(rd);
-	inherited_free(&rd->inherited);
+	inherited_free(&rd->inherited, rc == 0);
 	if (rc)
 		return rc;
 	if (rd->conf->save && rd->conf->state_dir)
@@ -470,6 +470,7 @@ static int run(struct redir *rd)
 
 static void undo(struct redir *rd)
 {
+	inherited_free(&rd->inherited, false);
 	workers_stop(&rd->main, rd->list, rd->n_workers);
 	if (rd->signals.stop) {
 		daemon_signals_end(&rd->signals, rd->main.loop);
@@ -520,8 +521,10 @@ int main(int argc, char **argv)
 	if (!args.test && daemon_inherits(&rd.inherited, &about, &args) < 0)
 		return EX_OSERR;
 	rd.conf = redir_conf_load(args.config, args.proxy, args.quiet ? NULL : stderr);
-	if (!rd.conf)
+	if (!rd.conf) {
+		inherited_free(&rd.inherited, false);
 		return args.test ? 1 : EX_CONFIG;
+	}
 	if (args.test) {
 		printf("%s: configuration OK\n", args.config ? args.config : args.proxy);
 		redir_conf_put(rd.conf);

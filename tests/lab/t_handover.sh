@@ -65,7 +65,7 @@ stop_followed() { # redir|proxy: its exit code is not ours to see
 	kill -TERM "$pid"
 	check "sixpath-$1: the successor ends" lab_wait 10 lab_gone "$pid"
 	unset "LAB_PIDS[$1]"
-	check_eq "sixpath-$1: sanitizers" "$(grep -cE 'Sanitizer|runtime error:' "$LAB_DIR/$1.log")" 0
+	check_eq "sixpath-$1: sanitizers" "$(grep -E "Sanitizer|runtime error:" "$LAB_DIR/$1.log")" ""
 }
 
 lab_up --wan1 2:30 --wan2 2:30
@@ -178,7 +178,18 @@ for mode in tproxy redirect; do
 	lab_daemon_stop redir
 done
 
-# Sockets from the service manager.
+# Sockets from the service manager, which is told how we are.
+cat >"$LAB_DIR/manager.py" <<'PY'
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o777)
+while True:
+    print(s.recv(100).decode(), flush=True)
+PY
+lab_bg manager "$PRX" python3 "$LAB_DIR/manager.py" "$LAB_DIR/notify"
+lab_wait 5 test -S "$LAB_DIR/notify"
+export NOTIFY_SOCKET=$LAB_DIR/notify
 lab_conf redir rules.install=no
 lab_conf_write
 cat >"$LAB_DIR/activate.py" <<'PY'
@@ -197,6 +208,16 @@ lab_bg proxy "$PRX" python3 "$LAB_DIR/activate.py" "$SIXPATH_BUILD/src/proxy/six
 check "sockets from outside: it starts" lab_wait 10 lab_ctl proxy status
 check_eq "sockets from outside: one socket" "$(lab_in "$PRX" ss -Hltn "sport = :1080" | wc -l)" 1
 check "sockets from outside: it serves" lab_in "$PRX" bash -c "exec 3<>/dev/tcp/127.0.0.1/1080; printf '\\005' >&3; head -c 1 <&3 | od -An -tx1 | grep -q 06"
-lab_kill proxy
+old=${LAB_PIDS[proxy]}
+check "sockets from outside: ready is told" lab_wait 5 lab_logged manager READY=1
+check "sockets from outside: restart" lab_ctl proxy restart
+check "sockets from outside: a successor answers" lab_wait 5 restarted proxy "$old"
+check "sockets from outside: its number is told" lab_logged manager "MAINPID=$(pid_of proxy)"
+check "sockets from outside: it says that it is ready" lab_wait 5 sh -c "[ \$(grep -c READY=1 $LAB_DIR/manager.log) = 2 ]"
+check_eq "sockets from outside: still one socket" "$(lab_in "$PRX" ss -Hltn "sport = :1080" | wc -l)" 1
+check "sockets from outside: the first process ends" lab_join proxy 10
 check_eq "sockets from outside: exit code" "$LAB_RC" 0
+stop_followed proxy
+unset NOTIFY_SOCKET
+lab_kill manager
 lab_end

@@ -50,7 +50,7 @@ static int as_heir(void)
 	addr_set_port(&one, 9);
 	if (inherited_has(&in, &one) || inherited_share(&in, &one, 0, 1, fd, SOCKETS) != 0)
 		return 17;
-	inherited_free(&in);
+	inherited_free(&in, false);
 	if (fcntl(3, F_GETFD) >= 0 || fcntl(8, F_GETFD) < 0)
 		return 18;
 	/* tells the predecessor, waits for it */
@@ -197,7 +197,7 @@ static void test_not_for_us(void **state)
 	setenv("LISTEN_FDS", "-7x", 1);
 	assert_int_equal(inherited_read(&in), 0);
 	assert_int_equal(in.n, 0);
-	inherited_free(&in);
+	inherited_free(&in, false);
 }
 
 /* ---- draining ---- */

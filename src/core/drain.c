@@ -38,7 +38,7 @@ static void visit_count(struct worker *w, void *ctx)
 {
 	struct drain *d = ctx;
 
-	d->left += d->live(w);
+	d->sum += d->live(w);
 }
 
 static void counted(void *ctx)
@@ -46,6 +46,7 @@ static void counted(void *ctx)
 	struct drain *d = ctx;
 
 	d->looking = false;
+	d->left = d->sum;
 	if (d->runs && !d->cut && d->left == 0)
 		finish(d);
 }
@@ -58,7 +59,7 @@ static void look_cb(struct ev_loop *loop, ev_timer *t, int events)
 	(void)events;
 	if (d->looking || d->cut)
 		return;
-	d->left = 0;
+	d->sum = 0;
 	d->looking = worker_gather(d->main_worker, d->workers, d->n, visit_count, counted, d) == 0;
 }
 
@@ -68,7 +69,7 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
-	if (!d->looking)
+	if (d->left > 0 && !d->cut)
 		log_notice("%zu connections have not ended in time; ending them", d->left);
 	drain_cut(d);
 }

@@ -23,7 +23,7 @@ struct drain {
 	void *ctx;
 	/* private */
 	ev_timer look, deadline;
-	size_t left;
+	size_t sum, left; /* of the look under way, of the last one */
 	bool runs, looking, cut;
 };
 

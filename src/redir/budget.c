@@ -101,13 +101,15 @@ static void change(struct budget *b, enum budget_state state)
 	b->state = state;
 	ours = steer_pause(b->rd->steer, state != BUDGET_FREE);
 	if (state == BUDGET_FREE) {
-		log_notice("budget: room again (%" PRIu64 " connections, %" PRIu64
-			   " MiB): new connections are captured",
-			   (uint64_t)atomic_load(&b->flows), b->memory / MIB);
+		log_limited(&b->limit, 10, LVL_NOTICE,
+			    "budget: room again (%" PRIu64 " connections, %" PRIu64
+			    " MiB): new connections are captured",
+			    (uint64_t)atomic_load(&b->flows), b->memory / MIB);
 		return;
 	}
 	b->pauses++;
-	log_warning("budget: %s near the limit (%" PRIu64 " of %" PRIu64 " connections, %" PRIu64
+	log_limited(&b->limit, 10, LVL_WARNING,
+		    "budget: %s near the limit (%" PRIu64 " of %" PRIu64 " connections, %" PRIu64
 		    " of %" PRIu64 " MiB): %s",
 		    what[state], (uint64_t)atomic_load(&b->flows),
 		    (uint64_t)atomic_load(&b->flows_max), b->memory / MIB, b->memory_max / MIB,

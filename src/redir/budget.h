@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/log.h"
 #include "core/worker.h"
 
 struct redir;
@@ -58,6 +59,7 @@ struct budget {
 	uint64_t pauses, shed; /* how often, how many flows were ended */
 	unsigned ticks;
 	bool looking;
+	struct log_limit limit;
 };
 
 /* Before the workers start; all other descriptors are open. */

@@ -76,7 +76,8 @@ static void start_accepting(struct redir *rd)
 {
 	int channel = rd->inherited.channel;
 
-	if (rd->accepting || rd->signals.stopping || handover_runs(&rd->handover))
+	if (rd->accepting || rd->signals.stopping || rd->drain.runs ||
+	    handover_runs(&rd->handover))
 		return;
 	ev_timer_stop(rd->main.loop, &rd->accept_timer);
 	if (channel < 0) {

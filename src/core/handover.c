@@ -25,6 +25,8 @@
 #define READY_S     30.0  /* for the successor to get ready */
 #define RELEASE_S   10.0  /* for the predecessor to let go */
 #define CHANNEL_ENV "SIXPATH_HANDOVER"
+#define EXTRA_ENV   "SIXPATH_EXTRA"
+#define ENV_ROWS    4 /* of ours at most */
 
 /* ---- what we were given ---- */
 
@@ -47,6 +49,7 @@ static void env_clear(void)
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDNAMES");
 	unsetenv(CHANNEL_ENV);
+	unsetenv(EXTRA_ENV);
 }
 
 static bool is_listener(int fd)
@@ -71,10 +74,10 @@ static bool prepare(int fd)
 int inherited_read(struct inherited *in)
 {
 	long pid = env_number("LISTEN_PID"), n = env_number("LISTEN_FDS");
-	long channel = env_number(CHANNEL_ENV);
+	long channel = env_number(CHANNEL_ENV), extra = env_number(EXTRA_ENV);
 
 	memset(in, 0, sizeof(*in));
-	in->channel = -1;
+	in->channel = in->extra = -1;
 	env_clear();
 	if (pid != getpid() || n < 0 || n > FDS_MAX)
 		return 0; /* for somebody else */
@@ -92,6 +95,8 @@ int inherited_read(struct inherited *in)
 	}
 	if (channel >= FIRST_FD && prepare((int)channel))
 		in->channel = (int)channel;
+	if (in->channel >= 0 && extra >= FIRST_FD && fcntl((int)extra, F_SETFD, FD_CLOEXEC) == 0)
+		in->extra = (int)extra;
 	return 0;
 }
 
@@ -261,9 +266,10 @@ static void watch(struct handover *h, struct worker *w, int fd, double limit_s, 
 struct plan {
 	const char *program;
 	char *const *argv;
-	char **envp;
+	char **envp; /* ours, allocated, then those we have */
+	char *own[ENV_ROWS];
 	char *pid;  /* in envp: where the child writes its own number */
-	int *fds;   /* the sockets, then the channel */
+	int *fds;   /* the sockets, then the channel, then the extra one */
 	size_t n;
 };
 
@@ -271,43 +277,53 @@ struct plan {
 
 static bool env_is_ours(const char *e)
 {
-	return strncmp(e, "LISTEN_", 7) == 0 || strncmp(e, CHANNEL_ENV "=", sizeof(CHANNEL_ENV)) == 0;
+	return strncmp(e, "LISTEN_", 7) == 0 || strncmp(e, CHANNEL_ENV "=", sizeof(CHANNEL_ENV)) == 0 ||
+	       strncmp(e, EXTRA_ENV "=", sizeof(EXTRA_ENV)) == 0;
 }
 
 static void plan_free(struct plan *p)
 {
-	for (size_t i = 0; p->envp && i < 3; i++)
-		free(p->envp[i]);
+	for (size_t i = 0; i < ENV_ROWS; i++)
+		free(p->own[i]);
 	free(p->envp);
 	free(p->fds);
 }
 
-static int plan_make(struct plan *p, const int *fds, size_t n, int channel)
+static bool own_env(struct plan *p, size_t row, const char *name, size_t number)
+{
+	if (asprintf(&p->own[row], "%s=%zu", name, number) < 0)
+		p->own[row] = NULL;
+	return p->own[row] != NULL;
+}
+
+static int plan_make(struct plan *p, const int *fds, size_t n, int channel, int extra)
 {
 	extern char **environ;
 	size_t k = 0, have = 0;
 
 	while (environ[have])
 		have++;
-	p->envp = calloc(have + 4, sizeof(*p->envp));
-	p->fds = calloc(n + 1, sizeof(*p->fds));
+	p->envp = calloc(have + ENV_ROWS + 1, sizeof(*p->envp));
+	p->fds = calloc(n + 2, sizeof(*p->fds));
 	if (!p->envp || !p->fds)
 		return -ENOMEM;
-	p->envp[k++] = strdup(PID_ROOM);
-	if (asprintf(&p->envp[k++], "LISTEN_FDS=%zu", n) < 0)
-		p->envp[1] = NULL;
-	if (asprintf(&p->envp[k++], CHANNEL_ENV "=%zu", n + FIRST_FD) < 0)
-		p->envp[2] = NULL;
-	if (!p->envp[0] || !p->envp[1] || !p->envp[2])
+	p->own[0] = strdup(PID_ROOM);
+	if (!p->own[0] || !own_env(p, 1, "LISTEN_FDS", n) ||
+	    !own_env(p, 2, CHANNEL_ENV, n + FIRST_FD) ||
+	    (extra >= 0 && !own_env(p, 3, EXTRA_ENV, n + 1 + FIRST_FD)))
 		return -ENOMEM;
-	p->pid = p->envp[0] + strlen("LISTEN_PID=");
+	p->pid = p->own[0] + strlen("LISTEN_PID=");
+	for (size_t i = 0; i < ENV_ROWS; i++)
+		if (p->own[i])
+			p->envp[k++] = p->own[i];
 	for (size_t i = 0; i < have; i++)
 		if (!env_is_ours(environ[i]))
 			p->envp[k++] = environ[i];
 	if (n > 0)
 		memcpy(p->fds, fds, n * sizeof(*fds));
 	p->fds[n] = channel;
-	p->n = n + 1;
+	p->fds[n + 1] = extra;
+	p->n = n + 1 + (extra >= 0);
 	return 0;
 }
 
@@ -363,7 +379,8 @@ static pid_t spawn(const struct plan *p)
 }
 
 int handover_begin(struct handover *h, struct worker *main_worker, const char *program,
-		   char *const *argv, const int *fds, size_t n, handover_fn *said, void *ctx)
+		   char *const *argv, const int *fds, size_t n, int extra,
+		   handover_fn *said, void *ctx)
 {
 	struct plan p = {.program = program, .argv = argv};
 	int channel[2], rc;
@@ -372,7 +389,7 @@ int handover_begin(struct handover *h, struct worker *main_worker, const char *p
 		return -EBUSY;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel) < 0)
 		return -errno;
-	rc = plan_make(&p, fds, n, channel[1]);
+	rc = plan_make(&p, fds, n, channel[1], extra);
 	if (rc == 0) {
 		h->child = spawn(&p);
 		if (h->child < 0)

@@ -37,6 +37,7 @@ struct inherited {
 	bool *used;
 	size_t n;
 	int channel; /* to the predecessor; -1: there is none */
+	int extra;   /* one more descriptor of his, or -1; the caller's */
 };
 
 /* What the environment says, which is cleared of it: once, before anything forks. Descriptors
@@ -68,10 +69,12 @@ struct handover {
 	void *ctx;
 };
 
-/* Execute the program with these arguments, giving it the n sockets. said is called later, once.
+/* Execute the program with these arguments, giving it the n sockets, and one descriptor more if
+ * extra is not -1. said is called later, once.
  * 0 or -errno; -EBUSY while one is under way. */
 int handover_begin(struct handover *h, struct worker *main_worker, const char *program,
-		   char *const *argv, const int *fds, size_t n, handover_fn *said, void *ctx);
+		   char *const *argv, const int *fds, size_t n, int extra,
+		   handover_fn *said, void *ctx);
 /* To the successor: it may take what we had. */
 void handover_release(struct handover *h);
 

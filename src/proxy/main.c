@@ -142,7 +142,8 @@ static int begin_handover(struct proxy *p)
 		return -ENOMEM;
 	for (unsigned i = 0; i < p->n_workers; i++)
 		n += listeners_fds(&p->workers[i].listeners, fds + n, cap - n);
-	rc = handover_begin(&p->handover, &p->main, p->self, p->argv, fds, n, successor_said, p);
+	rc = handover_begin(&p->handover, &p->main, p->self, p->argv, fds, n, -1, successor_said,
+			    p);
 	free(fds);
 	return rc;
 }

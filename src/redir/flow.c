@@ -407,7 +407,7 @@ static bool find_destination(struct flow *f)
 	case ORIGDST_OK:
 		return true;
 	case ORIGDST_SELF:
-		log_limited(&rw->limit_loop, 1, LVL_WARNING,
+		log_limited(&rw->limit_self, 1, LVL_WARNING,
 			    "%s connected to our own listener %s: nothing to redirect",
 			    addr_str(&f->src, src, sizeof(src)),
 			    addr_str(&f->dst, dst, sizeof(dst)));
@@ -416,7 +416,7 @@ static bool find_destination(struct flow *f)
 	case ORIGDST_UNKNOWN:
 		break;
 	}
-	log_limited(&rw->limit_loop, 1, LVL_WARNING,
+	log_limited(&rw->limit_dst, 1, LVL_WARNING,
 		    "%s: the original destination is unknown (is mode = %s what the rules do?)",
 		    addr_str(&f->src, src, sizeof(src)),
 		    f->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");

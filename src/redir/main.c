@@ -133,7 +133,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 {
 	struct redir_conf *c = redir_conf_load(rd->conf_path, rd->conf_proxy, NULL);
 	struct snapshot *s;
-	char restart[128];
+	char restart[192];
 
 	if (!c)
 		return daemon_reload_failed("the new configuration is bad (see the log)", text,
@@ -151,7 +151,8 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 		redir_conf_put(c);
 		return daemon_reload_failed("out of memory", text, cap);
 	}
-	redir_conf_needs_restart(rd->conf, c, restart, sizeof(restart));
+	redir_conf_needs_restart(rd->conf, c, script_in_place(rd->script), restart,
+				 sizeof(restart));
 	redir_conf_put(rd->conf);
 	pool_put(rd->pool);
 	rd->conf = c;
@@ -232,7 +233,10 @@ static void on_stop(void *ctx)
 	notify_stopping();
 	handover_end(&rd->handover);
 	answer_restart(rd, "stopping", false);
-	steer_free(rd->steer); /* first: then new connections go directly */
+	/* first: then new connections go directly */
+	script_stop(rd->script);
+	rd->script = NULL;
+	steer_free(rd->steer);
 	rd->steer = NULL;
 	drain(rd, 0);
 }
@@ -248,6 +252,8 @@ static void let_go(struct redir *rd)
 	answer_restart(rd, "the successor is ready", true);
 	steer_hand_over(rd->steer);
 	rd->steer = NULL;
+	script_leave(rd->script);
+	rd->script = NULL;
 	control_leave(rd->control);
 	handover_release(&rd->handover);
 	tune_forget(rd->tune);
@@ -282,8 +288,8 @@ static int begin_handover(struct redir *rd)
 		return -ENOMEM;
 	for (unsigned i = 0; i < rd->n_workers; i++)
 		n += listeners_fds(&rd->workers[i].listeners, fds + n, cap - n);
-	rc = handover_begin(&rd->handover, &rd->main, rd->self, rd->argv, fds, n, successor_said,
-			    rd);
+	rc = handover_begin(&rd->handover, &rd->main, rd->self, rd->argv, fds, n,
+			    script_fd(rd->script), successor_said, rd);
 	free(fds);
 	return rc;
 }
@@ -428,6 +434,12 @@ static int setup(struct redir *rd)
 	daemon_run_dir(rd->conf->control, rd->conf->user);
 	if (rd->conf->tune)
 		rd->tune = tune_apply(TUNE_REDIR);
+	if (rd->inherited.extra >= 0)
+		rd->script = script_adopt(rd->inherited.extra, rd->conf);
+	else if (rd->inherited.channel < 0)
+		rd->script = script_start(rd->conf, rd->foreground);
+	else if (redir_conf_by_script(rd->conf))
+		log_warning("rules: only a stop and a start can run a script");
 	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
 	if (rc)
 		return rc;
@@ -472,6 +484,7 @@ static int run(struct redir *rd)
 static void undo(struct redir *rd)
 {
 	inherited_free(&rd->inherited, false);
+	script_stop(rd->script);
 	workers_stop(&rd->main, rd->list, rd->n_workers);
 	if (rd->signals.stop) {
 		daemon_signals_end(&rd->signals, rd->main.loop);
@@ -519,6 +532,7 @@ int main(int argc, char **argv)
 	rd.conf_path = args.config;
 	rd.conf_proxy = args.proxy;
 	rd.verbose = args.verbose;
+	rd.foreground = args.foreground;
 	if (!args.test && daemon_inherits(&rd.inherited, &about, &args) < 0)
 		return EX_OSERR;
 	rd.conf = redir_conf_load(args.config, args.proxy, args.quiet ? NULL : stderr);

@@ -21,6 +21,7 @@
 #include "redir/loopguard.h"
 #include "redir/pool.h"
 #include "redir/redir_conf.h"
+#include "redir/script.h"
 
 /* DIRECT: plain TCP to the server itself. BYPASS: the same over MPTCP. */
 enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_BYPASS, ROUTE_COUNT };
@@ -42,7 +43,7 @@ struct redir_worker {
 	struct list flows;
 	uint64_t next_id;
 	struct counters counters;
-	struct log_limit limit_loop, limit_upstream, limit_mark;
+	struct log_limit limit_loop, limit_self, limit_dst, limit_upstream, limit_mark;
 };
 
 struct redir {
@@ -59,6 +60,7 @@ struct redir {
 	struct learner *learner;     /* looks after it */
 	struct tune *tune;           /* kernel settings to set back */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */
+	struct script *script;       /* rules by script; NULL: none */
 	struct resolver *resolver;
 	struct list noops;
 	struct control *control;
@@ -74,7 +76,7 @@ struct redir {
 	struct control_request *restart_rq; /* who asked for the restart, or NULL */
 	const char *self; /* the program, and its arguments */
 	char **argv;
-	bool verbose;
+	bool verbose, foreground;
 };
 
 static inline struct redir_worker *redir_worker_of(struct worker *w)

@@ -178,6 +178,29 @@ for mode in tproxy redirect; do
 	lab_daemon_stop redir
 done
 
+# Rules of a script, which a guard undoes: they stay as they are, and go with the last process.
+lab_daemons --no-rules --redir rules.install=yes --redir rules.backend=iptables --redir rules.capture=lan --redir bypass.learn=no \
+	--redir "rules.scripts=$LAB_SRC/redirect-rules" --redir redir.drain=20s
+scripted() {
+	lab_in "$RTR" iptables-save -t mangle | grep -qi sixpath
+}
+lab_wait 10 captured || not_ok "script" "captures nothing"
+old=$(pid_of redir)
+transfer script-transfer redir
+load script-restart 3
+sleep 1
+check "script: restart" lab_ctl redir restart
+check "script: a successor answers" lab_wait 10 restarted redir "$old"
+transfer_done script-transfer
+load_done script-restart 75
+check "script: the old process ends" lab_wait 25 lab_gone "$old"
+sleep 0.3
+check "script: its rules are still there" scripted
+check "script: captured" captured
+stop_followed redir
+check "script: its rules are gone in the end" lab_wait 10 eval '! scripted'
+lab_daemon_stop proxy
+
 # Sockets from the service manager, which is told how we are.
 cat >"$LAB_DIR/manager.py" <<'PY'
 import os, socket, sys

@@ -30,9 +30,10 @@ static int as_heir(void)
 
 	if (addr_of_socket(3, &one) < 0 || addr_of_socket(6, &other) < 0)
 		return 10;
-	if (inherited_read(&in) < 0 || in.n != 4 || in.channel != 8)
+	if (inherited_read(&in) < 0 || in.n != 4 || in.channel != 8 || in.extra != 9)
 		return 11;
-	if (getenv("LISTEN_FDS") || getenv("LISTEN_PID") || getenv("SIXPATH_HANDOVER"))
+	if (getenv("LISTEN_FDS") || getenv("LISTEN_PID") || getenv("SIXPATH_HANDOVER") ||
+	    getenv("SIXPATH_EXTRA"))
 		return 12;
 	if (fcntl(3, F_GETFD) != FD_CLOEXEC || !(fcntl(3, F_GETFL) & O_NONBLOCK))
 		return 13;
@@ -45,13 +46,13 @@ static int as_heir(void)
 		return 15;
 	/* four workers have one socket for them all */
 	for (unsigned i = 0; i < 4; i++)
-		if (inherited_share(&in, &other, i, 4, fd, SOCKETS) != 1 || fd[0] < 9)
+		if (inherited_share(&in, &other, i, 4, fd, SOCKETS) != 1 || fd[0] < 10)
 			return 16;
 	addr_set_port(&one, 9);
 	if (inherited_has(&in, &one) || inherited_share(&in, &one, 0, 1, fd, SOCKETS) != 0)
 		return 17;
 	inherited_free(&in, false);
-	if (fcntl(3, F_GETFD) >= 0 || fcntl(8, F_GETFD) < 0)
+	if (fcntl(3, F_GETFD) >= 0 || fcntl(8, F_GETFD) < 0 || fcntl(9, F_GETFD) < 0)
 		return 18;
 	/* tells the predecessor, waits for it */
 	if (send(8, "R", 1, 0) != 1 || !rig_wait(8, POLLIN) || recv(8, fd, 1, 0) != 1 || *(char *)fd != 'G')
@@ -107,8 +108,8 @@ static void test_successor(void **state)
 	assert_int_equal(worker_init(&w, UINT32_MAX, NULL), 0);
 	open_sockets(fd);
 	before = rig_open_fds();
-	assert_int_equal(handover_begin(&h, &w, self, argv, fd, SOCKETS, heard, NULL), 0);
-	assert_int_equal(handover_begin(&h, &w, self, argv, fd, SOCKETS, heard, NULL), -EBUSY);
+	assert_int_equal(handover_begin(&h, &w, self, argv, fd, SOCKETS, fd[4], heard, NULL), 0);
+	assert_int_equal(handover_begin(&h, &w, self, argv, fd, SOCKETS, fd[4], heard, NULL), -EBUSY);
 	child = h.child;
 	assert_true(rig_until(&w, rig_flag, &said.called));
 	if (!said.there)
@@ -138,14 +139,14 @@ static void test_no_successor(void **state)
 	assert_int_equal(worker_init(&w, UINT32_MAX, NULL), 0);
 	for (int i = 0; i < 2; i++) {
 		said.called = false;
-		assert_int_equal(handover_begin(&h, &w, programs[i], argv, NULL, 0, heard, NULL),
+		assert_int_equal(handover_begin(&h, &w, programs[i], argv, NULL, 0, -1, heard, NULL),
 				 0);
 		assert_true(rig_until(&w, rig_flag, &said.called));
 		assert_false(said.there);
 		assert_false(handover_runs(&h));
 	}
 	said.called = false;
-	assert_int_equal(handover_begin(&h, &w, self, sleeps, NULL, 0, heard, NULL), 0);
+	assert_int_equal(handover_begin(&h, &w, self, sleeps, NULL, 0, -1, heard, NULL), 0);
 	handover_end(&h);
 	handover_end(&h);
 	assert_false(said.called);

@@ -15,6 +15,7 @@
 #include "core/text.h"
 #include "proxy/client_priv.h"
 #include "proxy/perclient.h"
+#include "proxy/peruser.h"
 #include "proxy/sndlimit.h"
 
 /*
@@ -29,6 +30,7 @@
  */
 #define YIELDS_S  1.0 /* a client that has waited so long makes room for another one */
 #define DRAIN_S   2.0
+#define SHED_S    2.0 /* REQUEST, of a client that is only to be told that there are too many */
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
 
 /* A running connection is asked about MPTCP soon after the subflows can have joined, then now
@@ -146,7 +148,12 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	if (cl->fd >= 0)
 		close(cl->fd);
 	cl->fd = -1;
-	perclient_give(pw->proxy->perclient, &cl->peer);
+	if (cl->counted)
+		perclient_give(pw->proxy->perclient, &cl->peer);
+	else
+		pw->shed--;
+	if (cl->counted_user)
+		peruser_give(pw->proxy->peruser, cl->user);
 	list_remove(&pw->clients, &cl->node);
 	cl->corpse.bury = client_bury;
 	worker_bury(&pw->w, &cl->corpse);
@@ -184,7 +191,7 @@ void client_change(struct client *cl, enum client_state state)
 	cl->state = state;
 	switch (state) {
 	case CLIENT_REQUEST:
-		client_deadline(cl, first_octet_s(cl));
+		client_deadline(cl, cl->counted ? first_octet_s(cl) : SHED_S);
 		break;
 	case CLIENT_AUTH:
 		client_deadline(cl, cl->conf->request_timeout_s);
@@ -288,11 +295,38 @@ static void connected(void *owner, const struct op_connect_result *result)
 
 /* ---- the request ---- */
 
+/* False: there are too many already, and it has been told so. A general failure says nothing
+ * about the server, so that the client may go another way. */
+static bool within_limits(struct client *cl)
+{
+	struct proxy_worker *pw = cl->pw;
+	char user[ISSUED_USER_MAX * 4];
+
+	if (cl->counted && cl->command == S6_CMD_CONNECT && cl->user[0]) {
+		cl->counted_user = peruser_take(pw->proxy->peruser, cl->user,
+						(unsigned)cl->conf->max_per_user);
+		if (!cl->counted_user) {
+			text_escape(user, sizeof(user), cl->user);
+			log_limited(&pw->limit_accept, 5, LVL_WARNING,
+				    "user %s: too many connections (max_per_user = %d)", user,
+				    cl->conf->max_per_user);
+		}
+	}
+	if (cl->counted &&
+	    (cl->counted_user || cl->command != S6_CMD_CONNECT || !cl->user[0]))
+		return true;
+	if (reply_op(cl, S6_REPLY_FAILURE, NULL))
+		client_drain(cl, END_LIMIT);
+	return false;
+}
+
 void client_act(struct client *cl)
 {
 	struct op_connect_wish wish = {
 		.dst = &cl->dst, .stack = &cl->stack, .early = &cl->relay.a.in};
 
+	if (!within_limits(cl))
+		return;
 	switch (cl->command) {
 	case S6_CMD_NOOP:
 		if (reply_op(cl, S6_REPLY_SUCCESS, NULL))
@@ -426,13 +460,14 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	}
 }
 
-void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
+void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool counted)
 {
 	struct client *cl = calloc(1, sizeof(*cl));
 	struct sock_info info;
 
 	if (!cl) {
-		perclient_give(pw->proxy->perclient, peer);
+		if (counted)
+			perclient_give(pw->proxy->perclient, peer);
 		pw->counters.ended[END_NO_MEMORY]++;
 		close(fd);
 		return;
@@ -441,6 +476,8 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
 	cl->conf = proxy_conf_get(pw->conf);
 	cl->id = ++pw->next_id;
 	cl->peer = *peer;
+	cl->counted = counted;
+	pw->shed += !counted;
 	cl->fd = fd;
 	cl->started = worker_now(&pw->w);
 	relay_init(&cl->relay);
@@ -460,8 +497,10 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
 		cl->relay.room = relay_room;
 		cl->relay.wrote = relay_wrote;
 	}
-	list_push(&pw->waiting, &cl->wait);
-	cl->patient = perclient_wait(pw->proxy->perclient, peer, (unsigned)cl->conf->max_per_client,
+	if (counted)
+		list_push(&pw->waiting, &cl->wait);
+	cl->patient = counted &&
+		      perclient_wait(pw->proxy->perclient, peer, (unsigned)cl->conf->max_per_client,
 				     (unsigned)cl->conf->max_clients);
 	client_change(cl, CLIENT_REQUEST);
 	if (cl->fastopen)
@@ -485,6 +524,17 @@ bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all
 		}
 	}
 	return false;
+}
+
+void client_end_silent(struct proxy_worker *pw)
+{
+	struct list_node *n, *tmp;
+
+	list_for_each_safe (&pw->clients, n, tmp) {
+		struct client *cl = container_of(n, struct client, node);
+		if (cl->state == CLIENT_REQUEST && cl->relay.a.bytes_in == 0)
+			client_end(cl, END_SHUTDOWN, 0);
+	}
 }
 
 void client_end_all(struct proxy_worker *pw, enum end_reason reason)

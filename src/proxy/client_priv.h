@@ -33,6 +33,8 @@ struct client {
 	uint64_t id;
 	enum client_state state;
 	struct addr peer;
+	bool counted;      /* in perclient; false: beyond the limits, only to be told so */
+	bool counted_user; /* in peruser */
 	int fd;   /* -1 once the relay owns it */
 	ev_io io; /* until the relay takes over */
 	ev_timer deadline;

@@ -46,6 +46,8 @@ struct redir_conf {
 	int log, log_to;
 	char *control;   /* R; NULL or empty = off */
 	bool tune;       /* R */
+	int memory_mib;  /* 0 = auto */
+	double drain_s;
 	char *state_dir; /* R; NULL = nothing is kept */
 	/* [rules] */
 	bool install;

@@ -114,7 +114,9 @@ static void status_done(struct survey *s)
 	report_u64(r, "flows", g->flows);
 	report_u64(r, "prewarm_ready", g->prewarm_ready);
 	report_u64(r, "proxies", rd->pool->n);
+	report_bool(r, "draining", rd->drain.runs);
 	status_descriptors(r, rd->nofile);
+	budget_report(&rd->budget, r);
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
 	report_held(r, rd->held);
 	report_counters(r, &g->sum);
@@ -213,6 +215,11 @@ static void run_reload(struct control_request *rq, void *ctx)
 	control_reply(rq);
 }
 
+static void run_restart(struct control_request *rq, void *ctx)
+{
+	redir_restart(ctx, rq);
+}
+
 void redir_log_status(struct redir *rd)
 {
 	gather(rd, NULL, log_done);
@@ -228,5 +235,6 @@ const struct control_command redir_commands[] = {
 	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
 	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
+	{"restart", "hand over to a successor; connections end here, new ones are its", run_restart},
 	{NULL, NULL, NULL},
 };

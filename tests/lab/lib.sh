@@ -491,7 +491,7 @@ lab_conf_defaults() {
 	)
 	LAB_PROXY_CONF=(
 		[proxy.listen]="[::]:1080" [proxy.user]=$LAB_USER [proxy.log]=debug [proxy.log_to]=stderr
-		[proxy.control]=$LAB_DIR/run/proxy.sock
+		[proxy.control]=$LAB_DIR/run/proxy.sock [proxy.drain]=0
 		[auth.users]=$LAB_DIR/users
 		[acl.allow]="203.0.113.0/24, 2001:db8:30::/64"
 	)

@@ -297,7 +297,7 @@ class Daemon:
 
     def write(self, proxy="", users=False, acl=""):
         with open(self.conf, "w", encoding="ascii") as f:
-            f.write(f"[proxy]\nlisten = [::]:{PORT}\nuser = root\nworkers = 2\ncontrol = {self.sock}\n"
+            f.write(f"[proxy]\nlisten = [::]:{PORT}\nuser = root\nworkers = 2\ndrain = 0\ncontrol = {self.sock}\n"
                     f"resolve = 127.0.0.1:5353\n{proxy}\n[acl]\n{acl}\n")
             if users:
                 f.write(f"[auth]\nusers = {self.users}\n")
@@ -834,11 +834,7 @@ def t_slow():
 
 def t_limits():
     def refused(**kw):
-        try:
-            with Client(request(NOOP), **kw) as c:
-                return c.rest() == b""
-        except ConnectionError:
-            return True
+        return code_of(request(NOOP), **kw) == 1
     with daemon(proxy="max_per_client = 5\nmax_clients = 8"):
         held = [Client(b"\x06") for _ in range(5)]
         until("five clients", lambda: D.control("status")["clients"] == 5)
@@ -846,6 +842,7 @@ def t_limits():
         held += [Client(b"\x06", source="127.0.0.2") for _ in range(3)]
         until("eight clients", lambda: D.control("status")["clients"] == 8)
         want(refused(source="127.0.0.3"), True, "the ninth")
+        want(D.control("status")["ended"]["limit"], 2, "counted")
         held.pop(0).s.close()
         until("room again", lambda: not refused())
         for c in held:

@@ -56,6 +56,12 @@ for d in redir proxy; do
 done
 bad redir redir "mode = magic" magic tproxy redirect
 bad redir redir "tune = maybe" maybe yes no
+bad redir redir "memory = lots" lots auto MiB
+bad redir redir "memory = 3 MiB" "3 MiB" "4 MiB"
+bad redir redir "memory = 64 KiB" "64 KiB" MiB
+bad redir redir "memory = 99999999 MiB" 65536
+bad redir redir "drain = -1" -1
+bad redir redir "drain = 2d" 2d 1d
 bad redir redir "state_dir = var" var absolute
 bad redir rules "install = perhaps" perhaps yes no
 bad redir rules "backend = pf" pf auto nft iptables none
@@ -115,6 +121,8 @@ bad proxy proxy "connect_timeout = 301" 5m
 bad proxy proxy "idle = -5" -5
 bad proxy proxy "max_clients = 0" 1
 bad proxy proxy "max_per_client = some" some
+bad proxy proxy "max_per_user = 0" 1
+bad proxy proxy "drain = soon" soon 1d
 bad proxy proxy "max_sessions = 0" 1
 bad proxy proxy "max_sessions_per_user = 0" 1
 bad proxy proxy "dns = yes" unknown

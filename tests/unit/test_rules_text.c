@@ -133,6 +133,7 @@ static void test_verify(void **state)
 	text = text_of(&c);
 	assert_has(text,
 		   "\tchain take {\n"
+		   "\t\tmeta l4proto @paused counter return comment \"paused\"\n"
 		   "\t\ttcp dport { 443, 8000-9000 } meta mark set meta mark & 0xfffffff3 | "
 		   "0x00000010 counter accept comment \"verify\"\n"
 		   "\t\tmeta l4proto tcp tproxy to :1077");

@@ -43,6 +43,8 @@ static void writable_cb(struct ev_loop *loop, ev_io *io, int events)
 	if (sock_info(d->fd, &info) == 0) {
 		d->syn_data_acked = d->queued > 0 && info.syn_data_acked;
 		d->fastopen_fail = info.fastopen_fail;
+		d->mptcp = info.mptcp;
+		d->rtt_us = info.rtt_us;
 	}
 	dial_end(d, 0);
 }

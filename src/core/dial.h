@@ -39,6 +39,8 @@ struct dial {
 	struct sock_granted granted;
 	size_t queued; /* octets of data handed to the kernel with the SYN; the rest is the caller's */
 	bool syn_data_acked;    /* after success: they were taken from the SYN by the peer */
+	bool mptcp;             /* after success: it is MPTCP */
+	uint32_t rtt_us;        /* after success */
 	unsigned fastopen_fail; /* after success: see struct sock_info */
 	void *owner;
 

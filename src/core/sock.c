@@ -118,6 +118,24 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
 	return fd;
 }
 
+int sock_source(const struct addr *dst, uint32_t mark, struct addr *local)
+{
+	int fd = socket(addr_family(dst), SOCK_DGRAM | SOCK_CLOEXEC, 0), rc = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (mark)
+		set_int(fd, SOL_SOCKET, SO_MARK, (int)mark);
+	if (connect(fd, &dst->u.sa, dst->len) < 0)
+		rc = -errno;
+	if (rc == 0)
+		rc = addr_of_socket(fd, local);
+	if (rc == 0)
+		addr_set_port(local, 0);
+	close(fd);
+	return rc;
+}
+
 static int set_transparent(int fd, sa_family_t family)
 {
 	int rc = set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1);

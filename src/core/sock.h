@@ -44,6 +44,10 @@ struct sock_granted {
  * refused is told in *granted (may be NULL) and is not an error. */
 int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_granted *granted);
 
+/* The local address that connections to dst leave from, as the kernel would route them now;
+ * port 0. Sends nothing. 0 or -errno. */
+int sock_source(const struct addr *dst, uint32_t mark, struct addr *local);
+
 /* Bound and listening, dual-stack when addr is [::]. Descriptor or -errno; transparent is
  * the one wish that must be granted. */
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,

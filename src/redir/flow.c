@@ -113,6 +113,7 @@ void flow_attempt_close(struct flow *f)
 	struct attempt *at = f->at;
 
 	dial_stop(&at->dial);
+	ev_timer_stop(f->rw->w.loop, &at->patience);
 	ev_io_stop(f->rw->w.loop, &at->io);
 	if (at->fd >= 0)
 		sock_reset(at->fd); /* nobody waits for what is in it */
@@ -125,6 +126,7 @@ static void attempt_free(struct flow *f)
 {
 	if (!f->at)
 		return;
+	ev_timer_stop(f->rw->w.loop, &f->at->patience);
 	explicit_bzero(f->at->request, sizeof(f->at->request));
 	pool_put(f->at->pool);
 	free(f->at);
@@ -411,6 +413,8 @@ struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
 	ev_io_init(&f->io, device_io_cb, fd, EV_READ);
 	ev_io_init(&f->at->io, flow_proxy_io_cb, -1, 0);
 	f->at->io.data = f;
+	ev_init(&f->at->patience, flow_proxy_patience_cb);
+	f->at->patience.data = f;
 	ev_init(&f->deadline, deadline_cb);
 	list_push(&rw->flows, &f->node);
 	return f;

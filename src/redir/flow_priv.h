@@ -37,7 +37,9 @@ enum commit {
 /* All of a flow that is needed only until it relays. */
 struct attempt {
 	struct pool *pool; /* a reference */
-	unsigned next;     /* next upstream of the pool */
+	uint64_t tried;    /* upstreams of the pool */
+	ev_timer patience; /* until the proxy's first reply */
+	double dialled;    /* worker_now */
 	struct dial dial;
 	ev_io io; /* upstream */
 	int fd;   /* upstream, once connected */
@@ -119,6 +121,8 @@ void flow_next(struct flow *f);
 void flow_proxy_more(struct flow *f);
 /* The handshake has taken too long. */
 void flow_proxy_silent(struct flow *f);
+/* While the proxy does not answer: is it still up? */
+void flow_proxy_patience_cb(struct ev_loop *loop, ev_timer *t, int events);
 /* Upstream events of the attempt. */
 void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events);
 

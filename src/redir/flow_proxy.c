@@ -11,6 +11,7 @@
 #define SYN_MAX 2048 /* more never fits into a SYN */
 /* An MPTCP connection whose last subflow was reset says so only by itself when it is asked. */
 #define ALIVE_S 0.1
+#define LOOK_S  0.25 /* between looks at a proxy that has not answered */
 
 static void flow_dial(struct flow *f);
 static void handshake_watch(struct flow *f);
@@ -149,6 +150,8 @@ static void authenticated(struct flow *f)
 	struct attempt *at = f->at;
 
 	at->commit = COMMIT_EXECUTING;
+	ev_timer_stop(f->rw->w.loop, &at->patience);
+	upstream_heard(f->up, flow_now(f));
 	if (at->proto.in_session && at->proto.has_window)
 		upstream_window(f->up, at->grant.session, at->proto.window_base,
 				at->proto.window_size);
@@ -351,7 +354,7 @@ static void dial_done(struct dial *d, int err)
 		}
 		return;
 	}
-	upstream_tfo_result(f->up, flow_now(f), d->syn_data_acked, d->fastopen_fail);
+	upstream_dialled(f->up, flow_now(f), d);
 	f->tfo = d->syn_data_acked;
 	f->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
 	if (d->granted.mark_error)
@@ -444,12 +447,41 @@ static void flow_dial(struct flow *f)
 		return;
 	}
 	loopguard_add(f->rw->redir->loopguard, &f->guard, &at->dial.local, &at->grant.addr);
+	at->dialled = flow_now(f);
+	ev_timer_stop(f->rw->w.loop, &at->patience);
+	ev_timer_set(&at->patience, LOOK_S, LOOK_S);
+	ev_timer_start(f->rw->w.loop, &at->patience);
+}
+
+/* Its proxy was found to be down while the flow still waits for an answer. It goes elsewhere if
+ * that is safe; if not, it waits on: the proxy may yet answer. */
+static void proxy_went_down(struct flow *f)
+{
+	struct attempt *at = f->at;
+
+	if (f->state == FLOW_HANDSHAKE && at->commit != COMMIT_NOTHING &&
+	    (f->relay.a.bytes_in > 0 || at->same_again))
+		return;
+	flow_because(f, "no answer, and it was found to be down");
+	definitely_not(f);
+}
+
+void flow_proxy_patience_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct flow *f = t->data;
+
+	(void)loop;
+	(void)events;
+	if (!upstream_is_up(f->up))
+		proxy_went_down(f);
+	else if (flow_now(f) - f->at->dialled >= f->at->grant.patience_s)
+		pool_overdue(f->at->pool, f->up);
 }
 
 void flow_next(struct flow *f)
 {
 	struct attempt *at = f->at;
-	struct upstream *up = pool_next(at->pool, &at->next, flow_now(f), &at->grant);
+	struct upstream *up = pool_next(at->pool, &at->tried, flow_now(f), &at->grant);
 
 	if (up) {
 		f->up = upstream_get(up);

@@ -3,6 +3,7 @@ dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
 	src/redir/budget.c src/redir/budget.h \
+	src/redir/balance.c src/redir/balance.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
@@ -12,6 +13,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_held.c src/redir/flow_proxy.c \
 	src/redir/held.c src/redir/held.h \
+	src/redir/health.c src/redir/health.h \
 	src/redir/learned_ctl.c \
 	src/redir/learner.c src/redir/learner.h \
 	src/redir/learned.c src/redir/learned.h \
@@ -36,6 +38,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/synpkt.c src/redir/synpkt.h \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
+	src/redir/uppaths.c src/redir/uppaths.h \
 	src/redir/upstream.c src/redir/upstream.h
 src_redir_libredir_la_LIBADD = src/core/libcore.la
 if HAVE_LIBMNL
@@ -64,6 +67,7 @@ redir_tests = \
 	tests/unit/test_redir_firstdata \
 	tests/unit/test_redir_held \
 	tests/unit/test_redir_budget \
+	tests/unit/test_redir_health \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
@@ -93,6 +97,8 @@ tests_unit_test_redir_held_SOURCES = tests/unit/test_redir_held.c
 tests_unit_test_redir_held_LDFLAGS = -Wl,--wrap=nfqueue_open,--wrap=nfqueue_close \
 	-Wl,--wrap=nfqueue_accept,--wrap=nfqueue_drop
 tests_unit_test_redir_held_LDADD = $(redir_test_libs) $(EV_LIBS)
+tests_unit_test_redir_health_SOURCES = tests/unit/test_redir_health.c
+tests_unit_test_redir_health_LDADD = $(redir_test_libs)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
 tests_unit_test_redir_loopguard_LDADD = $(redir_test_libs)
 tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/unit/rig.h

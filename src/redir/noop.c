@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,10 +14,16 @@
 #include "redir/redir.h"
 #include "redir/up_socks6.h"
 
-#define IDLE_S       60.0 /* between NOOPs while all is well: keeps session and cookie alive */
-#define RETRY_MIN_S  0.5  /* after a failure; doubles ... */
-#define RETRY_MAX_S  30.0
+#define IDLE_S       15.0 /* without any reply while all is well, then a NOOP; give or take ... */
+#define JITTER       0.1
+#define RETRY_MIN_S  0.5 /* after a failure; from start to start; doubles ... */
+#define RETRY_MAX_S  10.0
+#define CONFIRM_S    1.0   /* after a good one that is not yet enough */
+#define REJECTED_S   60.0  /* after our credentials were rejected */
 #define CHECK_S      1.0   /* kicked: not more often than this */
+#define TROUBLE_S    0.2   /* the same when an answer is overdue */
+#define PROBE_S      2.0   /* for an answer of one that is up, at least: a SYN may be lost once */
+#define PROBE_RTTS   4     /* and so many round trips */
 #define RESOLVE_S    300.0 /* a name is asked for again */
 #define REPLY_OCTETS 4096  /* replies to a NOOP are far smaller */
 
@@ -26,11 +33,16 @@ struct noop {
 	struct upstream *up; /* a reference */
 	ev_timer timer;      /* next start; while running: time limit */
 	bool running, has_run, kicked;
+	bool idle;      /* timer: unless something else is heard until then */
+	bool resolving; /* running, and has no address yet */
 	double retry_s, started_s, resolved_s;
 	struct resolve *resolve;
 	struct addr addrs[UPSTREAM_ADDRS];
 	unsigned n_addrs, next;
-	struct addr addr; /* the one being tried */
+	struct addr fresh[UPSTREAM_ADDRS]; /* new ones of the name, not yet proven; the upstream */
+	unsigned n_fresh;                  /* is up at an old one */
+	bool tries_fresh;                  /* this round */
+	struct addr addr;                  /* the one being tried */
 	struct dial dial;
 	int fd;
 	ev_io io;
@@ -41,6 +53,7 @@ struct noop {
 	uint8_t reply[REPLY_OCTETS];
 	size_t reply_len;
 	char why[96];
+	uint32_t noise;
 };
 
 static void try_address(struct noop *n);
@@ -66,12 +79,19 @@ static void close_connection(struct noop *n)
 	n->fd = -1;
 }
 
+/* So that many routers do not ask at the same moment. */
+static double jitter(struct noop *n, double s)
+{
+	n->noise = n->noise * 1664525 + 1013904223;
+	return s * (1. - JITTER + 2. * JITTER * (n->noise >> 8) / (1 << 24));
+}
+
 /* One round is over. */
 static void round_end(struct noop *n, double next_s)
 {
 	close_connection(n);
 	explicit_bzero(n->request, sizeof(n->request));
-	n->running = false;
+	n->running = n->idle = false;
 	n->has_run = true;
 	if (n->kicked && next_s > CHECK_S)
 		next_s = CHECK_S;
@@ -80,24 +100,45 @@ static void round_end(struct noop *n, double next_s)
 	redir_first_noop_done(n->rd);
 }
 
+/* The name's new addresses do not do; the upstream is up at an old one. */
+static void fresh_failed(struct noop *n)
+{
+	log_notice("proxy %s: %s has a new address, but there: %s", n->up->name, n->up->host,
+		   n->why);
+	n->n_fresh = 0;
+	if (!upstream_is_up(n->up))
+		n->resolved_s = 0; /* then they are as good as any */
+	round_end(n, upstream_is_up(n->up) ? jitter(n, IDLE_S) : RETRY_MIN_S);
+}
+
 static void round_failed(struct noop *n, enum upstream_failure kind)
 {
+	double took = now_of(n) - n->started_s, pause;
+
+	if (n->tries_fresh) {
+		fresh_failed(n);
+		return;
+	}
 	upstream_failed(n->up, now_of(n), kind, n->why);
 	n->retry_s = n->retry_s > 0 ? n->retry_s * 2 : RETRY_MIN_S;
 	if (n->retry_s > RETRY_MAX_S)
 		n->retry_s = RETRY_MAX_S;
-	round_end(n, n->retry_s);
-	n->kicked = false; /* by upstream_failed, on our own behalf */
+	pause = n->retry_s - took > RETRY_MIN_S ? n->retry_s - took : RETRY_MIN_S;
+	round_end(n, jitter(n, kind == UPSTREAM_REJECTED ? REJECTED_S : pause));
 }
 
-/* This address did not do; are there others? */
+/* This address did not do; are there others? The first is the one that flows use: they are told
+ * before the others are tried. */
 static void address_failed(struct noop *n, enum upstream_failure kind)
 {
 	close_connection(n);
-	if (n->next < n->n_addrs)
-		try_address(n);
-	else
+	if (n->next >= n->n_addrs) {
 		round_failed(n, kind);
+		return;
+	}
+	if (n->next == 1 && !n->tries_fresh && upstream_is_up(n->up))
+		upstream_failed(n->up, now_of(n), kind, n->why);
+	try_address(n);
 }
 
 static void __attribute__((format(printf, 2, 3))) because(struct noop *n, const char *fmt, ...)
@@ -115,6 +156,11 @@ static void round_ok(struct noop *n)
 	struct sock_info info;
 	uint32_t rtt_us = 0;
 
+	if (n->tries_fresh && n->n_fresh > 0) {
+		log_notice("proxy %s: %s has a new address: using it", n->up->name, n->up->host);
+		upstream_set_addrs(n->up, n->fresh, n->n_fresh);
+		n->n_fresh = 0;
+	}
 	if (sock_info(n->fd, &info) == 0)
 		rtt_us = info.rtt_us;
 	if (u->has_session && !u->in_session)
@@ -124,7 +170,12 @@ static void round_ok(struct noop *n)
 		upstream_window(n->up, n->grant.session, u->window_base, u->window_size);
 	upstream_proven(n->up, now_of(n), &n->addr, rtt_us);
 	n->retry_s = 0;
-	round_end(n, IDLE_S);
+	if (upstream_look(n->up).wanted > 0) {
+		round_end(n, CONFIRM_S);
+		return;
+	}
+	round_end(n, jitter(n, IDLE_S));
+	n->idle = true;
 }
 
 static void verdict(struct noop *n, enum up_verdict v)
@@ -235,30 +286,48 @@ static void dialled(struct dial *d, int err)
 
 	if (err < 0) {
 		because(n, "cannot connect: %s", strerror(-err));
-		address_failed(n, err == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
+		address_failed(n, err == -ECONNREFUSED ? UPSTREAM_HARD
+				  : err == -ETIMEDOUT  ? UPSTREAM_SILENT
+						       : UPSTREAM_SOFT);
 		return;
 	}
-	upstream_tfo_result(n->up, now_of(n), d->syn_data_acked, d->fastopen_fail);
+	upstream_dialled(n->up, now_of(n), d);
 	n->sent = d->queued;
 	n->fd = dial_take(d);
 	ev_io_set(&n->io, n->fd, EV_READ | EV_WRITE);
 	ev_io_start(n->rd->main.loop, &n->io);
 }
 
+/* For an answer from one address. */
+static double time_limit(const struct noop *n, const struct upstream_view *look)
+{
+	double most = n->rd->conf->dial_timeout_s, s = look->rtt_us / 1e6 * PROBE_RTTS;
+
+	if (look->state == UPSTREAM_UNPROVEN)
+		return most * 2;
+	if (look->state != UPSTREAM_UP || s > most)
+		return most;
+	if (s < PROBE_S)
+		s = PROBE_S;
+	return s < most ? s : most;
+}
+
 /* A NOOP may travel in the SYN: executed twice it only opens a session too many. */
 static void try_address(struct noop *n)
 {
 	const struct redir_conf *c = n->rd->conf;
+	const struct upstream_view look = upstream_look(n->up);
+	double limit_s = time_limit(n, &look);
 	struct dial_wishes wishes = {
 		.sock = {.mptcp = n->up->mptcp != 0, .mark = c->mark, .tos = -1, .ttl = -1},
-		.fastopen = n->up->tfo != 0,
-		.timeout_s = c->dial_timeout_s,
+		.timeout_s = limit_s < c->dial_timeout_s ? limit_s : c->dial_timeout_s,
 		.data = n->request,
 	};
 	struct up_request rq = {.command = S6_CMD_NOOP, .up = n->up, .g = &n->grant};
 	int rc;
 
 	n->addr = wishes.dst = n->addrs[n->next++];
+	wishes.fastopen = !look.urgent && upstream_tfo_allowed(n->up, now_of(n), &n->addr);
 	n->reply_len = n->sent = 0;
 	rq.open_session = !upstream_session(n->up, &n->grant);
 	if (!up_socks6_request(&n->proto, &rq, n->request, &n->request_len)) {
@@ -267,7 +336,7 @@ static void try_address(struct noop *n)
 		return;
 	}
 	wishes.len = n->request_len;
-	set_timer(n, c->dial_timeout_s * 2);
+	set_timer(n, limit_s);
 	rc = dial_start(&n->dial, &n->rd->main, &wishes, dialled, n);
 	if (rc < 0) {
 		because(n, "cannot connect: %s", strerror(-rc));
@@ -275,45 +344,117 @@ static void try_address(struct noop *n)
 	}
 }
 
+static void round_try(struct noop *n)
+{
+	n->tries_fresh = n->n_fresh > 0;
+	if (n->tries_fresh) {
+		memcpy(n->addrs, n->fresh, sizeof(n->addrs));
+		n->n_addrs = n->n_fresh;
+	} else {
+		n->n_addrs = upstream_addrs(n->up, n->addrs);
+	}
+	n->next = 0;
+	try_address(n);
+}
+
+/* addrs[0] is the one in use. */
+static bool is_among(const struct addr *a, const struct addr *addrs, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (addr_equal(a, &addrs[i]))
+			return true;
+	return false;
+}
+
+/* An answer while the upstream has addresses. One that works is left only for one that works. */
+static void take_answer(struct noop *n, const struct addr *addrs, unsigned count)
+{
+	struct addr old[UPSTREAM_ADDRS];
+	unsigned n_old = upstream_addrs(n->up, old);
+	bool is_new = false, is_up = upstream_is_up(n->up);
+
+	if (count > UPSTREAM_ADDRS)
+		count = UPSTREAM_ADDRS;
+	for (unsigned i = 0; i < count; i++)
+		is_new |= !is_among(&addrs[i], old, n_old);
+	if (is_up && !is_among(&old[0], addrs, count)) {
+		memcpy(n->fresh, addrs, count * sizeof(*addrs));
+		n->n_fresh = count;
+		if (n->running)
+			n->kicked = true;
+		else
+			set_timer(n, 0.);
+		n->idle = false;
+		return;
+	}
+	n->n_fresh = 0;
+	upstream_set_addrs(n->up, addrs, count);
+	if (is_up || !is_new)
+		return;
+	close_connection(n);
+	n->running = true;
+	n->started_s = now_of(n);
+	round_try(n);
+}
+
 static void resolved(void *owner, enum resolve_error err, const struct addr *addrs, unsigned count,
 		     unsigned min_ttl_s)
 {
 	struct noop *n = owner;
+	bool waiting = n->resolving;
 
 	(void)min_ttl_s;
 	n->resolve = NULL;
-	if (err == RESOLVE_OK) {
-		upstream_set_addrs(n->up, addrs, count);
+	n->resolving = false;
+	if (err == RESOLVE_OK)
 		n->resolved_s = now_of(n);
+	if (!waiting && err == RESOLVE_OK) {
+		take_answer(n, addrs, count);
+	} else if (waiting && err == RESOLVE_OK) {
+		upstream_set_addrs(n->up, addrs, count);
+		round_try(n);
+	} else if (waiting) {
+		because(n, "%s: %s", n->up->host, resolve_error_str(err));
+		round_failed(n, UPSTREAM_SOFT);
 	}
-	n->n_addrs = upstream_addrs(n->up, n->addrs); /* the old ones, if there is no answer */
-	n->next = 0;
-	if (n->n_addrs > 0) {
-		try_address(n);
-		return;
-	}
-	because(n, "%s: %s", n->up->host, resolve_error_str(err));
-	round_failed(n, UPSTREAM_SOFT);
 }
 
+/* The name is asked for at the same time: the addresses known may do, and DNS may be as dead as
+ * the proxy seems to be. */
 static void round_start(struct noop *n)
 {
-	bool stale = n->resolved_s == 0 || now_of(n) - n->resolved_s >= RESOLVE_S || n->retry_s > 0;
+	struct upstream_view look = upstream_look(n->up);
+	struct addr addrs[UPSTREAM_ADDRS];
 
 	n->running = true;
 	n->started_s = now_of(n);
-	n->n_addrs = upstream_addrs(n->up, n->addrs);
-	n->next = 0;
-	if (!stale) {
-		try_address(n);
-		return;
+	if (n->n_fresh > 0 && (look.urgent || !look.usable)) {
+		n->n_fresh = 0;
+		n->resolved_s = 0; /* first of all: is the old one dead? */
 	}
-	n->resolve =
-		resolve_start(n->rd->resolver, n->up->host, n->up->port, AF_UNSPEC, resolved, n);
-	if (!n->resolve) {
+	if (!n->resolve && (n->resolved_s == 0 || now_of(n) - n->resolved_s >= RESOLVE_S ||
+			    n->retry_s > 0 || look.trouble))
+		n->resolve = resolve_start(n->rd->resolver, n->up->host, n->up->port, AF_UNSPEC,
+					   resolved, n);
+	if (n->n_fresh > 0 || upstream_addrs(n->up, addrs) > 0) {
+		round_try(n);
+	} else if (n->resolve) {
+		n->resolving = true;
+	} else {
 		because(n, "out of memory");
 		round_failed(n, UPSTREAM_SOFT);
 	}
+}
+
+/* Other replies are as good as a NOOP's. */
+static bool heard_meanwhile(struct noop *n)
+{
+	double quiet_s = now_of(n) - upstream_look(n->up).heard_s;
+
+	if (!n->idle || quiet_s >= IDLE_S * (1. - JITTER))
+		return false;
+	set_timer(n, jitter(n, IDLE_S) - quiet_s);
+	return true;
 }
 
 static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
@@ -322,11 +463,11 @@ static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
-	if (!n->running) {
-		round_start(n);
-	} else {
+	if (n->running) {
 		because(n, "no reply in time");
-		address_failed(n, UPSTREAM_SOFT);
+		address_failed(n, UPSTREAM_SILENT);
+	} else if (!heard_meanwhile(n)) {
+		round_start(n);
 	}
 }
 
@@ -335,12 +476,14 @@ static void kick_cb(struct upstream *up, void *ctx)
 {
 	struct noop *n = ctx;
 	double since = now_of(n) - n->started_s;
+	double least = upstream_look(up).urgent ? TROUBLE_S : CHECK_S;
 
-	(void)up;
-	if (n->running)
+	if (n->running) {
 		n->kicked = true;
-	else if (n->retry_s == 0 || n->retry_s > CHECK_S)
-		set_timer(n, since >= CHECK_S ? 0. : CHECK_S - since);
+	} else if (n->retry_s == 0 || n->retry_s > CHECK_S) {
+		n->idle = false;
+		set_timer(n, since >= least ? 0. : least - since);
+	}
 }
 
 struct noop *noop_new(struct redir *rd, struct upstream *up)
@@ -353,6 +496,8 @@ struct noop *noop_new(struct redir *rd, struct upstream *up)
 	n->up = upstream_get(up);
 	n->fd = -1;
 	n->dial.fd = -1;
+	if (getrandom(&n->noise, sizeof(n->noise), GRND_NONBLOCK) < 0)
+		n->noise = (uint32_t)(uintptr_t)n;
 	ev_init(&n->timer, timer_cb);
 	ev_init(&n->io, io_cb);
 	list_push(&rd->noops, &n->node);
@@ -388,6 +533,20 @@ static bool in_pool(const struct pool *p, const struct upstream *up)
 	return false;
 }
 
+/* A reload asks for names at once: the administrator may know more than their time to live. */
+static void ask_again(struct noop *n)
+{
+	n->resolved_s = 0;
+	if (n->resolve && !n->resolving) { /* of a server that does not answer, say */
+		resolve_cancel(n->resolve);
+		n->resolve = NULL;
+	}
+	if (n->running || n->retry_s > 0)
+		return; /* the next round does it */
+	n->idle = false;
+	set_timer(n, 0.);
+}
+
 int noop_follow_pool(struct redir *rd)
 {
 	struct list_node *node, *tmp;
@@ -396,6 +555,8 @@ int noop_follow_pool(struct redir *rd)
 		struct noop *n = container_of(node, struct noop, node);
 		if (!in_pool(rd->pool, n->up))
 			noop_free(n);
+		else
+			ask_again(n);
 	}
 	for (unsigned i = 0; i < rd->pool->n; i++)
 		if (!rd->pool->v[i]->kick && !noop_new(rd, rd->pool->v[i]))

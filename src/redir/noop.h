@@ -2,7 +2,8 @@
 /*
  * NOOP requests to one upstream, on the main worker: they authenticate, open the session and
  * get the token window; find out whether the proxy is alive when nothing else tells; and
- * bring a down one up again. Names are resolved here too.
+ * bring a down one up again. Names are resolved here too: again after failures and every few
+ * minutes; a new address is used once it has answered, and the session goes on.
  */
 #ifndef REDIR_NOOP_H
 #define REDIR_NOOP_H
@@ -20,7 +21,7 @@ void noop_free(struct noop *n);
 bool noop_has_run(const struct noop *n);
 
 /* For all upstreams of the redirector's pool: start those that are new, stop those that are
- * not in it any more. 0 or -ENOMEM. */
+ * not in it any more, ask for the names of the others anew. 0 or -ENOMEM. */
 int noop_follow_pool(struct redir *rd);
 void noop_free_all(struct redir *rd);
 bool noop_all_have_run(const struct redir *rd);

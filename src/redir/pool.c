@@ -12,13 +12,16 @@ static struct upstream *find_same(const struct pool *old, const struct proxy_sec
 }
 
 /* Insertion keeps the file's order among equals. */
-static void insert(struct pool *p, struct upstream *up)
+static void insert(struct pool *p, struct upstream *up, int weight)
 {
 	unsigned i = p->n++;
 
-	for (; i > 0 && p->v[i - 1]->priority > up->priority; i--)
+	for (; i > 0 && p->v[i - 1]->priority > up->priority; i--) {
 		p->v[i] = p->v[i - 1];
+		p->weight[i] = p->weight[i - 1];
+	}
 	p->v[i] = up;
+	p->weight[i] = weight;
 }
 
 struct pool *pool_new(const struct redir_conf *c, const struct pool *old, struct worker *main)
@@ -29,17 +32,23 @@ struct pool *pool_new(const struct redir_conf *c, const struct pool *old, struct
 	if (!p)
 		return NULL;
 	atomic_init(&p->refs, 1);
+	pthread_mutex_init(&p->lock, NULL);
+	p->balance.by = (enum balance_by)c->balance;
 	for (n = list_first(&c->proxies); n; n = list_next(&c->proxies, n)) {
 		const struct proxy_section *section = container_of(n, struct proxy_section, node);
 		struct upstream *up = find_same(old, section);
 
-		if (!up)
+		if (!up && p->n < POOL_MAX) {
 			up = upstream_new(section, main);
-		if (!up) {
+			if (up)
+				up->mark = c->mark; /* never changes while we run */
+		}
+		if (!up || p->n == POOL_MAX) {
+			upstream_put(up);
 			pool_put(p);
 			return NULL;
 		}
-		insert(p, up);
+		insert(p, up, section->weight);
 	}
 	return p;
 }
@@ -56,18 +65,58 @@ void pool_put(struct pool *p)
 		return;
 	for (unsigned i = 0; i < p->n; i++)
 		upstream_put(p->v[i]);
+	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
-struct upstream *pool_next(const struct pool *p, unsigned *pos, double now_s,
-			   struct upstream_grant *g)
+/* Those of the least priority value that may be taken. */
+static unsigned candidates(const struct pool *p, uint64_t tried, bool trouble,
+			   struct balance_candidate *v)
 {
-	while (*pos < p->n) {
-		struct upstream *up = p->v[(*pos)++];
-		if (upstream_grant(up, now_s, g))
-			return up;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		struct upstream_view look;
+
+		if (n > 0 && p->v[i]->priority > p->v[v[0].index]->priority)
+			break;
+		if (tried & (uint64_t)1 << i)
+			continue;
+		look = upstream_look(p->v[i]);
+		if (look.usable && look.trouble == trouble)
+			v[n++] = (struct balance_candidate){
+				.index = i, .weight = p->weight[i], .rtt_us = look.rtt_us};
 	}
-	return NULL;
+	return n;
+}
+
+struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct upstream_grant *g)
+{
+	struct balance_candidate v[POOL_MAX];
+	unsigned n, i;
+
+	for (;;) {
+		n = candidates(p, *tried, false, v);
+		if (n == 0)
+			n = candidates(p, *tried, true, v);
+		if (n == 0)
+			return NULL;
+		pthread_mutex_lock(&p->lock);
+		i = balance_choose(&p->balance, v, n);
+		pthread_mutex_unlock(&p->lock);
+		*tried |= (uint64_t)1 << i;
+		if (upstream_grant(p->v[i], now_s, g))
+			return p->v[i];
+	}
+}
+
+void pool_overdue(const struct pool *p, struct upstream *up)
+{
+	if (!upstream_overdue(up))
+		return;
+	for (unsigned i = 0; i < p->n; i++)
+		if (p->v[i] != up)
+			upstream_question(p->v[i]);
 }
 
 bool pool_has_address(const struct pool *p, const struct addr *a)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "redir/balance.h"
 #include "redir/rules.h"
 
 #define KEY(field)   offsetof(struct redir_conf, field)
@@ -13,6 +14,7 @@
 
 static const char *const modes[] = {"tproxy", "redirect", NULL};
 static const char *const failures[] = {"next", "direct", "refuse", NULL};
+static const char *const balances[] = {"weight", "latency", NULL};
 static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const protocols[] = {"socks6", NULL};
@@ -131,6 +133,11 @@ static const struct conf_key connect_keys[] = {
 	 .offset = KEY(on_proxy_failure),
 	 .def = "direct",
 	 .words = failures},
+	{.name = "balance",
+	 .parse = conf_word,
+	 .offset = KEY(balance),
+	 .def = "weight",
+	 .words = balances},
 	{.name = "idle",
 	 .parse = conf_seconds,
 	 .offset = KEY(idle_s),
@@ -194,6 +201,12 @@ static const struct conf_key proxy_keys[] = {
 	 .def = "auto",
 	 .min = 0,
 	 .max = PREWARM_MAX},
+	{.name = "weight",
+	 .parse = conf_int,
+	 .offset = PROXY(weight),
+	 .def = "1",
+	 .min = 1,
+	 .max = 100},
 	{.name = NULL},
 };
 
@@ -257,9 +270,11 @@ static void check_password_file(struct conf *c, struct proxy_section *p, const c
 
 static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 {
+	const struct redir_conf *r = ctx;
 	struct proxy_section *p = dst;
 
-	(void)ctx;
+	if (r->proxies.count == BALANCE_MAX + 1)
+		conf_error(c, "proxy", name, NULL, "there may be at most %d proxies", BALANCE_MAX);
 	if (!p->address.host) {
 		conf_error(c, "proxy", name, NULL, "address is missing: set address = HOST:PORT");
 		return;
@@ -334,6 +349,7 @@ static bool take_argument(struct redir_conf *c, const char *proxy, FILE *errors)
 	p->mptcp = p->tfo = 2;
 	p->priority = 10;
 	p->prewarm = PREWARM_AUTO;
+	p->weight = 1;
 	if (conf_hostport(proxy, &p->address, &address, err, sizeof(err)))
 		return true;
 	if (errors)

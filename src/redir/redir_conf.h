@@ -30,7 +30,7 @@ struct proxy_section {
 	int protocol;
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
-	int priority;
+	int priority, weight;
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 };
 
@@ -66,6 +66,7 @@ struct redir_conf {
 	bool learn_passive;
 	/* [connect] */
 	int on_proxy_failure; /* enum on_failure */
+	int balance;          /* enum balance_by */
 	double idle_s, dial_timeout_s, reply_timeout_s;
 	struct port_list verify; /* hold SYNs to these; none = no */
 	/* [proxy NAME] */

@@ -163,9 +163,24 @@ static void run_flows(struct control_request *rq, void *ctx)
 	survey_rows(rq, "flows", add_flows, &rd->main, rd->list, rd->n_workers);
 }
 
-static void report_upstream(struct report *r, struct upstream *up, double now_s)
+static uint64_t flows_total(const struct pool *p)
 {
-	char text[ADDR_STRLEN];
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		pthread_mutex_lock(&p->v[i]->lock);
+		sum += p->v[i]->n_flows_total;
+		pthread_mutex_unlock(&p->v[i]->lock);
+	}
+	return sum;
+}
+
+/* sum: of the flows of all upstreams */
+static void report_upstream(struct report *r, struct upstream *up, int weight, uint64_t sum,
+			    double now_s)
+{
+	const struct health *h = &up->health;
+	char text[ADDR_STRLEN], share[16];
 
 	pthread_mutex_lock(&up->lock);
 	report_row(r);
@@ -173,19 +188,23 @@ static void report_upstream(struct report *r, struct upstream *up, double now_s)
 	report_str(r, "address",
 		   up->n_addrs ? addr_str(&up->addrs[up->current], text, sizeof(text)) : NULL);
 	report_u64(r, "priority", (uint64_t)up->priority);
-	report_str(r, "state", upstream_state_str(up->state));
-	report_seconds(r, "since", up->since_s > 0 ? now_s - up->since_s : -1.);
+	report_u64(r, "weight", (uint64_t)weight);
+	report_str(r, "state", upstream_state_str(h->state));
+	report_seconds(r, "since", h->since_s > 0 ? now_s - h->since_s : -1.);
 	report_bool(r, "session", up->session.valid);
 	report_u64(r, "tokens_left", tokens_left(&up->session.tokens));
 	report_u64(r, "flows", up->n_flows);
 	report_u64(r, "prewarm_ready", up->n_warm);
 	report_u64(r, "prewarm_used", up->n_warm_used);
 	report_u64(r, "prewarm_dead", up->n_warm_dead);
+	report_u64(r, "flows_total", up->n_flows_total);
+	snprintf(share, sizeof(share), "%" PRIu64 "%%", sum ? up->n_flows_total * 100 / sum : 0);
+	report_str(r, "share", share);
 	report_u64(r, "ok", up->n_ok);
 	report_u64(r, "failed", up->n_failed);
 	report_u64(r, "sessions_opened", up->n_sessions);
 	report_u64(r, "sessions_lost", up->n_lost);
-	report_bool(r, "tfo", up->tfo != 0 && now_s >= up->tfo_until_s);
+	report_bool(r, "tfo", up->tfo == 1 || (up->tfo && !uppaths_any_paused(&up->paths, now_s)));
 	report_seconds(r, "rtt", up->rtt_us ? up->rtt_us / 1e6 : -1.);
 	report_str(r, "last_error", up->last_error[0] ? up->last_error : NULL);
 	pthread_mutex_unlock(&up->lock);
@@ -195,10 +214,50 @@ static void run_proxies(struct control_request *rq, void *ctx)
 {
 	struct redir *rd = ctx;
 	struct report *r = control_report(rq);
+	uint64_t sum = flows_total(rd->pool);
 
 	report_list(r, "proxies");
 	for (unsigned i = 0; i < rd->pool->n; i++)
-		report_upstream(r, rd->pool->v[i], worker_now(&rd->main));
+		report_upstream(r, rd->pool->v[i], rd->pool->weight[i], sum,
+				worker_now(&rd->main));
+	report_end(r);
+	control_reply(rq);
+}
+
+static void report_path(struct report *r, const struct upstream *up, const struct uppath *p,
+			double now_s)
+{
+	bool paused = up->tfo == 2 && now_s < p->until_s;
+	char text[ADDR_STRLEN];
+
+	report_row(r);
+	report_str(r, "proxy", up->name);
+	report_str(r, "local", addr_ip_str(&p->local, text, sizeof(text)));
+	report_str(r, "tfo", up->tfo == 0 ? "off" : paused ? "paused" : "ok");
+	report_seconds(r, "paused_for", paused ? p->until_s - now_s : -1.);
+	report_u64(r, "connections", p->n);
+	report_u64(r, "syn_taken", p->n_taken);
+	report_u64(r, "syn_refused", p->n_refused);
+	report_u64(r, "syn_lost", p->n_lost);
+	report_u64(r, "mptcp_stripped", p->n_stripped);
+	report_seconds(r, "rtt", p->rtt_us ? p->rtt_us / 1e6 : -1.);
+	report_seconds(r, "used", now_s - p->used_s);
+}
+
+static void run_paths(struct control_request *rq, void *ctx)
+{
+	struct redir *rd = ctx;
+	struct report *r = control_report(rq);
+
+	report_list(r, "paths");
+	for (unsigned i = 0; i < rd->pool->n; i++) {
+		struct upstream *up = rd->pool->v[i];
+
+		pthread_mutex_lock(&up->lock);
+		for (unsigned k = 0; k < up->paths.n; k++)
+			report_path(r, up, &up->paths.v[k], worker_now(&rd->main));
+		pthread_mutex_unlock(&up->lock);
+	}
 	report_end(r);
 	control_reply(rq);
 }
@@ -228,7 +287,8 @@ void redir_log_status(struct redir *rd)
 const struct control_command redir_commands[] = {
 	{"status", "counters and limits", run_status},
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
-	{"proxies", "a row for each upstream proxy: state, session, tokens", run_proxies},
+	{"proxies", "a row for each upstream proxy: state, share, session, tokens", run_proxies},
+	{"paths", "a row for each proxy and local address: Fast Open, MPTCP", run_paths},
 	{"learned",
 	 "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
 	 learned_command},

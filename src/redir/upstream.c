@@ -6,14 +6,12 @@
 #include <string.h>
 
 #include "core/conf.h"
+#include "core/dial.h"
 #include "core/log.h"
+#include "redir/balance.h"
 
-#define DOWN_AFTER          2    /* soft failures in a row */
-#define TFO_PAUSE_S         60.0 /* first pause after SYNs with data were lost; doubles ... */
-#define TFO_PAUSE_MAX       3600.0
-/* tcpi_fastopen_client_fail */
-#define FASTOPEN_NOT_ACKED  2 /* the peer did not take the data: a stale cookie, or no Fast Open */
-#define FASTOPEN_SYN_RESENT 3 /* the SYN had to be sent again */
+#define PATIENCE_S    0.5 /* a flow's, at least; the probe after it takes two seconds more */
+#define PATIENCE_RTTS 3
 
 static char *copy(const char *text)
 {
@@ -51,6 +49,7 @@ struct upstream *upstream_new(const struct proxy_section *p, struct worker *main
 	up->priority = p->priority;
 	up->prewarm = p->prewarm;
 	up->main = main;
+	up->source = sock_source;
 	up->kick_job.run = kick_run;
 	if (!up->name || !up->host || (p->username && *p->username && !up->username) ||
 	    (p->password && *p->password && !up->password)) {
@@ -98,19 +97,25 @@ static void kick(struct upstream *up)
 	worker_post(up->main, &up->kick_job);
 }
 
-/* The one function that changes the state. Lock held. */
-static void change(struct upstream *up, enum upstream_state state, double now_s)
+/* The state has changed. Lock held. */
+static void announce(const struct upstream *up, enum upstream_state before)
 {
-	if (up->state == state)
-		return;
-	if (state == UPSTREAM_UP)
+	switch (up->health.state) {
+	case UPSTREAM_UP:
 		log_notice("proxy %s is up", up->name);
-	else if (up->state == UPSTREAM_UP)
-		log_warning("proxy %s is down: %s", up->name, up->last_error);
-	else
-		log_warning("proxy %s does not answer as it should: %s", up->name, up->last_error);
-	up->state = state;
-	up->since_s = now_s;
+		break;
+	case UPSTREAM_REJECTS:
+		log_warning(
+			"proxy %s is alive, but %s; set username and password in [proxy %s], "
+			"or with sixpathctl passwd at the proxy; it is asked again every minute",
+			up->name, up->last_error, up->name);
+		break;
+	default:
+		log_warning("proxy %s %s: %s", up->name,
+			    before == UPSTREAM_UP ? "is down" : "does not answer as it should",
+			    up->last_error);
+		break;
+	}
 }
 
 /* Lock held. A token is only good in a session; without one the request goes without. */
@@ -126,17 +131,48 @@ static void grant_session(struct upstream *up, struct upstream_grant *g)
 	g->session = s->number;
 }
 
+/* Lock held. */
+static bool usable(const struct upstream *up)
+{
+	return up->health.state == UPSTREAM_UP && up->n_addrs > 0;
+}
+
+/* The route is asked for only while there is a pause on some path. */
+bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr)
+{
+	struct addr local;
+	bool paused;
+
+	if (up->tfo != 2)
+		return up->tfo == 1;
+	pthread_mutex_lock(&up->lock);
+	paused = uppaths_any_paused(&up->paths, now_s);
+	pthread_mutex_unlock(&up->lock);
+	if (!paused)
+		return true;
+	if (up->source(addr, up->mark, &local) < 0)
+		return false;
+	pthread_mutex_lock(&up->lock);
+	paused = uppaths_paused(&up->paths, now_s, &local);
+	pthread_mutex_unlock(&up->lock);
+	return !paused;
+}
+
 bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 {
 	bool ok;
 
 	memset(g, 0, sizeof(*g));
 	pthread_mutex_lock(&up->lock);
-	ok = up->state == UPSTREAM_UP && up->n_addrs > 0;
+	ok = usable(up);
 	if (ok) {
 		g->addr = up->addrs[up->current];
-		g->tfo = up->tfo == 1 || (up->tfo == 2 && now_s >= up->tfo_until_s);
-		g->tfo_works = g->tfo && up->tfo_works;
+		/* What is in a SYN may arrive although no answer comes. */
+		g->tfo = !up->health.trouble;
+		g->tfo_works = up->tfo != 0 && up->tfo_works;
+		g->patience_s = up->rtt_us / 1e6 * PATIENCE_RTTS;
+		if (g->patience_s < PATIENCE_S)
+			g->patience_s = PATIENCE_S;
 		grant_session(up, g);
 		if (g->in_session)
 			g->has_token = tokens_take(&up->session.tokens, &g->token);
@@ -144,6 +180,7 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 			kick(up); /* a new session or window is due */
 	}
 	pthread_mutex_unlock(&up->lock);
+	g->tfo = g->tfo && upstream_tfo_allowed(up, now_s, &g->addr);
 	return ok;
 }
 
@@ -162,7 +199,7 @@ bool upstream_is_up(struct upstream *up)
 	bool is_up;
 
 	pthread_mutex_lock(&up->lock);
-	is_up = up->state == UPSTREAM_UP;
+	is_up = up->health.state == UPSTREAM_UP;
 	pthread_mutex_unlock(&up->lock);
 	return is_up;
 }
@@ -180,23 +217,70 @@ bool upstream_is_address(struct upstream *up, const struct addr *a)
 
 void upstream_ok(struct upstream *up, double now_s)
 {
-	(void)now_s;
 	pthread_mutex_lock(&up->lock);
-	up->failures = 0;
+	health_ok(&up->health, now_s);
 	up->n_ok++;
 	pthread_mutex_unlock(&up->lock);
 }
 
-void upstream_failed(struct upstream *up, double now_s, enum upstream_failure kind, const char *why)
+void upstream_heard(struct upstream *up, double now_s)
 {
 	pthread_mutex_lock(&up->lock);
+	health_heard(&up->health, now_s);
+	pthread_mutex_unlock(&up->lock);
+}
+
+bool upstream_overdue(struct upstream *up)
+{
+	bool is_news;
+
+	pthread_mutex_lock(&up->lock);
+	is_news = health_overdue(&up->health);
+	if (up->health.trouble)
+		kick(up);
+	pthread_mutex_unlock(&up->lock);
+	return is_news;
+}
+
+void upstream_question(struct upstream *up)
+{
+	pthread_mutex_lock(&up->lock);
+	if (health_question(&up->health))
+		kick(up);
+	pthread_mutex_unlock(&up->lock);
+}
+
+struct upstream_view upstream_look(struct upstream *up)
+{
+	struct upstream_view v;
+
+	pthread_mutex_lock(&up->lock);
+	v = (struct upstream_view){
+		.state = up->health.state,
+		.usable = usable(up),
+		.trouble = up->health.trouble,
+		.urgent = up->health.trouble || up->health.in_question,
+		.heard_s = up->health.heard_s,
+		.wanted = health_wanted(&up->health),
+		.rtt_us = up->rtt_us,
+	};
+	pthread_mutex_unlock(&up->lock);
+	return v;
+}
+
+void upstream_failed(struct upstream *up, double now_s, enum upstream_failure kind, const char *why)
+{
+	enum upstream_state before;
+
+	pthread_mutex_lock(&up->lock);
+	before = up->health.state;
 	up->n_failed++;
-	up->failures++;
 	snprintf(up->last_error, sizeof(up->last_error), "%s%s",
 		 kind == UPSTREAM_REJECTED ? "credentials rejected: " : "", why);
-	if (kind != UPSTREAM_SOFT || up->failures >= DOWN_AFTER)
-		change(up, UPSTREAM_DOWN, now_s);
-	kick(up);
+	if (health_failed(&up->health, now_s, kind))
+		announce(up, before);
+	if (before == UPSTREAM_UP) /* else the NOOPs keep their pauses */
+		kick(up);
 	pthread_mutex_unlock(&up->lock);
 }
 
@@ -229,33 +313,21 @@ void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32
 	pthread_mutex_unlock(&up->lock);
 }
 
-/* Lock held. */
-static void pause_tfo(struct upstream *up, double now_s, const char *why)
+void upstream_dialled(struct upstream *up, double now_s, const struct dial *d)
 {
-	up->tfo_refused = 0;
-	up->tfo_pause_s = up->tfo_pause_s > 0 ? up->tfo_pause_s * 2 : TFO_PAUSE_S;
-	if (up->tfo_pause_s > TFO_PAUSE_MAX)
-		up->tfo_pause_s = TFO_PAUSE_MAX;
-	up->tfo_until_s = now_s + up->tfo_pause_s;
-	if (up->tfo == 2)
-		log_notice("proxy %s: %s; no Fast Open for %.0f s", up->name, why, up->tfo_pause_s);
-}
+	const struct uppath_result r = uppath_result_of(d);
+	char local[ADDR_STRLEN];
+	const char *why;
+	double pause_s;
 
-/* Data that the peer does not take from the SYN also costs the connection its MPTCP. Once is a
- * stale cookie, which is replaced at the same time; twice is a proxy without Fast Open. */
-void upstream_tfo_result(struct upstream *up, double now_s, bool syn_data_acked, unsigned fail)
-{
 	pthread_mutex_lock(&up->lock);
-	if (syn_data_acked || fail)
-		up->tfo_works = syn_data_acked;
-	if (syn_data_acked) {
-		up->tfo_pause_s = 0;
-		up->tfo_refused = 0;
-	} else if (now_s >= up->tfo_until_s && fail == FASTOPEN_SYN_RESENT) {
-		pause_tfo(up, now_s, "SYNs with data are lost");
-	} else if (now_s >= up->tfo_until_s && fail == FASTOPEN_NOT_ACKED && ++up->tfo_refused >= 2) {
-		pause_tfo(up, now_s, "it does not take data from SYNs");
-	}
+	if (d->syn_data_acked || d->fastopen_fail)
+		up->tfo_works = d->syn_data_acked;
+	why = uppaths_note(&up->paths, now_s, &d->local, &r, &pause_s);
+	up->rtt_us = balance_smooth(up->rtt_us, r.rtt_us);
+	if (why && up->tfo == 2)
+		log_notice("proxy %s, from %s: %s; no Fast Open for %.0f s", up->name,
+			   addr_ip_str(&d->local, local, sizeof(local)), why, pause_s);
 	pthread_mutex_unlock(&up->lock);
 }
 
@@ -270,6 +342,7 @@ void upstream_flow_count(struct upstream *up, int change_by)
 {
 	pthread_mutex_lock(&up->lock);
 	up->n_flows = (uint64_t)((int64_t)up->n_flows + change_by);
+	up->n_flows_total += change_by > 0;
 	pthread_mutex_unlock(&up->lock);
 }
 
@@ -315,13 +388,18 @@ unsigned upstream_addrs(struct upstream *up, struct addr *addrs)
 
 void upstream_proven(struct upstream *up, double now_s, const struct addr *addr, uint32_t rtt_us)
 {
+	enum upstream_state before;
+
 	pthread_mutex_lock(&up->lock);
-	up->failures = 0;
-	up->rtt_us = rtt_us;
+	before = up->health.state;
+	if (up->n_addrs > 0 && !addr_equal(&up->addrs[up->current], addr))
+		up->rtt_us = 0; /* of another place */
+	up->rtt_us = balance_smooth(up->rtt_us, rtt_us);
 	for (unsigned i = 0; i < up->n_addrs; i++)
 		if (addr_equal(&up->addrs[i], addr))
 			up->current = i;
-	change(up, UPSTREAM_UP, now_s);
+	if (health_proven(&up->health, now_s))
+		announce(up, before);
 	pthread_mutex_unlock(&up->lock);
 }
 
@@ -335,17 +413,4 @@ void upstream_session_open(struct upstream *up, const uint8_t *id, size_t len, b
 			session_window(&up->session, up->session.number, base, size);
 	}
 	pthread_mutex_unlock(&up->lock);
-}
-
-const char *upstream_state_str(enum upstream_state state)
-{
-	switch (state) {
-	case UPSTREAM_UP:
-		return "up";
-	case UPSTREAM_DOWN:
-		return "down";
-	case UPSTREAM_UNPROVEN:
-		break;
-	}
-	return "unproven";
 }

@@ -12,23 +12,14 @@
 
 #include "core/addr.h"
 #include "core/worker.h"
+#include "redir/health.h"
 #include "redir/redir_conf.h"
 #include "redir/session.h"
+#include "redir/uppaths.h"
 
 #define UPSTREAM_ADDRS 8
 
-enum upstream_state {
-	UPSTREAM_UNPROVEN, /* no NOOP has been answered yet: gets no flows */
-	UPSTREAM_UP,
-	UPSTREAM_DOWN /* failed; NOOPs go on with growing pauses */
-};
-
-/* How a connection to a proxy failed. */
-enum upstream_failure {
-	UPSTREAM_SOFT,    /* closed, reset, timed out: down after two in a row */
-	UPSTREAM_HARD,    /* refused, or not SOCKSv6: down at once */
-	UPSTREAM_REJECTED /* it does not accept our credentials: down at once, and said so */
-};
+struct dial;
 
 struct upstream {
 	atomic_uint refs;
@@ -37,7 +28,10 @@ struct upstream {
 	uint16_t port;
 	int mptcp, tfo, priority;
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
+	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */
 	struct worker *main;
+	/* the local address of connections to dst; sock_source, but for tests */
+	int (*source)(const struct addr *dst, uint32_t mark, struct addr *local);
 	void (*kick)(struct upstream *up, void *ctx); /* on the main worker: check it now */
 	void *kick_ctx;
 
@@ -45,20 +39,17 @@ struct upstream {
 	pthread_mutex_t lock;
 	struct addr addrs[UPSTREAM_ADDRS];
 	unsigned n_addrs, current; /* the address that worked last */
-	enum upstream_state state;
-	double since_s; /* of this state */
+	struct health health;
 	struct session session;
-	unsigned failures; /* in a row */
-	double tfo_pause_s, tfo_until_s;
-	unsigned tfo_refused; /* SYN data not taken, in a row */
-	bool tfo_works;       /* the last SYN data were taken */
+	struct uppaths paths;
+	bool tfo_works; /* the last SYN data were taken */
 	bool kicked;
 	struct job kick_job;
 	uint64_t n_ok, n_failed, n_sessions, n_lost;
-	uint64_t n_flows; /* now */
-	uint64_t n_warm;  /* prewarmed connections that are ready, now */
+	uint64_t n_flows, n_flows_total; /* now; ever */
+	uint64_t n_warm; /* prewarmed connections that are ready, now */
 	uint64_t n_warm_used, n_warm_dead;
-	uint32_t rtt_us;
+	uint32_t rtt_us;                 /* smoothed */
 	char last_error[128];
 };
 
@@ -73,6 +64,7 @@ struct upstream_grant {
 	struct addr addr;
 	bool in_session, has_token, tfo;
 	bool tfo_works; /* and has done so before */
+	double patience_s; /* without an answer for so long: upstream_overdue */
 	uint8_t id[SESSION_ID_MAX];
 	uint16_t id_len;
 	unsigned session; /* its number */
@@ -91,8 +83,17 @@ void upstream_failed(struct upstream *up, double now_s, enum upstream_failure ki
 		     const char *why);
 void upstream_session_lost(struct upstream *up, unsigned number);
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size);
-/* What Fast Open came to on one connection: backs off by itself. */
-void upstream_tfo_result(struct upstream *up, double now_s, bool syn_data_acked, unsigned fail);
+/* The authentication reply of a flow: it is alive. */
+void upstream_heard(struct upstream *up, double now_s);
+/* A flow has waited for its patience and has no answer: others are used first, without Fast Open
+ * data if there are none, and a NOOP finds out. True the first time. */
+bool upstream_overdue(struct upstream *up);
+/* That has happened to another upstream, so ask this one too. */
+void upstream_question(struct upstream *up);
+/* A dial has succeeded: what came of Fast Open and MPTCP. Fast Open backs off by itself. */
+void upstream_dialled(struct upstream *up, double now_s, const struct dial *d);
+/* May a connection to this address put data into its SYN? */
+bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr);
 /* Something is odd (a reset in the middle): check it soon. */
 void upstream_suspect(struct upstream *up);
 /* How many sessions it did not know any more. */
@@ -105,11 +106,21 @@ void upstream_warm_count(struct upstream *up, int change, unsigned used, unsigne
 void upstream_set_addrs(struct upstream *up, const struct addr *addrs, unsigned n);
 unsigned upstream_addrs(struct upstream *up, struct addr *addrs); /* working one first */
 void upstream_proven(struct upstream *up, double now_s, const struct addr *addr, uint32_t rtt_us);
+
+/* For those who choose and probe. */
+struct upstream_view {
+	enum upstream_state state;
+	bool usable;  /* upstream_grant would grant */
+	bool trouble; /* an answer is overdue */
+	bool urgent;  /* here or elsewhere: it is to be probed at once */
+	double heard_s;
+	unsigned wanted; /* good probes until it is up */
+	uint32_t rtt_us;
+};
+struct upstream_view upstream_look(struct upstream *up);
 void upstream_session_open(struct upstream *up, const uint8_t *id, size_t len, bool has_window,
 			   uint32_t base, uint32_t size);
 /* In a session with tokens left: fills g without taking one. */
 bool upstream_session(struct upstream *up, struct upstream_grant *g);
-
-const char *upstream_state_str(enum upstream_state state);
 
 #endif

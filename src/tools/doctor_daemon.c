@@ -151,7 +151,7 @@ static void check_proxy(struct doctor *d, struct jsonval proxy, unsigned *up)
 	text_of(proxy, "address", addr, sizeof(addr));
 	text_of(proxy, "last_error", last, sizeof(last));
 	snprintf(id, sizeof(id), "proxy.%s", name);
-	*up += strcmp(state, "down") != 0;
+	*up += strcmp(state, "down") != 0 && strcmp(state, "rejected") != 0;
 	if (!*addr) {
 		snprintf(cure, sizeof(cure), "getent ahosts the name in \"address\" of [proxy %s]",
 			 name);
@@ -160,6 +160,12 @@ static void check_proxy(struct doctor *d, struct jsonval proxy, unsigned *up)
 		snprintf(cure, sizeof(cure),
 			 "sixpathctl proxies; on its machine: sixpathctl --proxy doctor");
 		findings_add(&d->findings, FINDING_WARN, id, cure, "%s is down%s%s", addr,
+			     *last ? ": " : "", last);
+	} else if (strcmp(state, "rejected") == 0) {
+		snprintf(cure, sizeof(cure),
+			 "username and password in [proxy %s]; on its machine: sixpathctl passwd",
+			 name);
+		findings_add(&d->findings, FINDING_WARN, id, cure, "%s rejects us%s%s", addr,
 			     *last ? ": " : "", last);
 	} else if (is_false(proxy, "tfo")) {
 		snprintf(cure, sizeof(cure),

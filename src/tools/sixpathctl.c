@@ -31,6 +31,7 @@ static const struct command {
 	{"status", "", "state and counters of the daemon", run_ask},
 	{"flows", "", "a row for each connection", run_ask},
 	{"proxies", "", "a row for each upstream proxy (sixpath-redir)", run_ask},
+	{"paths", "", "a row for each proxy and local address (sixpath-redir)", run_ask},
 	{"learned", " [ARG...]", "servers known to speak MPTCP: list, add, remove, clear (sixpath-redir)",
 	 run_ask},
 	{"explain", " SRC DST:PORT", "what happens to such a connection, and why (sixpath-redir)",

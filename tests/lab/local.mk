@@ -15,6 +15,7 @@ EXTRA_DIST += \
 	tests/lab/README \
 	tests/lab/badproxy.py \
 	tests/lab/connector.py \
+	tests/lab/failwatch.py \
 	tests/lab/lib.sh \
 	tests/lab/run \
 	tests/lab/s6dissect.py \
@@ -26,6 +27,7 @@ EXTRA_DIST += \
 	tests/lab/t_daemon.sh \
 	tests/lab/t_doctor.sh \
 	tests/lab/t_explain.sh \
+	tests/lab/t_failover.sh \
 	tests/lab/t_fallback.sh \
 	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \

@@ -105,6 +105,11 @@ bad redir "proxy p" "priority = high" high
 bad redir "proxy p" "prewarm = 17" 17 auto 16
 bad redir "proxy p" "prewarm = -1" -1 auto
 bad redir "proxy p" "prewarm = yes" yes auto
+bad redir "proxy p" "weight = 0" 0 1 100
+bad redir "proxy p" "weight = 101" 101 100
+bad redir "proxy p" "weight = heavy" heavy
+bad redir "proxy p" "wieght = 3" "did you mean" weight
+bad redir connect "balance = fair" fair weight latency
 bad redir "proxy p" "password_file = /nonexistent/secret" "/nonexistent/secret"
 bad redir "proxy p" "username = home" password
 bad redir "proxy p" "pasword = x" "did you mean" password
@@ -137,6 +142,9 @@ printf '[redir]\nmode = magic\nworkers = none\n[proxy p]\naddress = 192.0.2.1\np
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/many.conf" 2>&1)
 check_eq "all errors in one run" "$(printf '%s\n' "$out" | grep -c "many.conf:[237]: ")" 3
 check_eq "no secret in an error" "$(printf '%s\n' "$out" | grep -c hunter2)" 0
+for i in $(seq 65); do printf '[proxy p%d]\naddress = 192.0.2.1\n' "$i"; done >"$LAB_DIR/crowd.conf"
+out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/crowd.conf" 2>&1)
+check_eq "more than 64 proxies are an error" "$?$(printf '%s\n' "$out" | grep -c 'crowd.conf:129: .*at most 64')" 11
 printf '[redir]\nmode = tproxy\n' >"$LAB_DIR/none.conf"
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/none.conf" 2>&1)
 check_eq "no proxy at all is an error" $? 1

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "core/dial.h"
 #include "redir/firstdata.h"
 #include "redir/loopguard.h"
 #include "redir/pool.h"
@@ -110,6 +111,7 @@ static void *use_upstream(void *arg)
 	struct upstream *up = upstream_get(s->up);
 	struct upstream_grant g;
 	struct addr addrs[UPSTREAM_ADDRS];
+	struct dial d = {.local = s->addrs[0]};
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		upstream_flow_count(up, 1);
@@ -124,7 +126,12 @@ static void *use_upstream(void *arg)
 		h->wrong += upstream_addrs(up, addrs) > 3;
 		upstream_is_address(up, &s->addrs[i % 3]);
 		upstream_is_up(up);
-		upstream_tfo_result(up, i, i % 7 == 0, i % 4);
+		d.syn_data_acked = i % 7 == 0;
+		d.fastopen_fail = i % 4;
+		upstream_dialled(up, i, &d);
+		if (i % 100 == h->number)
+			upstream_overdue(up);
+		upstream_heard(up, i);
 		if (i % 64 == h->number) {
 			upstream_failed(up, i, i % 3 ? UPSTREAM_SOFT : UPSTREAM_HARD, "reset");
 			atomic_fetch_add(&s->failed, 1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* One upstream's health, Fast Open, addresses and session; and the pool of all of them. */
+#include <errno.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "core/dial.h"
 #include "redir/pool.h"
 #include "redir/upstream.h"
 #include "rig.h"
@@ -32,6 +34,7 @@ static struct proxy_section section_of(const char *name)
 		.mptcp = 1,
 		.tfo = 2,
 		.priority = 10,
+		.weight = 1,
 	};
 }
 
@@ -117,20 +120,20 @@ static void test_unproven(void **state)
 	struct scene *s = *state;
 	struct addr a = addr_of("192.0.2.1");
 
-	assert_int_equal(s->up->state, UPSTREAM_UNPROVEN);
+	assert_int_equal(s->up->health.state, UPSTREAM_UNPROVEN);
 	assert_false(granted(s, 1));
 	upstream_set_addrs(s->up, &a, 1);
 	assert_false(granted(s, 1));
 	upstream_ok(s->up, 1); /* only a NOOP proves */
 	upstream_failed(s->up, 2, UPSTREAM_SOFT, "closed");
-	assert_int_equal(s->up->state, UPSTREAM_UNPROVEN);
+	assert_int_equal(s->up->health.state, UPSTREAM_UNPROVEN);
 	assert_false(granted(s, 2) || upstream_is_up(s->up));
 	upstream_failed(s->up, 3, UPSTREAM_SOFT, "closed");
-	assert_int_equal(s->up->state, UPSTREAM_DOWN);
-	assert_true(s->up->since_s == 3);
+	assert_int_equal(s->up->health.state, UPSTREAM_DOWN);
+	assert_true(s->up->health.since_s == 3);
 	upstream_proven(s->up, 4, &a, 1234);
-	assert_int_equal(s->up->state, UPSTREAM_UP);
-	assert_true(s->up->since_s == 4 && s->up->rtt_us == 1234);
+	assert_int_equal(s->up->health.state, UPSTREAM_UP);
+	assert_true(s->up->health.since_s == 4 && s->up->rtt_us == 1234);
 	assert_true(granted(s, 4) && upstream_is_up(s->up));
 }
 
@@ -163,16 +166,16 @@ static void test_soft_twice(void **state)
 		else
 			upstream_proven(s->up, 2, &a, 0);
 	}
-	assert_true(s->up->since_s == 1);
+	assert_true(s->up->health.since_s == 1);
 	upstream_failed(s->up, 3, UPSTREAM_SOFT, "reset");
 	upstream_failed(s->up, 4, UPSTREAM_SOFT, "timed out");
-	assert_int_equal(s->up->state, UPSTREAM_DOWN);
+	assert_int_equal(s->up->health.state, UPSTREAM_DOWN);
 	assert_false(granted(s, 4));
 	assert_string_equal(s->up->last_error, "timed out");
 	upstream_failed(s->up, 5, UPSTREAM_HARD, "refused");
 	upstream_ok(s->up, 6); /* an old connection's reply does not bring it up */
-	assert_int_equal(s->up->state, UPSTREAM_DOWN);
-	assert_true(s->up->since_s == 4);
+	assert_int_equal(s->up->health.state, UPSTREAM_DOWN);
+	assert_true(s->up->health.since_s == 4);
 	upstream_proven(s->up, 7, &a, 0);
 	upstream_failed(s->up, 8, UPSTREAM_SOFT, "reset"); /* counting starts anew */
 	assert_true(granted(s, 8));
@@ -187,15 +190,19 @@ static void test_hard_and_rejected(void **state)
 	char longest[400];
 
 	upstream_failed(s->up, 1, UPSTREAM_HARD, "refused");
-	assert_int_equal(s->up->state, UPSTREAM_DOWN); /* from unproven */
+	assert_int_equal(s->up->health.state, UPSTREAM_DOWN); /* from unproven */
 	kicks(s);
 	prove(s, 0, 0);
 	upstream_failed(s->up, 2, UPSTREAM_HARD, "refused");
-	assert_int_equal(s->up->state, UPSTREAM_DOWN);
+	assert_int_equal(s->up->health.state, UPSTREAM_DOWN);
 	assert_string_equal(s->up->last_error, "refused");
 	upstream_proven(s->up, 3, &a, 0);
+	assert_false(granted(s, 3)); /* it came up a second ago, and went */
+	upstream_proven(s->up, 4, &a, 0);
+	assert_true(granted(s, 4));
 	upstream_failed(s->up, 4, UPSTREAM_REJECTED, "check username and password");
-	assert_int_equal(s->up->state, UPSTREAM_DOWN);
+	assert_int_equal(s->up->health.state, UPSTREAM_REJECTS);
+	assert_false(granted(s, 4) || upstream_is_up(s->up));
 	assert_string_equal(s->up->last_error, "credentials rejected: check username and password");
 	memset(longest, 'x', sizeof(longest));
 	longest[sizeof(longest) - 1] = '\0';
@@ -204,6 +211,7 @@ static void test_hard_and_rejected(void **state)
 	assert_string_equal(upstream_state_str(UPSTREAM_UNPROVEN), "unproven");
 	assert_string_equal(upstream_state_str(UPSTREAM_UP), "up");
 	assert_string_equal(upstream_state_str(UPSTREAM_DOWN), "down");
+	assert_string_equal(upstream_state_str(UPSTREAM_REJECTS), "rejected");
 }
 
 /* ---- who looks at it ---- */
@@ -228,6 +236,8 @@ static void test_kicks(void **state)
 	assert_int_equal(atomic_load(&s->up->refs), 1);
 	upstream_suspect(s->up); /* and later ones are new */
 	assert_int_equal(kicks(s), 1);
+	upstream_failed(s->up, 2, UPSTREAM_SOFT, "reset"); /* of one that is down: not */
+	assert_int_equal(kicks(s), 0);
 	upstream_session_lost(s->up, 7); /* no such session */
 	assert_int_equal(kicks(s), 0);
 	upstream_session_lost(s->up, 1);
@@ -273,16 +283,47 @@ static bool tfo(struct scene *s, double now_s)
 	return g.tfo;
 }
 
+/* The route to the proxies, by the mark. */
+static int route(const struct addr *dst, uint32_t mark, struct addr *local)
+{
+	assert_true(dst->len > 0);
+	if (mark == 0)
+		return -ENETUNREACH;
+	*local = addr_of(mark == 1 ? "198.18.1.2" : "198.18.2.2");
+	addr_set_port(local, 0);
+	return 0;
+}
+
+static void dialled(struct scene *s, double now_s, const char *local, bool acked, unsigned fail)
+{
+	struct dial d = {.local = addr_of(local),
+			 .queued = 100,
+			 .syn_data_acked = acked,
+			 .fastopen_fail = fail,
+			 .granted.mptcp = true,
+			 .mptcp = true,
+			 .rtt_us = 2000};
+
+	upstream_dialled(s->up, now_s, &d);
+}
+
+static void wan1(struct scene *s, double now_s, bool acked, unsigned fail)
+{
+	dialled(s, now_s, "198.18.1.2", acked, fail);
+}
+
 static void test_tfo_wishes(void **state)
 {
 	struct scene *s = *state;
 
+	s->up->source = route;
+	s->up->mark = 1;
 	for (int wish = 0; wish <= 2; wish++) {
 		s->up->tfo = wish;
-		s->up->tfo_until_s = s->up->tfo_pause_s = 0;
+		s->up->paths.n = 0;
 		prove(s, 0, 0);
 		assert_int_equal(tfo(s, 10), wish != 0);
-		upstream_tfo_result(s->up, 10, false, SYN_RESENT);
+		wan1(s, 10, false, SYN_RESENT);
 		assert_int_equal(tfo(s, 11), wish == 1); /* "yes" is obeyed */
 		kicks(s);
 	}
@@ -294,21 +335,23 @@ static void test_tfo_backs_off(void **state)
 	struct scene *s = *state;
 	double now = 1000;
 
+	s->up->source = route;
+	s->up->mark = 1;
 	prove(s, 0, 0);
 	for (size_t i = 0; i < sizeof(pauses) / sizeof(pauses[0]); i++) {
 		assert_true(tfo(s, now));
-		upstream_tfo_result(s->up, now, false, SYN_RESENT);
+		wan1(s, now, false, SYN_RESENT);
 		assert_false(tfo(s, now));
 		/* SYNs sent before do not add to it */
-		upstream_tfo_result(s->up, now + 1, false, SYN_RESENT);
-		upstream_tfo_result(s->up, now + 2, false, NOT_ACKED);
-		upstream_tfo_result(s->up, now + 3, false, NOT_ACKED);
+		wan1(s, now + 1, false, SYN_RESENT);
+		wan1(s, now + 2, false, NOT_ACKED);
+		wan1(s, now + 3, false, NOT_ACKED);
 		assert_false(tfo(s, now + pauses[i] - 0.1));
 		now += pauses[i];
 	}
 	assert_true(tfo(s, now));
-	upstream_tfo_result(s->up, now, true, 0); /* it works again: forgiven */
-	upstream_tfo_result(s->up, now, false, SYN_RESENT);
+	wan1(s, now, true, 0); /* it works again: forgiven */
+	wan1(s, now, false, SYN_RESENT);
 	assert_false(tfo(s, now + 59.9));
 	assert_true(tfo(s, now + 60));
 }
@@ -317,24 +360,130 @@ static void test_tfo_not_taken(void **state)
 {
 	struct scene *s = *state;
 
+	s->up->source = route;
+	s->up->mark = 1;
 	prove(s, 0, 0);
-	upstream_tfo_result(s->up, 1, false, 0); /* no Fast Open was tried */
-	upstream_tfo_result(s->up, 1, false, NO_COOKIE);
-	upstream_tfo_result(s->up, 1, false, NO_COOKIE);
+	wan1(s, 1, false, 0); /* no Fast Open was tried */
+	wan1(s, 1, false, NO_COOKIE);
+	wan1(s, 1, false, NO_COOKIE);
 	assert_true(tfo(s, 1));
-	upstream_tfo_result(s->up, 1, false, NOT_ACKED); /* a stale cookie */
+	wan1(s, 1, false, NOT_ACKED); /* a stale cookie */
 	assert_true(tfo(s, 1));
-	upstream_tfo_result(s->up, 1, true, 0);
-	upstream_tfo_result(s->up, 1, false, NOT_ACKED);
+	wan1(s, 1, true, 0);
+	wan1(s, 1, false, NOT_ACKED);
 	assert_true(tfo(s, 1));
-	upstream_tfo_result(s->up, 2, false, NOT_ACKED); /* two in a row */
+	wan1(s, 2, false, NOT_ACKED); /* two in a row */
 	assert_false(tfo(s, 61.9));
 	assert_true(tfo(s, 62));
-	upstream_tfo_result(s->up, 62, false, NOT_ACKED); /* again two */
+	wan1(s, 62, false, NOT_ACKED); /* again two */
 	assert_true(tfo(s, 62));
-	upstream_tfo_result(s->up, 62, false, NOT_ACKED);
+	wan1(s, 62, false, NOT_ACKED);
 	assert_false(tfo(s, 62 + 119.9));
 	assert_true(tfo(s, 62 + 120));
+}
+
+/* What one WAN eats, the other may pass. */
+static void test_tfo_by_path(void **state)
+{
+	struct scene *s = *state;
+
+	s->up->source = route;
+	prove(s, 0, 0);
+	assert_true(tfo(s, 1)); /* no pause anywhere: the route is not asked for */
+	wan1(s, 1, false, SYN_RESENT);
+	s->up->mark = 1;
+	assert_false(tfo(s, 2));
+	s->up->mark = 2;
+	assert_true(tfo(s, 2));
+	s->up->mark = 0; /* no route */
+	assert_false(tfo(s, 2));
+	dialled(s, 2, "198.18.2.2:4711", false, SYN_RESENT);
+	s->up->mark = 2;
+	assert_false(tfo(s, 3));
+	assert_true(tfo(s, 62));
+	s->up->mark = 1;
+	assert_true(tfo(s, 61.5));
+	assert_int_equal(s->up->paths.n, 2);
+}
+
+static void test_path_counts(void **state)
+{
+	struct scene *s = *state;
+	struct dial d = {.local = addr_of("198.18.1.2:999"), .granted.mptcp = true};
+	const struct uppath *p = &s->up->paths.v[0];
+
+	upstream_dialled(s->up, 1, &d); /* no data in the SYN, and TCP came */
+	assert_int_equal(p->n_stripped, 1);
+	d.queued = 10, d.fastopen_fail = NOT_ACKED; /* MPTCP was lost with the data */
+	upstream_dialled(s->up, 2, &d);
+	d.fastopen_fail = SYN_RESENT;
+	upstream_dialled(s->up, 3, &d);
+	assert_int_equal(p->n_stripped, 1);
+	d.fastopen_fail = 0, d.syn_data_acked = true;
+	upstream_dialled(s->up, 4, &d);
+	assert_int_equal(p->n_stripped, 2);
+	d.granted.mptcp = false; /* not asked for */
+	upstream_dialled(s->up, 5, &d);
+	d.granted.mptcp = d.mptcp = true, d.rtt_us = 1000;
+	upstream_dialled(s->up, 6, &d);
+	d.rtt_us = 2000;
+	upstream_dialled(s->up, 7, &d);
+	assert_int_equal(s->up->paths.n, 1); /* whatever the port */
+	assert_int_equal(p->n, 7);
+	assert_int_equal(p->n_stripped, 2);
+	assert_int_equal(p->n_taken, 4);
+	assert_int_equal(p->n_refused, 1);
+	assert_int_equal(p->n_lost, 1);
+	assert_int_equal(p->rtt_us, 1250);
+	assert_int_equal(s->up->rtt_us, 1250);
+	assert_true(p->used_s == 7);
+}
+
+/* The path that was not used for longest makes room. */
+static void test_path_table(void **state)
+{
+	struct scene *s = *state;
+	char text[ADDR_STRLEN];
+
+	for (int i = 0; i < UPPATHS_MAX; i++) {
+		snprintf(text, sizeof(text), "198.18.%d.2", i);
+		dialled(s, 10 + i, text, true, 0);
+	}
+	dialled(s, 100, "198.18.0.2", true, 0);
+	dialled(s, 101, "2001:db8::1", true, 0);
+	assert_int_equal(s->up->paths.n, UPPATHS_MAX);
+	assert_string_equal(addr_ip_str(&s->up->paths.v[0].local, text, sizeof(text)),
+			    "198.18.0.2");
+	assert_string_equal(addr_ip_str(&s->up->paths.v[1].local, text, sizeof(text)),
+			    "2001:db8::1");
+	assert_int_equal(s->up->paths.v[0].n, 2);
+	assert_int_equal(s->up->paths.v[1].n, 1);
+}
+
+/* ---- an answer is overdue ---- */
+
+static void test_overdue(void **state)
+{
+	struct scene *s = *state;
+	struct upstream_grant g;
+
+	assert_false(upstream_overdue(s->up)); /* not up: nothing to be found out */
+	assert_int_equal(kicks(s), 0);
+	s->up->tfo = 1;
+	prove(s, 0, 4);
+	assert_true(upstream_grant(s->up, 1, &g));
+	assert_true(g.tfo && g.patience_s == 0.5);
+	upstream_overdue(s->up);
+	assert_int_equal(kicks(s), 1);
+	assert_true(upstream_look(s->up).trouble && upstream_look(s->up).usable);
+	assert_true(upstream_grant(s->up, 1, &g));
+	assert_true(!g.tfo && g.has_token); /* nothing that could be acted on before an answer */
+	upstream_heard(s->up, 2);
+	assert_true(tfo(s, 2));
+	assert_true(upstream_look(s->up).heard_s == 2);
+	s->up->rtt_us = 600000;
+	assert_true(upstream_grant(s->up, 1, &g));
+	assert_true(g.patience_s > 1.79 && g.patience_s < 1.81);
 }
 
 /* ---- addresses ---- */
@@ -504,6 +653,7 @@ static void test_flow_count(void **state)
 	assert_int_equal(s->up->n_flows, 1);
 	upstream_flow_count(s->up, -1);
 	assert_int_equal(s->up->n_flows, 0);
+	assert_int_equal(s->up->n_flows_total, 2);
 }
 
 /* ---- the same after a reload? ---- */
@@ -622,26 +772,118 @@ static void test_pool_next(void **state)
 	struct pool *p = pool_of(s, "123", NULL);
 	struct addr b = addr_of("192.0.2.2"), none = addr_of("192.0.2.4");
 	struct upstream_grant g;
-	unsigned pos = 0;
+	uint64_t tried = 0;
 
-	assert_null(pool_next(p, &pos, 1, &g)); /* none is up */
-	assert_int_equal(pos, 3);
+	assert_null(pool_next(p, &tried, 1, &g)); /* none is up */
+	assert_int_equal(tried, 0);
 	assert_false(pool_has_address(p, &b));
 	bring_up(p->v[1], "192.0.2.2");
 	bring_up(p->v[2], "192.0.2.3");
-	pos = 0;
-	assert_ptr_equal(pool_next(p, &pos, 1, &g), p->v[1]);
+	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[1]);
 	assert_true(g.has_token && addr_equal(&g.addr, &b));
-	assert_int_equal(pos, 2);
-	assert_ptr_equal(pool_next(p, &pos, 1, &g), p->v[2]);
-	assert_null(pool_next(p, &pos, 1, &g));
-	assert_null(pool_next(p, &pos, 1, &g));
+	assert_int_equal(tried, 2);
+	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[2]);
+	assert_null(pool_next(p, &tried, 1, &g));
+	assert_null(pool_next(p, &tried, 1, &g));
+	assert_int_equal(tried, 6);
 	bring_up(p->v[0], "192.0.2.1");
-	pos = 0;
-	assert_ptr_equal(pool_next(p, &pos, 1, &g), p->v[0]);
+	tried = 0;
+	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[0]);
 	assert_true(pool_has_address(p, &b));
 	assert_false(pool_has_address(p, &none));
 	pool_put(p);
+}
+
+/* Those in trouble come last, but they come. */
+static void test_pool_trouble(void **state)
+{
+	struct scene *s = *state;
+	struct pool *p = pool_of(s, "112", NULL);
+	struct upstream_grant g;
+	uint64_t tried = 0;
+
+	for (unsigned i = 0; i < 3; i++) {
+		char ip[] = "192.0.2.1";
+		ip[8] = (char)('1' + i);
+		bring_up(p->v[i], ip);
+	}
+	pool_overdue(p, p->v[0]);
+	assert_true(upstream_look(p->v[0]).trouble && upstream_look(p->v[1]).urgent);
+	assert_false(upstream_look(p->v[1]).trouble); /* it may well do */
+	assert_true(p->v[0]->kicked && p->v[1]->kicked && p->v[2]->kicked);
+	upstream_overdue(p->v[1]);
+	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[2]);
+	upstream_heard(p->v[1], 1);
+	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[1]);
+	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[0]);
+	assert_null(pool_next(p, &tried, 1, &g));
+	assert_int_equal(kicks(s), 0); /* s->up is another one */
+	pool_put(p);
+}
+
+static unsigned first_of(struct pool *p)
+{
+	struct upstream_grant g;
+	uint64_t tried = 0;
+	const struct upstream *up = pool_next(p, &tried, 1, &g);
+
+	assert_non_null(up);
+	return (unsigned)(up->name[0] - 'a');
+}
+
+static void test_pool_weights(void **state)
+{
+	struct scene *s = *state;
+	struct conf c;
+	struct pool *p, *old;
+	unsigned n[4] = {0};
+
+	conf_of(&c, "1112");
+	c.p[0].weight = 3;
+	c.p[1].weight = 1;
+	c.p[2].weight = 4;
+	p = pool_new(&c.c, NULL, &s->main);
+	assert_non_null(p);
+	bring_up(p->v[0], "192.0.2.1");
+	bring_up(p->v[1], "192.0.2.2");
+	bring_up(p->v[3], "192.0.2.4");
+	for (int i = 0; i < 400; i++)
+		n[first_of(p)]++;
+	assert_true(n[0] == 300 && n[1] == 100 && n[2] == 0 && n[3] == 0);
+	bring_up(p->v[2], "192.0.2.3");
+	for (int i = 0; i < 400; i++)
+		n[first_of(p)]++;
+	assert_true(n[0] == 450 && n[1] == 150 && n[2] == 200 && n[3] == 0);
+	old = p;
+	conf_of(&c, "1112"); /* other weights are no other upstreams */
+	p = pool_new(&c.c, old, &s->main);
+	assert_non_null(p);
+	assert_ptr_equal(p->v[0], old->v[0]);
+	pool_put(old);
+	memset(n, 0, sizeof(n));
+	for (int i = 0; i < 300; i++)
+		n[first_of(p)]++;
+	assert_true(n[0] == 100 && n[1] == 100 && n[2] == 100);
+	pool_put(p);
+	conf_of(&c, "3121"); /* the weights go where their proxies go */
+	for (int i = 0; i < 4; i++)
+		c.p[i].weight = 10 + i;
+	p = pool_new(&c.c, NULL, &s->main);
+	assert_non_null(p);
+	assert_pool(p, "bdca");
+	assert_true(p->weight[0] == 11 && p->weight[1] == 13);
+	assert_true(p->weight[2] == 12 && p->weight[3] == 10);
+	pool_put(p);
+	p = pool_of(s, "111", NULL);
+	bring_up(p->v[0], "192.0.2.1");
+	bring_up(p->v[1], "192.0.2.2");
+	bring_up(p->v[2], "192.0.2.3");
+	p->balance.by = BALANCE_LATENCY;
+	p->v[0]->rtt_us = 50000, p->v[1]->rtt_us = 20000, p->v[2]->rtt_us = 40000;
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(first_of(p), 1);
+	pool_put(p);
+	kicks(s);
 }
 
 static void test_pool_reload(void **state)
@@ -650,7 +892,7 @@ static void test_pool_reload(void **state)
 	struct pool *old = pool_of(s, "123", NULL), *p;
 	struct upstream *a = old->v[0], *b = old->v[1], *c = old->v[2];
 	struct upstream_grant g;
-	unsigned pos = 0;
+	uint64_t tried = 0;
 
 	bring_up(a, "192.0.2.1");
 	bring_up(b, "192.0.2.2");
@@ -668,7 +910,7 @@ static void test_pool_reload(void **state)
 	assert_int_equal(atomic_load(&c->refs), 1);
 	assert_int_equal(atomic_load(&b->refs), 1);
 	upstream_put(b);
-	assert_ptr_equal(pool_next(p, &pos, 1, &g), a); /* up, and its session goes on */
+	assert_ptr_equal(pool_next(p, &tried, 1, &g), a); /* up, and its session goes on */
 	assert_true(g.session == 1 && g.token == 101);
 	assert_false(upstream_is_up(p->v[2]));
 	old = p;
@@ -702,6 +944,10 @@ int main(void)
 		ON_STAGE(test_tfo_wishes),
 		ON_STAGE(test_tfo_backs_off),
 		ON_STAGE(test_tfo_not_taken),
+		ON_STAGE(test_tfo_by_path),
+		ON_STAGE(test_path_counts),
+		ON_STAGE(test_path_table),
+		ON_STAGE(test_overdue),
 		ON_STAGE(test_addresses),
 		ON_STAGE(test_grants_exhaust_tokens),
 		ON_STAGE(test_no_session),
@@ -711,6 +957,8 @@ int main(void)
 		ON_STAGE(test_credentials_match),
 		ON_STAGE(test_pool_order),
 		ON_STAGE(test_pool_next),
+		ON_STAGE(test_pool_trouble),
+		ON_STAGE(test_pool_weights),
 		ON_STAGE(test_pool_reload),
 		ON_STAGE(test_pool_counts),
 	};

@@ -418,9 +418,23 @@ static void first_subflow_gone(void **state)
 	worker_fini(&w);
 }
 
+static void test_source(void **state)
+{
+	struct addr dst, local;
+	char text[ADDR_STRLEN];
+
+	(void)state;
+	assert_true(addr_parse(&dst, "127.0.0.1:1080", -1));
+	assert_int_equal(sock_source(&dst, 0, &local), 0);
+	assert_string_equal(addr_str(&local, text, sizeof(text)), "127.0.0.1:0");
+	dst.u.sa.sa_family = AF_UNIX;
+	assert_true(sock_source(&dst, 0, &local) < 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_source),
 		cmocka_unit_test(plain_options),
 		cmocka_unit_test(plain_options_v6),
 		cmocka_unit_test(mptcp_options),

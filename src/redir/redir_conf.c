@@ -406,6 +406,7 @@ static void script_needs_restart(const struct redir_conf *old, const struct redi
 	conf_name_changed(conf_ports_equal(&old->ports, &new->ports), "ports", buf, cap);
 	conf_name_changed(conf_prefixes_equal(&old->exclude, &new->exclude), "exclude", buf, cap);
 	conf_name_changed(conf_text_equal(old->scripts, new->scripts), "scripts", buf, cap);
+	conf_name_changed(old->learn_passive == new->learn_passive, "learn_passive", buf, cap);
 	conf_name_changed(old->action == new->action, "action", buf, cap);
 }
 

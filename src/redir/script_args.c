@@ -107,6 +107,8 @@ static void put_all(FILE *f, const struct redir_conf *c, enum script_kind kind, 
 		: c->action == BYPASS_RULE ? "rule"
 					    : "auto",
 		0);
+	if (c->learn_passive && c->capture.n && kind == SCRIPT_IPTABLES)
+		fprintf(f, "--learn-passive%c", 0);
 }
 
 char **script_argv(const struct redir_conf *c, enum script_kind kind, bool learned)

@@ -285,7 +285,8 @@ static void open_rest(struct steer *s)
 	open_bypass(s);
 	open_held(s);
 	/* Our own rules collect in the kernel what is seen. */
-	if (s->rd->conf->learn_passive && s->rd->conf->backend == RULES_IPTABLES)
+	if (s->rd->conf->learn_passive && !s->rules &&
+	    (s->rd->conf->backend == RULES_IPTABLES || script_in_place(s->rd->script)))
 		s->passive = passive_open(&s->rd->main, s->rd->learned);
 	steer_learned(s);
 }

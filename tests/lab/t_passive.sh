@@ -18,6 +18,11 @@ tables() { # all that iptables and the routing have
 	lab_in "$RTR" ip rule
 }
 
+ready() { # the queue is opened when connections are accepted
+	lab_wait 10 sh -c "$SIXPATH_BUILD/src/tools/sixpathctl -s $LAB_DIR/run/redir.sock status --json | grep -q '\"accepting\":true'" ||
+		not_ok "the daemon" "does not accept"
+}
+
 exits() { # CODE CMD...
 	local want=$1 rc=0
 	shift
@@ -36,6 +41,7 @@ ip -n "$DEV" mptcp limits set subflows 0 add_addr_accepted 0
 for mode in tproxy redirect; do
 	lab_daemons --mode $mode --script iptables --redir rules.backend=iptables \
 		--redir bypass.learn_passive=yes --rules "--ports 1-79 --learn-passive"
+	ready
 	check "$mode: the rules are complete" exits 0 lab_rules status
 	for a in "$SRV4" "$SRV6"; do
 		b=$a
@@ -54,6 +60,7 @@ for mode in tproxy redirect; do
 		check_eq "$mode: $a: without the daemon" "$(probe "$a" 80 --mptcp)" want
 	done
 	lab_daemon_start redir
+	ready
 	lab_ctl redir learned clear >/dev/null
 	check_eq "$mode: started again" "$(probe "$SRV4" 80 --mptcp)/$(learned "$SRV4:80")" want/mptcp/synack
 	lab_conf redir bypass.learn_passive=no
@@ -79,7 +86,19 @@ for mode in tproxy redirect; do
 	check_eq "$mode: nothing stays behind" "$(tables)" "$before"
 	rm -f "$LAB_DIR/run/learned"
 done
+# The daemon runs the script itself.
+lab_daemons --no-rules --redir rules.install=yes --redir rules.backend=iptables --redir rules.capture=lan \
+	--redir rules.ports=1-79 --redir "rules.scripts=$LAB_SRC/redirect-rules" --redir bypass.learn_passive=yes
+ready
+for a in "$SRV4" "[$SRV6]"; do
+	b=${a//[][]/}
+	check_eq "by the daemon: $b: learned" "$(probe "$b" 80 --mptcp)/$(learned "$a:80")" want/mptcp/synack
+done
+lab_daemon_stop redir
+lab_daemon_stop proxy
+check_eq "by the daemon: nothing stays behind" "$(tables)" "$before"
 check "--learn-passive needs --iface" exits 64 lab_rules start --local --learn-passive
+# shellcheck disable=SC2034 # for lab_rules
 LAB_SCRIPT=nft
 check "--learn-passive is not for nft.sh" exits 64 lab_rules start --iface lan --learn-passive
 lab_end

@@ -157,6 +157,17 @@ static void test_args(void **state)
 	args_are(SCRIPT_NFT, false,
 		 "start --mode redirect --port 1077 --mark 0x5061 --local --ports 1-65535 "
 		 "--exclude '' --proxy 192.0.2.1,2001:db8::1 --learned no");
+	load("backend = iptables\ncapture = lan\nexclude =\n[bypass]\nlearn_passive = yes\n");
+	args_are(SCRIPT_IPTABLES, false,
+		 "start --mode tproxy --port 1077 --mark 0x5061 --iface lan --ports 1-65535 "
+		 "--exclude '' --proxy 192.0.2.1,2001:db8::1 --learned no --learn-passive");
+	args_are(SCRIPT_NFT, false,
+		 "start --mode tproxy --port 1077 --mark 0x5061 --iface lan --ports 1-65535 "
+		 "--exclude '' --proxy 192.0.2.1,2001:db8::1 --learned no");
+	load("backend = iptables\ncapture_local = yes\nexclude =\n[bypass]\nlearn_passive = yes\n");
+	args_are(SCRIPT_IPTABLES, false,
+		 "start --mode tproxy --port 1077 --mark 0x5061 --local --ports 1-65535 "
+		 "--exclude '' --proxy 192.0.2.1,2001:db8::1 --learned no");
 }
 
 static void test_choice(void **state)

@@ -8,12 +8,14 @@
 # the daemon keeps the same rules itself: change them in both.
 RULE_PREF=10660 # of our ip rules; nobody else's are touched
 ROUTE_PROTO=106 # of our routes
+# shellcheck disable=SC2034 # for iptables.sh
+PASSIVE_QUEUE=10661 # where the daemon learns from; the same in src/redir/passive.h
 
 # Never captured, whatever --exclude says: this host, link-local, multicast, reserved.
 ALWAYS4="0.0.0.0/8 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 240.0.0.0/4"
 ALWAYS6="::/127 fe80::/10 ff00::/8"
 
-MODE=tproxy PORT=1077 IFACE="" LOCAL=no LEARNED=no MARK=0x5061 PORTS=1-65535 PROXY="" TABLE=100
+MODE=tproxy PORT=1077 IFACE="" LOCAL=no LEARNED=no LEARN_PASSIVE=no MARK=0x5061 PORTS=1-65535 PROXY="" TABLE=100
 EXCLUDE="10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
 # The bit must not be in the daemon's mark: its own packets would be routed to ourselves.
 FWMARK=0x2/0x2
@@ -37,6 +39,8 @@ usage() {
 		  --proxy ADDR[,ADDR]     the upstream proxies, never captured
 		  --learned no|auto|rule  leave alone what the daemon has put into the ipsets sixpath4 and
 		                          sixpath6, as action in redir.conf says ($LEARNED; iptables.sh only)
+		  --learn-passive         show the daemon SYN+ACKs with an MPTCP option that pass by to
+		                          --iface, for learn_passive in redir.conf (iptables.sh only)
 		  --table N               routing table for captured packets ($TABLE; tproxy only)
 		  --fwmark N/MASK         mark of captured packets ($FWMARK; tproxy only)
 		  -4, -6                  only IPv4, only IPv6
@@ -199,6 +203,15 @@ check_options() {
 		;;
 	*) bad_use "--learned: '$LEARNED' is neither no nor auto nor rule" ;;
 	esac
+	case $LEARN_PASSIVE in
+	no) ;;
+	yes)
+		[ "$NAME" = iptables.sh ] ||
+			bad_use "--learn-passive is for iptables.sh: with nft the daemon keeps its own rules"
+		[ -n "$IFACE" ] || [ "$COMMAND" != start ] || bad_use "--learn-passive needs --iface"
+		;;
+	*) bad_use "LEARN_PASSIVE: '$LEARN_PASSIVE' is neither yes nor no" ;;
+	esac
 	check_marks
 	check_ports
 	check_nets
@@ -223,6 +236,7 @@ set_option() { # NAME VALUE
 	mark) MARK=$2 ;;
 	ports) PORTS=$2 ;;
 	learned) LEARNED=$2 ;;
+	learn_passive) LEARN_PASSIVE=$2 ;;
 	exclude) EXCLUDE=$2 ;;
 	proxy) PROXY=$2 ;;
 	table) TABLE=$2 ;;
@@ -257,6 +271,7 @@ parse_options() {
 			;;
 		--dry-run) DRY_RUN=yes ;;
 		--local) LOCAL=yes ;;
+		--learn-passive) LEARN_PASSIVE=yes ;;
 		-4) V6=no ;;
 		-6) V4=no ;;
 		-h | --help)

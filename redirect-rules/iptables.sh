@@ -9,7 +9,7 @@ here=$(dirname "$0")
 # shellcheck source=common.sh
 . "$here/common.sh"
 
-CHAINS="SIXPATH SIXPATH_OUT SIXPATH_CAPTURE SIXPATH_LOCAL SIXPATH_KEEP"
+CHAINS="SIXPATH SIXPATH_OUT SIXPATH_SEEN SIXPATH_CAPTURE SIXPATH_LOCAL SIXPATH_KEEP"
 SYN="-p tcp --tcp-flags FIN,SYN,RST,ACK SYN"
 
 tool() { # FAMILY: prefix of its programs
@@ -27,7 +27,7 @@ save() { # FAMILY TABLE
 undo_lines() { # FAMILY TABLE
 	saved=$(save "$1" "$2")
 	printf '%s\n' "$saved" |
-		sed -n 's/^-A \(\(PREROUTING\|OUTPUT\) .*-j SIXPATH\(_OUT\)\{0,1\}\)$/-D \1/p'
+		sed -n 's/^-A \(\(PREROUTING\|OUTPUT\|FORWARD\) .*-j SIXPATH\(_OUT\|_SEEN\)\{0,1\}\)$/-D \1/p'
 	for action in -F -X; do
 		for chain in $CHAINS; do
 			case $saved in
@@ -114,6 +114,23 @@ redirect_lines() { # FAMILY
 	END
 }
 
+# What passes by is shown to the daemon, and goes on while there is none.
+passive_lines() {
+	printf ':%s - [0:0]\n' SIXPATH_SEEN
+	for i in $IFACE; do
+		echo "-A SIXPATH_SEEN -o $i -p tcp --tcp-flags FIN,SYN,RST,ACK SYN,ACK --tcp-option 30" \
+			"-j NFQUEUE --queue-num $PASSIVE_QUEUE --queue-bypass"
+	done
+	echo "-A FORWARD -p tcp -j SIXPATH_SEEN"
+}
+
+# What a table shall have: nothing, or lines for iptables-restore.
+wanted_lines() { # FAMILY TABLE TABLE-OF-MODE
+	wanted "$1" || return 0
+	[ "$2" != "$3" ] || "${MODE}_lines" "$1"
+	[ "$2" != mangle ] || [ "$LEARN_PASSIVE" = no ] || passive_lines
+}
+
 # Each table is replaced in one transaction: no packet sees half of it.
 rules_start() {
 	make_sets || return 1
@@ -122,10 +139,11 @@ rules_start() {
 	for family in 4 6; do
 		for table in mangle nat; do
 			lines=$(undo_lines $family $table)
-			if [ $table = $use ] && wanted $family; then
+			new=$(wanted_lines $family $table $use)
+			if [ -n "$new" ]; then
 				[ -z "$lines" ] || lines="$lines
 "
-				lines="$lines$("${MODE}_lines" $family)"
+				lines="$lines$new"
 			fi
 			restore $family $table "$lines" || return 1
 		done
@@ -146,7 +164,8 @@ rules_status() {
 	rc=3 mode=""
 	for family in 4 6; do
 		for table in mangle nat; do
-			text=$(save $family $table | grep SIXPATH) || continue
+			# The chain that only looks on is no mode.
+			text=$(save $family $table | grep SIXPATH | grep -v SIXPATH_SEEN) || continue
 			echo "  IPv$family: table $table"
 			case $text in
 			*"-A PREROUTING -p tcp -j SIXPATH"*) [ $rc = 1 ] || rc=0 ;;

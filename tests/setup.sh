@@ -4,7 +4,8 @@
 
 # What building needs, and what the lab and the tests need on top.
 BUILD_PACKAGES="gcc make autoconf automake libtool pkg-config libc6-dev libev-dev
-	libiniparser-dev libc-ares-dev libcap-dev libcrypt-dev libmnl-dev libnftables-dev"
+	libiniparser-dev libc-ares-dev libcap-dev libcrypt-dev libmnl-dev libnftables-dev
+	libnetfilter-queue-dev"
 LAB_PACKAGES="iproute2 iputils-ping nftables iptables ipset procps ethtool tcpdump curl nginx-light python3
 	redsocks microsocks"
 TEST_PACKAGES="clang llvm libcmocka-dev gcc-multilib xz-utils file man-db groff shellcheck openssl"

@@ -117,6 +117,9 @@ conf_parse_fn conf_hostport; /* struct hostport; key->min = default port or 0 = 
 /* For what a reload cannot change. NULL and "" are the same text. */
 bool conf_text_equal(const char *x, const char *y);
 bool conf_addrs_equal(const struct addr_list *x, const struct addr_list *y);
+bool conf_prefixes_equal(const struct prefix_list *x, const struct prefix_list *y);
+bool conf_interfaces_equal(const struct interface_list *x, const struct interface_list *y);
+bool conf_ports_equal(const struct port_list *x, const struct port_list *y);
 /* Unless equal, append the name to the comma separated list in buf. */
 void conf_name_changed(bool equal, const char *name, char *buf, size_t cap);
 

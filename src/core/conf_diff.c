@@ -21,6 +21,36 @@ bool conf_addrs_equal(const struct addr_list *x, const struct addr_list *y)
 	return true;
 }
 
+bool conf_prefixes_equal(const struct prefix_list *x, const struct prefix_list *y)
+{
+	if (x->n != y->n)
+		return false;
+	for (size_t i = 0; i < x->n; i++)
+		if (x->v[i].bits != y->v[i].bits || !addr_equal(&x->v[i].base, &y->v[i].base))
+			return false;
+	return true;
+}
+
+bool conf_interfaces_equal(const struct interface_list *x, const struct interface_list *y)
+{
+	if (x->n != y->n)
+		return false;
+	for (size_t i = 0; i < x->n; i++)
+		if (strcmp(x->v[i], y->v[i]) != 0)
+			return false;
+	return true;
+}
+
+bool conf_ports_equal(const struct port_list *x, const struct port_list *y)
+{
+	if (x->n != y->n)
+		return false;
+	for (size_t i = 0; i < x->n; i++)
+		if (x->v[i].first != y->v[i].first || x->v[i].last != y->v[i].last)
+			return false;
+	return true;
+}
+
 void conf_name_changed(bool equal, const char *name, char *buf, size_t cap)
 {
 	size_t len = strlen(buf);

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "redir/explain.h"
 
+#include <string.h>
+
+#include "redir/learner.h"
+#include "redir/redir.h"
+
 #define PASSES(name, why)                                                                          \
 	(struct explain_rule)                                                                      \
 	{                                                                                          \
@@ -14,8 +19,8 @@
 
 struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
 {
-	bool learned = f->learned && (f->action == BYPASS_RULE ||
-				      (f->action == BYPASS_AUTO && mp_capable));
+	bool learned = f->learned &&
+		       (f->action == BYPASS_RULE || (f->action == BYPASS_AUTO && mp_capable));
 
 	if (!f->rules)
 		return TAKEN("script", "the rules are not ours; if they capture it:");
@@ -38,4 +43,102 @@ struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
 	if (!f->port)
 		return PASSES("port", "the port is not in ports");
 	return TAKEN("capture", "nothing says otherwise");
+}
+
+static void report_learned(struct report *r, struct redir *rd, const struct addr *dst)
+{
+	struct learned_item it;
+	double now_s = learner_now(rd);
+	bool known = learned_get(rd->learned, dst, now_s, &it);
+
+	report_str(r, "server_speaks", learned_verdict_str(known ? it.verdict : LEARNED_UNKNOWN));
+	report_str(r, "evidence", known ? learned_evidence_str(it.evidence) : NULL);
+	report_seconds(r, "direct_paused", learned_direct_paused(rd->learned, now_s));
+}
+
+/* The proxy that would be tried first. */
+static const char *first_proxy(struct redir *rd)
+{
+	for (unsigned i = 0; i < rd->pool->n; i++)
+		if (upstream_is_up(rd->pool->v[i]))
+			return rd->pool->v[i]->name;
+	return NULL;
+}
+
+/* As in the log line of the connection. */
+static const char *route_of(enum decision what, const char *proxy, const struct redir_conf *c)
+{
+	switch (what) {
+	case DECIDE_LOOP:
+		break;
+	case DECIDE_DIRECT:
+		return "direct";
+	case DECIDE_BYPASS:
+		return "bypass";
+	case DECIDE_PROXY:
+		if (proxy)
+			return "proxy";
+		return c->on_proxy_failure == FAILURE_DIRECT ? "direct" : "none";
+	}
+	return "none";
+}
+
+static void report_case(struct report *r, struct redir *rd, const char *name,
+			const struct explain_rule *rule, enum decision what)
+{
+	static const char *const failures[] = {[FAILURE_NEXT] = "refused",
+					       [FAILURE_DIRECT] = "directly, over TCP",
+					       [FAILURE_REFUSE] = "refused"};
+	const char *proxy = what == DECIDE_PROXY && rule->captured ? first_proxy(rd) : NULL;
+
+	report_row(r);
+	report_str(r, "syn", name);
+	report_str(r, "rule", rule->name);
+	report_bool(r, "captured", rule->captured);
+	report_str(r, "route", !rule->captured ? "none" : route_of(what, proxy, rd->conf));
+	report_str(r, "why", rule->why);
+	report_str(r, "then",
+		   !rule->captured                 ? "the kernel forwards it, not through us"
+		   : what != DECIDE_PROXY || proxy ? decision_str(what)
+						   : failures[rd->conf->on_proxy_failure]);
+	report_str(r, "proxy", proxy);
+}
+
+void explain_command(struct control_request *rq, void *ctx)
+{
+	struct redir *rd = ctx;
+	struct report *r = control_report(rq);
+	struct explain_facts facts;
+	struct addr src, dst;
+	char text[ADDR_STRLEN];
+	int rc;
+
+	if (control_argc(rq) != 2 || !addr_parse_ip(&src, control_argv(rq, 0)) ||
+	    !addr_parse(&dst, control_argv(rq, 1), -1)) {
+		control_fail(rq, "usage: explain SRC DST:PORT, for instance explain 192.168.1.10 "
+				 "203.0.113.2:443 or explain fd00::10 [2001:db8::2]:443");
+		return;
+	}
+	if (addr_family(&src) != addr_family(&dst)) {
+		control_fail(rq, "source and destination are not of one address family");
+		return;
+	}
+	rc = explain_facts(&facts, rd, &src, &dst);
+	if (rc < 0) {
+		control_fail(rq, "the kernel does not tell: %s", strerror(-rc));
+		return;
+	}
+	report_str(r, "source", addr_ip_str(&src, text, sizeof(text)));
+	report_str(r, "interface", facts.interface_name[0] ? facts.interface_name : NULL);
+	report_str(r, "destination", addr_str(&dst, text, sizeof(text)));
+	report_learned(r, rd, &dst);
+	report_list(r, "cases");
+	for (int mptcp = 0; mptcp < 2; mptcp++) {
+		struct explain_rule rule = explain_rule(&facts, mptcp != 0);
+		enum decision what =
+			decide(rd, rd->conf, rd->pool, &src, &dst, learner_now(rd), false);
+		report_case(r, rd, mptcp ? "mptcp" : "plain", &rule, what);
+	}
+	report_end(r);
+	control_reply(rq);
 }

@@ -13,17 +13,22 @@
 
 /* What the rules look at. */
 struct explain_facts {
-	bool rules;       /* the daemon keeps rules; otherwise an administrator's script does */
-	bool interface;   /* it comes in where capture says */
-	bool ipv6_off;    /* IPv6, and the rules are for IPv4 only */
-	bool local;       /* the destination is this host, or no unicast address */
+	bool rules;     /* the daemon keeps rules; otherwise an administrator's script does */
+	bool interface; /* it comes in where capture says */
+	char interface_name[16];
+	bool ipv6_off;                /* IPv6, and the rules are for IPv4 only */
+	bool local;                   /* the destination is this host, or no unicast address */
 	bool user_bypass, user_proxy; /* in a set of inet sixpath_user */
-	bool upstream;    /* the destination is a proxy */
-	bool exclude;     /* ... or in exclude */
-	bool learned;     /* in the kernel's learned set */
-	bool port;        /* in ports */
+	bool upstream;                /* the destination is a proxy */
+	bool exclude;                 /* ... or in exclude */
+	bool learned;                 /* in the kernel's learned set */
+	bool port;                    /* in ports */
 	enum bypass_action action;
 };
+
+/* Asks the kernel's tables, routes and sets (explain_facts.c). 0 or -errno. */
+int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *src,
+		  const struct addr *dst);
 
 /* One rule: its name, as in the comments of `nft list table inet sixpath`. */
 struct explain_rule {
@@ -31,6 +36,9 @@ struct explain_rule {
 	const char *why;
 	bool captured;
 };
+
+struct control_request;
+void explain_command(struct control_request *rq, void *ctx);
 
 /* The rule that decides about a SYN, with or without MP_CAPABLE (pure). */
 struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable);

@@ -17,8 +17,8 @@ static bool parse_server(struct control_request *rq, int i, struct addr *a)
 
 	if (text && addr_parse(a, text, -1))
 		return true;
-	control_fail(rq, "%s%.80s%sis no server: give ADDRESS:PORT or [IPV6]:PORT", text ? "\"" : "",
-		     text ? text : "this ", text ? "\" " : "");
+	control_fail(rq, "%s%.80s%sis no server: give ADDRESS:PORT or [IPV6]:PORT",
+		     text ? "\"" : "", text ? text : "this ", text ? "\" " : "");
 	return false;
 }
 
@@ -141,5 +141,6 @@ void learned_command(struct control_request *rq, void *ctx)
 		verbs[i].run(rq, ctx);
 		return;
 	}
-	control_fail(rq, "usage: learned [list | add SERVER [mptcp|plain] | remove SERVER | clear]");
+	control_fail(rq,
+		     "usage: learned [list | add SERVER [mptcp|plain] | remove SERVER | clear]");
 }

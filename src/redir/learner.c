@@ -13,12 +13,12 @@
 #include "redir/redir.h"
 #include "redir/steer.h"
 
-#define TICK_S	    1.0
-#define SAVE_S	    300.0
-#define BUDGET	    1024 /* entries looked at in a tick */
-#define JOURNAL	    4096
-#define PLAIN_PART  4.0 /* a "no" is kept for so much less time than a "yes" */
-#define PLAIN_MOST  600.0
+#define TICK_S     1.0
+#define SAVE_S     300.0
+#define BUDGET     1024 /* entries looked at in a tick */
+#define JOURNAL    4096
+#define PLAIN_PART 4.0 /* a "no" is kept for so much less time than a "yes" */
+#define PLAIN_MOST 600.0
 
 struct learner {
 	struct redir *rd;

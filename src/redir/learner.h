@@ -26,6 +26,5 @@ const char *learner_backend(const struct redir *rd);
 
 /* learned_ctl.c */
 void learned_command(struct control_request *rq, void *ctx);
-void explain_command(struct control_request *rq, void *ctx);
 
 #endif

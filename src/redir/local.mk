@@ -6,7 +6,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
 	src/redir/demand.c src/redir/demand.h \
-	src/redir/explain.c src/redir/explain.h \
+	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_proxy.c \
@@ -20,14 +20,18 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/learned_table.c src/redir/learned_table.h \
 	src/redir/learned_text.c src/redir/learned_text.h \
 	src/redir/loopguard.c src/redir/loopguard.h \
+	src/redir/nfqueue.c src/redir/nfqueue.h \
 	src/redir/noop.c src/redir/noop.h \
 	src/redir/origdst.c src/redir/origdst.h \
+	src/redir/passive.c src/redir/passive.h \
 	src/redir/pool.c src/redir/pool.h \
 	src/redir/prewarm.c src/redir/prewarm.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
+	src/redir/script.c src/redir/script.h src/redir/script_args.c \
 	src/redir/session.c src/redir/session.h \
 	src/redir/steer.c src/redir/steer.h \
+	src/redir/synpkt.c src/redir/synpkt.h \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/upstream.c src/redir/upstream.h
@@ -38,8 +42,9 @@ src_redir_libredir_la_SOURCES += \
 	src/redir/nft_read.c src/redir/nft_read.h \
 	src/redir/rules_route.c src/redir/rules_route.h
 endif
-src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS)
-src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS)
+src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) $(NFQUEUE_CFLAGS) \
+	-DREDIR_SCRIPTS='"$(rulesdir)"'
+src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS) $(NFQUEUE_LIBS)
 
 sbin_PROGRAMS += src/redir/sixpath-redir
 src_redir_sixpath_redir_SOURCES = src/redir/main.c
@@ -59,7 +64,10 @@ redir_tests = \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
 	tests/unit/test_redir_prewarm \
+	tests/unit/test_redir_script \
 	tests/unit/test_redir_shared \
+	tests/unit/test_redir_steer \
+	tests/unit/test_redir_synpkt \
 	tests/unit/test_redir_tokens \
 	tests/unit/test_redir_up_socks6 \
 	tests/unit/test_redir_upstream \
@@ -78,8 +86,14 @@ tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
 tests_unit_test_redir_loopguard_LDADD = $(redir_test_libs)
 tests_unit_test_redir_origdst_SOURCES = tests/unit/test_redir_origdst.c tests/unit/rig.h
 tests_unit_test_redir_origdst_LDADD = $(redir_test_libs)
+tests_unit_test_redir_script_SOURCES = tests/unit/test_redir_script.c tests/unit/rig.h
+tests_unit_test_redir_script_LDADD = $(redir_test_libs)
 tests_unit_test_redir_shared_SOURCES = tests/unit/test_redir_shared.c tests/unit/rig.h
 tests_unit_test_redir_shared_LDADD = $(redir_test_libs)
+tests_unit_test_redir_steer_SOURCES = tests/unit/test_redir_steer.c tests/unit/rig.h
+tests_unit_test_redir_steer_LDADD = $(redir_test_libs) $(EV_LIBS)
+tests_unit_test_redir_synpkt_SOURCES = tests/unit/test_redir_synpkt.c
+tests_unit_test_redir_synpkt_LDADD = $(redir_test_libs)
 tests_unit_test_redir_tokens_SOURCES = tests/unit/test_redir_tokens.c
 tests_unit_test_redir_tokens_LDADD = $(redir_test_libs)
 tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c tests/unit/s6_hex.h

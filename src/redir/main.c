@@ -100,7 +100,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 {
 	struct redir_conf *c = redir_conf_load(rd->conf_path, rd->conf_proxy, NULL);
 	struct snapshot *s;
-	char restart[128];
+	char restart[192];
 
 	if (!c)
 		return daemon_reload_failed("the new configuration is bad (see the log)", text,
@@ -118,7 +118,8 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 		redir_conf_put(c);
 		return daemon_reload_failed("out of memory", text, cap);
 	}
-	redir_conf_needs_restart(rd->conf, c, restart, sizeof(restart));
+	redir_conf_needs_restart(rd->conf, c, script_in_place(rd->script), restart,
+				 sizeof(restart));
 	redir_conf_put(rd->conf);
 	pool_put(rd->pool);
 	rd->conf = c;
@@ -156,7 +157,10 @@ static void on_stop(void *ctx)
 	struct redir *rd = ctx;
 
 	log_notice("stopping");
-	steer_free(rd->steer); /* first: then new connections go directly */
+	/* first: then new connections go directly */
+	script_stop(rd->script);
+	rd->script = NULL;
+	steer_free(rd->steer);
 	rd->steer = NULL;
 	if (worker_gather(&rd->main, rd->list, rd->n_workers, visit_stop, stop_done, rd) < 0)
 		stop_done(rd);
@@ -276,6 +280,7 @@ static int setup(struct redir *rd)
 	daemon_run_dir(rd->conf->control, rd->conf->user);
 	if (rd->conf->tune)
 		rd->tune = tune_apply(TUNE_REDIR);
+	rd->script = script_start(rd->conf, rd->foreground);
 	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
 	if (rc)
 		return rc;
@@ -315,6 +320,7 @@ static int run(struct redir *rd)
 
 static void undo(struct redir *rd)
 {
+	script_stop(rd->script);
 	workers_stop(&rd->main, rd->list, rd->n_workers);
 	if (rd->signals.stop)
 		daemon_signals_end(&rd->signals, rd->main.loop);
@@ -356,6 +362,7 @@ int main(int argc, char **argv)
 	rd.conf_path = args.config;
 	rd.conf_proxy = args.proxy;
 	rd.verbose = args.verbose;
+	rd.foreground = args.foreground;
 	rd.conf = redir_conf_load(args.config, args.proxy, stderr);
 	if (!rd.conf)
 		return args.test ? 1 : EX_CONFIG;

@@ -167,6 +167,25 @@ int nft_read_set(struct netlink *nl, const char *table, const char *set, nft_rea
 	return netlink_talk(nl, nlh, see_elements, &c);
 }
 
+int nft_read_has(struct netlink *nl, const char *table, const char *set, const void *key,
+		 size_t len)
+{
+	NETLINK_BUF(buf, NETLINK_ROOM);
+	struct nlmsghdr *nlh = begin(buf, NFT_MSG_GETSETELEM, 0, NFPROTO_INET);
+	struct nlattr *elements, *element, *k;
+
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_TABLE, table);
+	mnl_attr_put_strz(nlh, NFTA_SET_ELEM_LIST_SET, set);
+	elements = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_LIST_ELEMENTS);
+	element = mnl_attr_nest_start(nlh, NFTA_LIST_ELEM);
+	k = mnl_attr_nest_start(nlh, NFTA_SET_ELEM_KEY);
+	mnl_attr_put(nlh, NFTA_DATA_VALUE, len, key);
+	mnl_attr_nest_end(nlh, k);
+	mnl_attr_nest_end(nlh, element);
+	mnl_attr_nest_end(nlh, elements);
+	return netlink_talk(nl, nlh, NULL, NULL);
+}
+
 /* ---- counters ---- */
 
 struct counter_ctx {

@@ -7,6 +7,7 @@
 #define REDIR_NFT_READ_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/addr.h"
@@ -30,6 +31,11 @@ int nft_read_print(struct netlink *nl, const char *table, bool chains, struct nf
 typedef void nft_read_fn(void *ctx, const struct addr *a, uint32_t left_s);
 int nft_read_set(struct netlink *nl, const char *table, const char *set, nft_read_fn *fn,
 		 void *ctx);
+
+/* Is this key (len octets, as the kernel keeps it) in the set, or within an interval of it? 0,
+ * -ENOENT or -errno. */
+int nft_read_has(struct netlink *nl, const char *table, const char *set, const void *key,
+		 size_t len);
 
 /* The rules of a table that have a comment and a counter. */
 typedef void nft_counter_fn(void *ctx, const char *chain, const char *comment, uint64_t packets);

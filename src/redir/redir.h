@@ -19,6 +19,7 @@
 #include "redir/pool.h"
 #include "redir/prewarm.h"
 #include "redir/redir_conf.h"
+#include "redir/script.h"
 
 /* DIRECT: plain TCP to the server itself. BYPASS: the same over MPTCP. */
 enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_BYPASS, ROUTE_COUNT };
@@ -59,6 +60,7 @@ struct redir {
 	struct learner *learner;     /* looks after it */
 	struct tune *tune;           /* kernel settings to set back */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */
+	struct script *script;       /* rules by script; NULL: none */
 	struct resolver *resolver;
 	struct list noops;
 	struct control *control;
@@ -67,7 +69,7 @@ struct redir {
 	bool accepting;
 	double started; /* worker_now */
 	unsigned long nofile;
-	bool verbose;
+	bool verbose, foreground;
 };
 
 static inline struct redir_worker *redir_worker_of(struct worker *w)

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "redir/rules.h"
+
 #define KEY(field)   offsetof(struct redir_conf, field)
 #define PROXY(field) offsetof(struct proxy_section, field)
 
@@ -62,6 +64,7 @@ static const struct conf_key rules_keys[] = {
 	{.name = "capture_local", .parse = conf_bool, .offset = KEY(capture_local), .def = "no"},
 	{.name = "ports", .parse = conf_port_list, .offset = KEY(ports), .def = "1-65535"},
 	{.name = "exclude", .parse = conf_prefix_list, .offset = KEY(exclude), .def = PRIVATE},
+	{.name = "scripts", .parse = conf_path, .offset = KEY(scripts), .def = REDIR_SCRIPTS},
 	{.name = NULL},
 };
 
@@ -281,6 +284,7 @@ static void conf_free(struct redir_conf *c)
 	free(c->capture.v);
 	free(c->ports.v);
 	free(c->exclude.v);
+	free(c->scripts);
 	free(c);
 }
 
@@ -334,8 +338,29 @@ void redir_conf_put(struct redir_conf *c)
 		conf_free(c);
 }
 
-void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new, char *buf,
-			      size_t cap)
+bool redir_conf_by_script(const struct redir_conf *c)
+{
+	if (!c->install || c->backend == RULES_NONE || (c->capture.n == 0 && !c->capture_local))
+		return false;
+	return c->backend == RULES_IPTABLES || !rules_built_in();
+}
+
+/* What a script was told, it is told once. */
+static void script_needs_restart(const struct redir_conf *old, const struct redir_conf *new,
+				 char *buf, size_t cap)
+{
+	conf_name_changed(old->install == new->install, "install", buf, cap);
+	conf_name_changed(old->backend == new->backend, "backend", buf, cap);
+	conf_name_changed(conf_interfaces_equal(&old->capture, &new->capture), "capture", buf, cap);
+	conf_name_changed(old->capture_local == new->capture_local, "capture_local", buf, cap);
+	conf_name_changed(conf_ports_equal(&old->ports, &new->ports), "ports", buf, cap);
+	conf_name_changed(conf_prefixes_equal(&old->exclude, &new->exclude), "exclude", buf, cap);
+	conf_name_changed(conf_text_equal(old->scripts, new->scripts), "scripts", buf, cap);
+	conf_name_changed(old->action == new->action, "action", buf, cap);
+}
+
+void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new,
+			      bool by_script, char *buf, size_t cap)
 {
 	buf[0] = '\0';
 	conf_name_changed(conf_addrs_equal(&old->listen, &new->listen), "listen", buf, cap);
@@ -347,4 +372,6 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
 	conf_name_changed(old->tune == new->tune, "tune", buf, cap);
 	conf_name_changed(conf_text_equal(old->state_dir, new->state_dir), "state_dir", buf, cap);
+	if (by_script || redir_conf_by_script(old) || redir_conf_by_script(new))
+		script_needs_restart(old, new, buf, cap);
 }

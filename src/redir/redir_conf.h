@@ -54,6 +54,7 @@ struct redir_conf {
 	bool capture_local;
 	struct port_list ports;
 	struct prefix_list exclude;
+	char *scripts; /* R; the directory redirect-rules */
 	/* [bypass] */
 	bool learn;
 	int action; /* enum bypass_action */
@@ -76,8 +77,12 @@ struct redir_conf *redir_conf_load(const char *path, const char *proxy, FILE *er
 struct redir_conf *redir_conf_get(struct redir_conf *c);
 void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
 
-/* Names of keys that differ and need a restart, comma separated, into buf. */
-void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new, char *buf,
-			      size_t cap);
+/* The rules that are wanted are a script's (script.h), not the daemon's own. */
+bool redir_conf_by_script(const struct redir_conf *c);
+
+/* Names of keys that differ and need a restart, comma separated, into buf. by_script: the rules
+ * that are in place are a script's. */
+void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new,
+			      bool by_script, char *buf, size_t cap);
 
 #endif

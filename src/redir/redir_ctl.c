@@ -4,9 +4,12 @@
 #include <stdlib.h>
 
 #include "core/status.h"
+#include "redir/explain.h"
 #include "redir/flow.h"
 #include "redir/learner.h"
 #include "redir/redir.h"
+#include "redir/rules.h"
+#include "redir/steer.h"
 
 /* What travels from worker to worker. */
 struct gathered {
@@ -68,6 +71,20 @@ static void report_counters(struct report *r, const struct counters *c)
 	status_ended(r, c->ended);
 }
 
+/* Who keeps the rules, and whether others are kept from changing them. */
+static void report_rules(struct report *r, const struct redir *rd)
+{
+	struct rules_state state = {0};
+
+	if (steer_rules(rd->steer))
+		rules_get_state(steer_rules(rd->steer), &state);
+	report_str(r, "rules",
+		   steer_rules(rd->steer)        ? "own"
+		   : script_in_place(rd->script) ? "script"
+						 : "none");
+	report_bool(r, "owner", state.owned);
+}
+
 static void status_done(struct survey *s)
 {
 	struct gathered *g = container_of(s, struct gathered, survey);
@@ -78,6 +95,7 @@ static void status_done(struct survey *s)
 	report_str(r, "mode", rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
 	report_u64(r, "workers", rd->n_workers);
 	report_bool(r, "accepting", rd->accepting);
+	report_rules(r, rd);
 	report_u64(r, "flows", g->flows);
 	report_u64(r, "prewarm_ready", g->prewarm_ready);
 	report_u64(r, "proxies", rd->pool->n);
@@ -188,8 +206,11 @@ const struct control_command redir_commands[] = {
 	{"status", "counters and limits", run_status},
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
 	{"proxies", "a row for each upstream proxy: state, session, tokens", run_proxies},
-	{"learned", "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
+	{"learned",
+	 "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
 	 learned_command},
+	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
+	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
 	{NULL, NULL, NULL},
 };

@@ -75,6 +75,9 @@ char *rules_text_user(uint32_t own_mark);
 
 struct rules;
 
+/* Built with libnftables? */
+bool rules_built_in(void);
+
 /*
  * Put rules and policy routing in place. 0 or -errno, with the reason logged:
  * -EINVAL   the configuration (rules_conf_bad says why)

@@ -27,6 +27,7 @@
 #include "redir/rules_route.h"
 
 #define TROUBLE_MAX 200
+#define SAID_MAX    150
 
 struct rules {
 	struct nft_ctx *nft;
@@ -43,7 +44,9 @@ struct rules {
 	struct nft_print print;
 	uint32_t generation;
 	uint64_t reloads;
-	char trouble[TROUBLE_MAX];
+	char said[TROUBLE_MAX];    /* by nft about its last failure, or "" */
+	char trouble[TROUBLE_MAX]; /* what the last check failed of, or "" */
+	struct log_limit limit;
 };
 
 /* ---- commands ---- */
@@ -60,21 +63,24 @@ static int errno_of(const char *text)
 	return -EIO;
 }
 
-/* Keep the first line of what nft says; it goes on with our own text. */
-static int nft_failed(struct rules *r, const char *said)
-{
-	size_t n = strcspn(said, "\n");
-
-	snprintf(r->trouble, sizeof(r->trouble), "%.*s", (int)(n < 150 ? n : 150), said);
-	return errno_of(r->trouble);
-}
-
-/* One transaction. */
+/* One transaction. Of what nft says the first line is kept; it goes on with our own text. */
 static int nft_run(struct rules *r, const char *text)
 {
+	const char *said;
+	int n;
+
+	r->said[0] = '\0';
 	if (nft_run_cmd_from_buffer(r->nft, text) == 0)
 		return 0;
-	return nft_failed(r, nft_ctx_get_error_buffer(r->nft));
+	said = nft_ctx_get_error_buffer(r->nft);
+	n = (int)strcspn(said, "\n");
+	snprintf(r->said, sizeof(r->said), "%.*s", n < SAID_MAX ? n : SAID_MAX, said);
+	return errno_of(r->said);
+}
+
+static const char *why(const struct rules *r, int rc)
+{
+	return r->said[0] ? r->said : strerror(-rc);
 }
 
 static bool exists(struct rules *r, const char *table)
@@ -231,7 +237,7 @@ static int first_load(struct rules *r, const struct rules_conf *c)
 			    "killed daemon");
 		return -EOPNOTSUPP;
 	}
-	log_error("rules: %s%s", r->trouble[0] ? r->trouble : strerror(-rc),
+	log_error("rules: %s%s", why(r, rc),
 		  rc == -EPERM ? " (is another sixpath-redir running, or CAP_NET_ADMIN missing?)"
 			       : "");
 	return rc;
@@ -295,6 +301,7 @@ int rules_set_conf(struct rules *r, const struct rules_conf *c)
 
 	if (rc < 0)
 		return rc;
+	r->said[0] = '\0';
 	rc = texts_make(&new, c, r->upstream, r->n_upstreams);
 	/* The routing of a mode that stays, stays. */
 	if (rc == 0 && c->mode == MODE_TPROXY && !old)
@@ -304,8 +311,7 @@ int rules_set_conf(struct rules *r, const struct rules_conf *c)
 		rc = load_text(r, new.text, new.upstreams);
 	if (rc < 0) {
 		r->owner = owner;
-		log_error("rules: %s; the old ones stay",
-			  r->trouble[0] ? r->trouble : strerror(-rc));
+		log_error("rules: %s; the old ones stay", why(r, rc));
 		rules_route_close(route);
 		texts_free(&new);
 		r->loaded = is_ours(r);
@@ -369,7 +375,7 @@ static int check_failed(struct rules *r, const char *what, int rc)
 {
 	char text[TROUBLE_MAX];
 
-	snprintf(text, sizeof(text), "%s: %s", what, strerror(-rc));
+	snprintf(text, sizeof(text), "%s: %.*s", what, SAID_MAX, why(r, rc));
 	if (strcmp(text, r->trouble) != 0)
 		log_warning("rules: %s; trying again each second", text);
 	memcpy(r->trouble, text, sizeof(text));
@@ -401,12 +407,14 @@ int rules_check(struct rules *r)
 {
 	int rc;
 
+	r->said[0] = '\0';
 	if (r->route) {
 		rc = rules_route_check(r->route);
 		if (rc < 0)
 			return check_failed(r, "policy routing", rc);
 		if (rc == 1)
-			log_notice("rules: policy routing was removed by others; it is back");
+			log_limited(&r->limit, 4, LVL_NOTICE,
+				    "rules: policy routing was removed by others; it is back");
 	}
 	rc = check_tables(r);
 	if (rc < 0)
@@ -415,7 +423,8 @@ int rules_check(struct rules *r)
 	if (!r->reloaded)
 		return 0;
 	r->reloaded = false;
-	log_notice("rules: the nft table was removed by others; it is back");
+	log_limited(&r->limit, 4, LVL_NOTICE,
+		    "rules: the nft table was removed by others; it is back");
 	return RULES_RELOADED;
 }
 
@@ -466,7 +475,17 @@ struct netlink *rules_netlink(struct rules *r)
 	return r->nl;
 }
 
+bool rules_built_in(void)
+{
+	return true;
+}
+
 #else /* built without: a rules can never be opened, so the rest is never called with one */
+
+bool rules_built_in(void)
+{
+	return false;
+}
 
 int rules_open(struct rules **out, const struct rules_conf *c, const struct addr *upstreams,
 	       size_t n)

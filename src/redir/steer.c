@@ -8,18 +8,20 @@
 
 #include "redir/bypass.h"
 #include "redir/learner.h"
+#include "redir/passive.h"
 #include "redir/redir.h"
 #include "redir/rules.h"
 
-#define SEEN_TICKS   5		     /* between looks at the servers seen */
-#define BATCH	     64
-#define FOR_EVER_S   (30u * 86400u)  /* as far as a set is concerned; renewed */
+#define SEEN_TICKS   5 /* between looks at the servers seen */
+#define BATCH        64
+#define FOR_EVER_S   (30u * 86400u) /* as far as a set is concerned; renewed */
 #define UPSTREAM_MAX 64
 
 struct steer {
 	struct redir *rd;
 	struct rules *rules;   /* NULL: not ours */
 	struct bypass *bypass; /* NULL: nothing but relay */
+	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
 	bool v6, no_owner;
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
@@ -90,8 +92,9 @@ static int load_rules(struct steer *s)
 	else
 		rc = rules_open(&s->rules, &c, up, n);
 	if (rc == -EOPNOTSUPP && !s->rules) {
-		log_warning("rules: this kernel has no tables with an owner: ours can be removed by "
-			    "others, and outlive a daemon that is killed");
+		log_warning(
+			"rules: this kernel has no tables with an owner: ours can be removed by "
+			"others, and outlive a daemon that is killed");
 		s->no_owner = true;
 		c.owner = false;
 		rc = rules_open(&s->rules, &c, up, n);
@@ -113,9 +116,13 @@ static void open_rules(struct steer *s)
 		    strerror(-rc));
 }
 
-static bool wants_rules(const struct redir_conf *c)
+/* Not beside those of a script, which stay as long as we live. */
+static bool wants_rules(const struct redir *rd)
 {
-	if (!c->install || c->backend == RULES_NONE || c->backend == RULES_IPTABLES)
+	const struct redir_conf *c = rd->conf;
+
+	if (!c->install || c->backend == RULES_NONE || c->backend == RULES_IPTABLES ||
+	    redir_conf_by_script(c) || script_in_place(rd->script))
 		return false;
 	if (c->capture.n > 0 || c->capture_local)
 		return true;
@@ -164,8 +171,8 @@ static void reconcile(struct steer *s)
 		return; /* no memory: again with the next tick */
 	if (bypass_reconcile(s->bypass, v, n, &diff) == 0) {
 		s->reconcile = false;
-		log_debug("learned set: %zu added, %zu removed, %zu refreshed, %zu kept", diff.added,
-			  diff.removed, diff.refreshed, diff.kept);
+		log_debug("learned set: %zu added, %zu removed, %zu refreshed, %zu kept",
+			  diff.added, diff.removed, diff.refreshed, diff.kept);
 	}
 	free(v);
 }
@@ -184,7 +191,8 @@ void steer_learned(struct steer *s)
 			if (v[i].what == LEARNED_REMOVE)
 				bypass_del(s->bypass, &v[i].addr);
 			else
-				bypass_add(s->bypass, &v[i].addr, v[i].ttl_s ? v[i].ttl_s : FOR_EVER_S);
+				bypass_add(s->bypass, &v[i].addr,
+					   v[i].ttl_s ? v[i].ttl_s : FOR_EVER_S);
 		}
 	}
 	if (!s->bypass)
@@ -203,7 +211,9 @@ static void open_bypass(struct steer *s)
 		return;
 	if (s->rules)
 		s->bypass = bypass_new(&bypass_nft, s->rules);
-	else if (c->backend == RULES_IPTABLES)
+	else if (script_in_place(s->rd->script) || redir_conf_by_script(c)
+			 ? script_ipset(s->rd->script)
+			 : c->backend == RULES_IPTABLES) /* the administrator's script */
 		s->bypass = bypass_new(&bypass_ipset, &s->v6);
 	s->reconcile = s->bypass != NULL;
 }
@@ -243,14 +253,19 @@ void steer_tick(struct steer *s)
 
 static void open_all(struct steer *s)
 {
-	if (wants_rules(s->rd->conf))
+	if (wants_rules(s->rd))
 		open_rules(s);
 	open_bypass(s);
+	/* Our own rules collect in the kernel what is seen. */
+	if (s->rd->conf->learn_passive && s->rd->conf->backend == RULES_IPTABLES)
+		s->passive = passive_open(&s->rd->main, s->rd->learned);
 	steer_learned(s);
 }
 
 static void close_all(struct steer *s)
 {
+	passive_close(s->passive);
+	s->passive = NULL;
 	bypass_free(s->bypass);
 	s->bypass = NULL;
 	rules_close(s->rules);
@@ -282,7 +297,7 @@ void steer_reload(struct steer *s)
 {
 	int rc;
 
-	if (!s->rules || !wants_rules(s->rd->conf)) {
+	if (!s->rules || !wants_rules(s->rd)) {
 		close_all(s);
 		open_all(s);
 		return;
@@ -299,6 +314,11 @@ void steer_reload(struct steer *s)
 const char *steer_backend(const struct steer *s)
 {
 	return s && s->bypass && bypass_works(s->bypass) ? bypass_name(s->bypass) : "none";
+}
+
+bool steer_ipv6(const struct steer *s)
+{
+	return s && s->v6;
 }
 
 struct rules *steer_rules(const struct steer *s)

@@ -30,6 +30,7 @@ void steer_learned(struct steer *s);
 
 /* "nft", "ipset" or "none": what keeps connections to learned servers from being captured. */
 const char *steer_backend(const struct steer *s);
+bool steer_ipv6(const struct steer *s); /* the rules are for IPv6 as well */
 /* NULL: the rules are not ours. */
 struct rules *steer_rules(const struct steer *s);
 

@@ -44,6 +44,7 @@ void doctor_ask_daemon(struct doctor *d)
 	if (d->daemon_rc < 0)
 		return;
 	text_of(whole(d->status), "mode", d->mode, sizeof(d->mode));
+	text_of(whole(d->status), "rules", d->rules, sizeof(d->rules));
 	if (d->role == TUNE_REDIR)
 		ask_json(d->socket, "proxies", &d->proxies);
 }

@@ -20,6 +20,7 @@ struct doctor {
 	char *status;   /* its answers, JSON; NULL = none */
 	char *proxies;
 	char mode[16]; /* of the redirector; "" = not known */
+	char rules[16]; /* of the redirector: own, script, none; "" = not known */
 	struct findings findings;
 	struct netview net;
 };

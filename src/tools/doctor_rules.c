@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tools/doctor_priv.h"
+#include "tools/procfile.h"
 
 #define AS_ROOT "sudo sixpathctl doctor"
 
@@ -190,6 +192,38 @@ static void check_local_route(struct doctor *d, int family, bool needed, bool ot
 			"hang");
 }
 
+/* Might rules be the old iptables', which nftables does not show? */
+static bool maybe_legacy(void)
+{
+	char *tables = procfile_read("/proc/net/ip_tables_names");
+	bool maybe = tables ? strstr(tables, "mangle") || strstr(tables, "nat") : errno != ENOENT;
+
+	free(tables);
+	return maybe;
+}
+
+/* What is lost with rules that are not the daemon's own. */
+static void check_script(struct doctor *d)
+{
+	const struct nv_rules *r = &d->net.nft;
+
+	if (strcmp(d->rules, "script") != 0)
+		return;
+	if (d->net.nft_rc == 0 && !r->script && !r->iptables && !maybe_legacy())
+		findings_add(&d->findings, FINDING_WARN, "rules.script",
+			     "systemctl restart sixpath-redir",
+			     "the rules that a script has made for the daemon have been removed, "
+			     "and nobody puts them back");
+	else
+		findings_add(&d->findings, FINDING_NOTE, "rules.script",
+			     "with libnftables built in, in redir.conf, [rules]: backend = auto; "
+			     "then systemctl restart sixpath-redir",
+			     "a script has made the rules: nobody puts them back when others "
+			     "remove them, the sets of inet sixpath_user have no effect, and "
+			     "after a crash connections fail for the moment that removing them "
+			     "takes");
+}
+
 static void check_rules(struct doctor *d)
 {
 	const struct nv_rules *r = &d->net.nft;
@@ -227,6 +261,7 @@ static void check_rules(struct doctor *d)
 void doctor_rules(struct doctor *d)
 {
 	check_rules(d);
+	check_script(d);
 	if (d->net_admin)
 		check_parts(d);
 	else

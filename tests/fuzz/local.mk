@@ -12,7 +12,8 @@ FUZZ_S6_SOURCES = \
 FUZZ_TARGETS = tests/fuzz/fuzz_s6_request tests/fuzz/fuzz_s6_auth_reply \
 	tests/fuzz/fuzz_s6_op_reply tests/fuzz/fuzz_s6_udp_packet \
 	tests/fuzz/fuzz_s6_udp_stream tests/fuzz/fuzz_s6_userpass \
-	tests/fuzz/fuzz_up_socks6 tests/fuzz/fuzz_learned_text
+	tests/fuzz/fuzz_up_socks6 tests/fuzz/fuzz_learned_text \
+	tests/fuzz/fuzz_synpkt
 if ENABLE_FUZZ
 check_PROGRAMS += $(FUZZ_TARGETS)
 else
@@ -40,3 +41,6 @@ tests_fuzz_fuzz_learned_text_SOURCES = tests/fuzz/fuzz_learned_text.c tests/fuzz
 	src/core/addr.c src/core/siphash.c src/core/text.c
 tests_fuzz_fuzz_learned_text_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_learned_text_LDADD = $(PTHREAD_LIBS)
+tests_fuzz_fuzz_synpkt_SOURCES = tests/fuzz/fuzz_synpkt.c tests/fuzz/fuzz_assert.h \
+	src/redir/synpkt.c src/core/addr.c
+tests_fuzz_fuzz_synpkt_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)

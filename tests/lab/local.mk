@@ -11,10 +11,57 @@ endif
 tests_lab_ownrules_SOURCES = tests/lab/ownrules.c
 tests_lab_ownrules_LDADD = src/redir/libredir.la
 
-EXTRA_DIST += tests/setup.sh tests/lab/README tests/lab/run tests/lab/lib.sh \
-	tests/lab/badproxy.py tests/lab/s6dissect.py \
-	tests/lab/t_badproxy.sh tests/lab/t_bond.sh tests/lab/t_bulk.sh tests/lab/t_conf.sh \
-	tests/lab/t_daemon.sh tests/lab/t_doctor.sh tests/lab/t_fallback.sh tests/lab/t_learn.sh tests/lab/t_matrix.sh \
-	tests/lab/t_ownrules.sh tests/lab/t_prewarm.sh tests/lab/t_proxy.sh tests/lab/t_steer.sh \
-	tests/lab/t_restart.sh tests/lab/t_rig.sh tests/lab/t_rules.sh tests/lab/t_syn.sh \
-	tests/lab/t_ttfb.sh
+EXTRA_DIST += \
+	tests/lab/README \
+	tests/lab/badproxy.py \
+	tests/lab/lib.sh \
+	tests/lab/run \
+	tests/lab/s6dissect.py \
+	tests/lab/t_badproxy.sh \
+	tests/lab/t_bond.sh \
+	tests/lab/t_bulk.sh \
+	tests/lab/t_conf.sh \
+	tests/lab/t_daemon.sh \
+	tests/lab/t_doctor.sh \
+	tests/lab/t_explain.sh \
+	tests/lab/t_fallback.sh \
+	tests/lab/t_learn.sh \
+	tests/lab/t_matrix.sh \
+	tests/lab/t_ownrules.sh \
+	tests/lab/t_passive.sh \
+	tests/lab/t_prewarm.sh \
+	tests/lab/t_proxy.sh \
+	tests/lab/t_restart.sh \
+	tests/lab/t_rig.sh \
+	tests/lab/t_rules.sh \
+	tests/lab/t_steer.sh \
+	tests/lab/t_syn.sh \
+	tests/lab/t_ttfb.sh \
+	tests/setup.sh
+EXTRA_DIST += \
+	tests/lab/README \
+	tests/lab/badproxy.py \
+	tests/lab/lib.sh \
+	tests/lab/run \
+	tests/lab/s6dissect.py \
+	tests/lab/t_badproxy.sh \
+	tests/lab/t_bond.sh \
+	tests/lab/t_bulk.sh \
+	tests/lab/t_conf.sh \
+	tests/lab/t_daemon.sh \
+	tests/lab/t_doctor.sh \
+	tests/lab/t_explain.sh \
+	tests/lab/t_fallback.sh \
+	tests/lab/t_learn.sh \
+	tests/lab/t_matrix.sh \
+	tests/lab/t_ownrules.sh \
+	tests/lab/t_passive.sh \
+	tests/lab/t_proxy.sh \
+	tests/lab/t_restart.sh \
+	tests/lab/t_rig.sh \
+	tests/lab/t_rules.sh \
+	tests/lab/t_script.sh \
+	tests/lab/t_steer.sh \
+	tests/lab/t_syn.sh \
+	tests/lab/t_ttfb.sh \
+	tests/setup.sh

@@ -352,6 +352,7 @@ check_eq "a proxy whose name is not resolved" "$(level proxy.a)" warn
 check_eq "a proxy without Fast Open" "$(level proxy.b)" note
 check_eq "a proxy that is well" "$(level proxy.c)" ok
 check_eq "not all are down" "$(level proxies)" ""
+check_eq "rules that are nobody's: nothing about scripts" "$(level rules.script)" ""
 lab_sysctl "$RTR" net/ipv4/conf/lan/src_valid_mark=1
 finds "src_valid_mark in redirect mode" sysctl.net.ipv4.conf.lan.src_valid_mark note
 lab_sysctl "$RTR" net/ipv4/conf/lan/src_valid_mark=0

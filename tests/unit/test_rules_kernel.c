@@ -30,6 +30,7 @@
 #include "redir/rules.h"
 
 static bool real_root;
+static struct rules *open_now; /* by a test that may fail before it closes them */
 static const char *const lan[] = {"lan"};
 
 static struct rules_conf base(void)
@@ -117,6 +118,8 @@ static bool routing_gone(void)
 static int clean(void **state)
 {
 	(void)state;
+	rules_close(open_now);
+	open_now = NULL;
 	sh("nft flush ruleset");
 	sh("ipset destroy");
 	sh("ip rule flush; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup "
@@ -167,7 +170,14 @@ static struct rules *opened(const struct rules_conf *c)
 	up[0] = at("198.51.100.1:1080");
 	up[1] = at("[2001:db8:51::1]:1080");
 	assert_int_equal(rules_open(&r, c, up, 2), 0);
+	open_now = r;
 	return r;
+}
+
+static void shut(struct rules *r)
+{
+	open_now = NULL;
+	rules_close(r);
 }
 
 /* ---- the table ---- */
@@ -195,7 +205,7 @@ static void test_open_and_close(void **state)
 	assert_false(sh("nft delete table inet sixpath"));
 	assert_false(sh("nft flush chain inet sixpath capture"));
 	assert_false(sh("nft add element inet sixpath learned4 '{ 192.0.2.1 . 80 }'"));
-	rules_close(r);
+	shut(r);
 	assert_false(has_table("sixpath"));
 	assert_true(has_table("sixpath_user"));
 	assert_true(routing_gone());
@@ -226,7 +236,7 @@ static void test_redirect(void **state)
 	c.mode = MODE_REDIRECT;
 	assert_int_equal(rules_set_conf(r, &c), 0);
 	assert_true(routing_gone());
-	rules_close(r);
+	shut(r);
 	assert_false(has_table("sixpath"));
 }
 
@@ -304,7 +314,7 @@ static void test_kill_9(void **state)
 	{
 		struct rules_conf c = base();
 		struct rules *r = opened(&c);
-		rules_close(r);
+		shut(r);
 	}
 	assert_true(routing_gone());
 }
@@ -345,7 +355,7 @@ static void test_two_daemons(void **state)
 	assert_true(has_table("sixpath"));
 	assert_true(routing_there("-4") && routing_there("-6"));
 	assert_int_equal(rules_check(r), 0);
-	rules_close(r);
+	shut(r);
 	assert_true(routing_gone());
 }
 
@@ -364,7 +374,7 @@ static void test_flush_ruleset(void **state)
 	rules_get_state(r, &s);
 	assert_int_equal(s.reloads, 0);
 	assert_string_equal(s.trouble, "");
-	rules_close(r);
+	shut(r);
 }
 
 /* Where tables have no owner, the check brings it back, whole. */
@@ -402,8 +412,56 @@ static void test_without_owner(void **state)
 	}
 	rules_get_state(r, &s);
 	assert_int_equal(s.reloads, sizeof(harm) / sizeof(harm[0]));
-	rules_close(r);
+	shut(r);
 	assert_false(has_table("sixpath"));
+}
+
+/* Lines on standard error while rules_check is called so often. */
+static unsigned lines_of_checks(struct rules *r, int wanted, unsigned times)
+{
+	FILE *f = tmpfile();
+	int saved = dup(STDERR_FILENO), c;
+	unsigned lines = 0;
+
+	assert_non_null(f);
+	assert_true(saved >= 0 && dup2(fileno(f), STDERR_FILENO) >= 0);
+	for (unsigned i = 0; i < times; i++)
+		wanted = rules_check(r) == wanted ? wanted : 1000;
+	assert_true(dup2(saved, STDERR_FILENO) >= 0);
+	close(saved);
+	assert_int_not_equal(wanted, 1000);
+	rewind(f);
+	while ((c = fgetc(f)) != EOF)
+		lines += c == '\n';
+	fclose(f);
+	return lines;
+}
+
+/* Another daemon has taken the table: told once, and mended when that one ends. */
+static void test_check_fails(void **state)
+{
+	struct rules_conf c = base();
+	struct rules_state s;
+	struct rules *r;
+	pid_t pid;
+	int rc;
+
+	(void)state;
+	c.owner = false;
+	r = opened(&c);
+	pid = other_process(open_plainly, &rc);
+	assert_int_equal(rc, 0);
+	assert_int_equal(lines_of_checks(r, -EPERM, 3), 1);
+	rules_get_state(r, &s);
+	assert_false(s.loaded);
+	assert_non_null(strstr(s.trouble, "not permitted"));
+	kill_9(pid);
+	assert_true(until(own_table_gone, 2.));
+	assert_int_equal(rules_check(r), RULES_RELOADED);
+	rules_get_state(r, &s);
+	assert_true(s.loaded);
+	assert_string_equal(s.trouble, "");
+	shut(r);
 }
 
 static void test_upstreams(void **state)
@@ -424,7 +482,7 @@ static void test_upstreams(void **state)
 	assert_int_equal(rules_set_upstreams(r, NULL, 0), 0);
 	assert_false(sh("nft list set inet sixpath upstream4 | grep -q elements"));
 	assert_int_equal(rules_check(r), 0);
-	rules_close(r);
+	shut(r);
 }
 
 struct names {
@@ -455,7 +513,7 @@ static void test_counters(void **state)
 	/* own, local, user-bypass, upstream x 2, user-proxy, exclude x 2, mp-join, learned x 2, and
 	 * the two of take */
 	assert_int_equal(n.n, 13);
-	rules_close(r);
+	shut(r);
 }
 
 /* ---- policy routing ---- */
@@ -481,7 +539,7 @@ static void test_routing(void **state)
 		if (!routing_there("-4") || !routing_there("-6"))
 			fail_msg("not mended: %s", harm[i]);
 	}
-	rules_close(r);
+	shut(r);
 	assert_true(routing_gone());
 }
 
@@ -499,7 +557,7 @@ static void test_routing_of_others(void **state)
 	rules_get_state(r, &s);
 	assert_int_equal(s.table, 102);
 	assert_int_equal(rules_check(r), 0);
-	rules_close(r);
+	shut(r);
 	assert_true(routing_gone());
 	assert_true(sh("ip route show table 100 | grep -q 192.0.2.0/24"));
 	assert_true(sh("ip -6 rule show | grep -q 'lookup 101'"));
@@ -511,7 +569,7 @@ static void test_routing_of_others(void **state)
 	r = opened(&c);
 	rules_get_state(r, &s);
 	assert_int_equal(s.table, 100);
-	rules_close(r);
+	shut(r);
 	assert_true(routing_there("-4"));
 	assert_false(routing_there("-6"));
 }
@@ -650,7 +708,7 @@ static void test_nft_set(void **state)
 	(void)state;
 	use_set(&nft_be, r);
 	assert_int_equal(rules_check(r), 0);
-	rules_close(r);
+	shut(r);
 }
 
 static void test_nft_reconcile(void **state)
@@ -660,7 +718,7 @@ static void test_nft_reconcile(void **state)
 
 	(void)state;
 	reconcile_set(&nft_be, r);
-	rules_close(r);
+	shut(r);
 }
 
 /* The table goes while elements are added: the back end fails, the rules are back at once,
@@ -685,7 +743,7 @@ static void test_nft_table_lost(void **state)
 	assert_true(bypass_works(b));
 	assert_true(look(&bypass_nft, r, &want.addr).found);
 	bypass_free(b);
-	rules_close(r);
+	shut(r);
 }
 
 static int trouble(void)
@@ -743,7 +801,7 @@ static void test_nft_busy(void **state)
 	       reloads);
 	assert_int_equal(s.reloads, lost);
 	bypass_free(b);
-	rules_close(r);
+	shut(r);
 }
 
 static void test_ipset(void **state)
@@ -791,23 +849,15 @@ static void test_ipset_reconcile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		KERNEL_TEST(test_open_and_close),
-		KERNEL_TEST(test_redirect),
-		KERNEL_TEST(test_kill_9),
-		KERNEL_TEST(test_no_capability),
-		KERNEL_TEST(test_two_daemons),
-		KERNEL_TEST(test_flush_ruleset),
-		KERNEL_TEST(test_without_owner),
-		KERNEL_TEST(test_upstreams),
-		KERNEL_TEST(test_counters),
-		KERNEL_TEST(test_routing),
-		KERNEL_TEST(test_routing_of_others),
-		KERNEL_TEST(test_nft_set),
-		KERNEL_TEST(test_nft_reconcile),
-		KERNEL_TEST(test_nft_table_lost),
-		KERNEL_TEST(test_nft_busy),
-		KERNEL_TEST(test_ipset),
-		KERNEL_TEST(test_ipset_reconcile),
+		KERNEL_TEST(test_open_and_close), KERNEL_TEST(test_redirect),
+		KERNEL_TEST(test_kill_9),         KERNEL_TEST(test_no_capability),
+		KERNEL_TEST(test_two_daemons),    KERNEL_TEST(test_flush_ruleset),
+		KERNEL_TEST(test_without_owner),  KERNEL_TEST(test_check_fails),
+		KERNEL_TEST(test_upstreams),      KERNEL_TEST(test_counters),
+		KERNEL_TEST(test_routing),        KERNEL_TEST(test_routing_of_others),
+		KERNEL_TEST(test_nft_set),        KERNEL_TEST(test_nft_reconcile),
+		KERNEL_TEST(test_nft_table_lost), KERNEL_TEST(test_nft_busy),
+		KERNEL_TEST(test_ipset),          KERNEL_TEST(test_ipset_reconcile),
 	};
 
 	real_root = geteuid() == 0;

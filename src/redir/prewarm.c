@@ -2,6 +2,8 @@
 #include "redir/prewarm.h"
 
 #include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -406,6 +408,57 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 		ev_timer_stop(loop, &s->tick);
 }
 
+/* ---- the paths ---- */
+
+static void paths_cb(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct prewarm *p = container_of(io, struct prewarm, paths);
+	struct list_node *n, *tmp;
+	char trash[4096];
+
+	(void)loop;
+	(void)events;
+	/* What has changed does not matter; and ENOBUFS says that much has. */
+	while (recv(io->fd, trash, sizeof(trash), MSG_DONTWAIT) > 0)
+		;
+	list_for_each_safe (&p->stores, n, tmp) /* the next tick fills them */
+		empty(container_of(n, struct store, node));
+}
+
+/* Without it, what is made lives no longer than otherwise. */
+static void watch_paths(struct prewarm *p)
+{
+	struct sockaddr_nl at = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+			     RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE,
+	};
+	int fd;
+
+	if (p->paths.fd >= 0)
+		return;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (fd < 0)
+		return;
+	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0) {
+		close(fd);
+		return;
+	}
+	ev_io_set(&p->paths, fd, EV_READ);
+	ev_io_start(p->rw->w.loop, &p->paths);
+}
+
+static void forget_paths(struct prewarm *p)
+{
+	int fd = p->paths.fd;
+
+	if (fd < 0)
+		return;
+	ev_io_stop(p->rw->w.loop, &p->paths);
+	close(fd);
+	ev_io_set(&p->paths, -1, EV_READ);
+}
+
 static struct store *store_find(const struct prewarm *p, const struct upstream *up)
 {
 	struct list_node *n;
@@ -435,6 +488,7 @@ static struct store *store_get(struct prewarm *p, struct upstream *up)
 	ev_init(&s->tick, tick_cb);
 	s->tick.repeat = TICK_S;
 	list_push(&p->stores, &s->node);
+	watch_paths(p);
 	return s;
 }
 
@@ -506,6 +560,7 @@ void prewarm_init(struct prewarm *p, struct redir_worker *rw)
 	p->rw = rw;
 	p->stopped = false;
 	list_init(&p->stores);
+	ev_io_init(&p->paths, paths_cb, -1, EV_READ);
 }
 
 void prewarm_follow_pool(struct prewarm *p)
@@ -531,6 +586,7 @@ void prewarm_stop(struct prewarm *p)
 	p->stopped = true;
 	while ((n = list_first(&p->stores)))
 		store_free(container_of(n, struct store, node));
+	forget_paths(p);
 }
 
 bool prewarm_is_better(const struct upstream *up, const struct upstream_grant *g, size_t len)

@@ -34,7 +34,8 @@
  * What is handed out has been looked at that moment: no end, no error, nothing received, established,
  * with MPTCP at least one subflow left. What dies is noticed by its end or reset, else within a
  * second; a reset, which is what a restarted proxy answers, empties the store of its upstream, and so
- * does the loss of the session. Neither that nor a failed attempt counts against the proxy: what a flow
+ * does the loss of the session, and so does each change of links, addresses or routes: a connection
+ * made before it lacks the subflows that a new one would get. Neither that nor a failed attempt counts against the proxy: what a flow
  * meets does. Where the end of a proxy was not heard of (it lost power, the link was
  * down), the first flow that uses a connection it does not know any more finds out: its request is
  * lost together with the tokens, so nobody knows whether it was executed, and the device gets a reset.
@@ -42,6 +43,7 @@
 #ifndef REDIR_PREWARM_H
 #define REDIR_PREWARM_H
 
+#include <ev.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -57,6 +59,7 @@ struct upstream_grant;
 struct prewarm {
 	struct redir_worker *rw;
 	struct list stores; /* one for each upstream that needed one */
+	ev_io paths;        /* rtnetlink: tells of changes of links, addresses and routes */
 	bool stopped;
 };
 

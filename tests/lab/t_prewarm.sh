@@ -41,6 +41,10 @@ sockets() {
 	lab_in "$RTR" ss -Htn state established "dport = :1080" | wc -l
 }
 
+none_left() {
+	[ "$(sockets)" = 0 ]
+}
+
 waiting() { # NUMBER: the proxy sees so many
 	[ "$(status proxy 'j["clients_waiting"]')" = "$1" ]
 }
@@ -117,7 +121,7 @@ for mptcp in no auto; do
 	check_num "$over: by upstream" "$(lab_ctl redir proxies --json | json - 'j["proxies"][0]["prewarm_used"]')" "==" "$(used)"
 	check_num "$over: nothing was done twice" "$(status proxy 'j["counters"]["tokens_rejected"]')" "==" 0
 	lab_daemons_stop
-	check_eq "$over: none is left after the stop" "$(sockets)" 0
+	check "$over: none is left after the stop" lab_wait 3 none_left
 done
 
 # ---- how many ----

@@ -257,6 +257,25 @@ static void test_restarted(void **state)
 	scene_end(&s);
 }
 
+/* Links have changed: what was made before may lack subflows. */
+static void test_paths(void **state)
+{
+	struct scene s;
+	struct ifreq ifr = {.ifr_name = "lo", .ifr_mtu = 1500};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	scene_make(&s, 2);
+	assert_true(until_ready(&s, 2));
+	ifr.ifr_mtu = 1400;
+	assert_int_equal(ioctl(fd, SIOCSIFMTU, &ifr), 0);
+	close(fd);
+	assert_true(until_ready(&s, 0));
+	assert_true(until_ready(&s, 2));
+	assert_int_equal(s.n, 4);
+	scene_end(&s);
+}
+
 static void test_no_proxy(void **state)
 {
 	struct scene s;
@@ -353,9 +372,12 @@ int main(void)
 		cmocka_unit_test(test_limit),       cmocka_unit_test(test_fixed),
 		cmocka_unit_test(test_none),        cmocka_unit_test(test_dead),
 		cmocka_unit_test(test_was_dead),    cmocka_unit_test(test_restarted),
+		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_no_proxy),
 		cmocka_unit_test(test_not_in_pool), cmocka_unit_test(test_impatient),
 	};
 
+	if (!rig_netns())
+		return RIG_SKIP;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,7 +43,7 @@ hold() {
 
 held_end() {
 	local i
-	for ((i = 1; i <= HELD; i++)); do lab_join "held$i" 40 || not_ok "held $i" "does not end"; done
+	for ((i = 1; i <= HELD; i++)); do lab_join "held$i" 60 || not_ok "held $i" "does not end"; done
 	cat "$LAB_DIR"/held*.log >"$LAB_DIR/held.all"
 	rm -f "$LAB_DIR"/held[0-9]*.log
 	HELD=0
@@ -115,8 +115,8 @@ lab_file big 60000000
 lab_nginx "$SRV" 8080
 check_eq "memory: known at the start" "$(budget memory_max)" 4194304
 check "memory: before" goes proxy
-hold 100 14000 8080 /big
-check "memory short: noticed" lab_wait 5 budget_is memory
+hold 160 20000 8080 /big
+check "memory short: noticed" lab_wait 10 budget_is memory
 check "memory short: directly" goes device
 held_end
 check "memory: captured again by itself" lab_wait 5 goes proxy

@@ -453,7 +453,6 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 
 	if (flow_held_claims(rw, fd, src))
 		return;
-	f = flow_new(rw, fd, src);
 	rw->counters.accepted++;
 	if (!budget_take(&rw->redir->budget, rw)) {
 		rw->counters.ended[END_LIMIT]++;

@@ -26,6 +26,7 @@ used() {
 	status redir 'j["counters"]["prewarm_used"]'
 }
 
+# shellcheck disable=SC2120
 ready() { # [MINIMUM]: how many; or whether there are so many
 	local n
 	n=$(status redir 'j["prewarm_ready"]')

@@ -18,10 +18,7 @@ struct scene {
 	struct redir_worker rw;
 	struct redir_conf conf;
 	struct upstream *up;
-	struct {
-		struct pool pool;
-		struct upstream *v[1];
-	} pool;
+	struct pool *pool; /* of one */
 	struct addr at;
 	int listener;
 	int client[CLIENTS]; /* accepted, in order */
@@ -31,9 +28,12 @@ struct scene {
 
 static struct pool *pool_of(struct scene *s)
 {
-	s->pool.pool.n = 1;
-	s->pool.pool.v[0] = s->up;
-	return &s->pool.pool;
+	s->pool = calloc(1, sizeof(*s->pool) + sizeof(s->pool->v[0]));
+	assert_non_null(s->pool);
+	s->pool->n = 1;
+	pthread_mutex_init(&s->pool->lock, NULL);
+	s->pool->v[0] = s->up;
+	return s->pool;
 }
 
 static void scene_make(struct scene *s, int prewarm)
@@ -74,6 +74,7 @@ static void scene_end(struct scene *s)
 	while (!list_empty(&s->rd.main.mail))
 		ev_run(s->rd.main.loop, EVRUN_NOWAIT);
 	upstream_put(s->up);
+	free(s->pool);
 	loopguard_free(s->rd.loopguard);
 	worker_fini(&s->rw.w);
 	worker_fini(&s->rd.main);

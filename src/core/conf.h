@@ -66,6 +66,7 @@ conf_parse_fn conf_bool;      /* bool: yes/no, true/false, on/off, 1/0 */
 conf_parse_fn conf_int;       /* int: decimal or 0x, min..max, nothing behind */
 conf_parse_fn conf_u32;       /* uint32_t, likewise */
 conf_parse_fn conf_seconds;   /* double: 30, 500ms, 5s, 10m, 1h, 2d; min..max in seconds */
+conf_parse_fn conf_mib;       /* int: MiB, as 64, 64 MiB, 2 GiB; min..max; or auto = 0 */
 conf_parse_fn conf_word;      /* int: index into words */
 conf_parse_fn conf_string;    /* char * (malloc), freed before being replaced; min..max octets */
 conf_parse_fn conf_path;      /* char *: absolute path; NULL for none */

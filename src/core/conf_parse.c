@@ -149,6 +149,29 @@ bool conf_seconds(const char *text, void *dst, const struct conf_key *key, char 
 		    max);
 }
 
+/* ---- sizes ---- */
+
+bool conf_mib(const char *text, void *dst, const struct conf_key *key, char *err, size_t errcap)
+{
+	size_t len = strspn(text, "0123456789");
+	const char *unit = text + len + strspn(text + len, " \t");
+	long n = len > 0 && len < 8 ? strtol(text, NULL, 10) : -1;
+
+	if (strcasecmp(text, "auto") == 0) {
+		*(int *)dst = 0;
+		return true;
+	}
+	if (strcasecmp(unit, "GiB") == 0 || strcasecmp(unit, "G") == 0)
+		n *= 1024;
+	else if (*unit && strcasecmp(unit, "MiB") != 0 && strcasecmp(unit, "M") != 0)
+		n = -1;
+	if (n < key->min || n > key->max)
+		return must(err, errcap, "must be auto, or a size from %ld MiB to %ld MiB: 64 MiB or 2 GiB",
+			    key->min, key->max);
+	*(int *)dst = (int)n;
+	return true;
+}
+
 /* ---- words ---- */
 
 static int find_word(const char *text, const char *const *words)

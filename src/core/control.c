@@ -36,6 +36,7 @@ struct control {
 	int fd;
 	ev_io io;
 	ev_timer retry;
+	struct log_limit limit;
 	struct list clients;
 };
 
@@ -72,7 +73,7 @@ struct control_request {
 
 static void resume_accepting(struct control *c)
 {
-	if (c->clients.count < CLIENTS_MAX && !ev_is_active(&c->retry))
+	if (c->fd >= 0 && c->clients.count < CLIENTS_MAX && !ev_is_active(&c->retry))
 		ev_io_start(c->w->loop, &c->io);
 }
 
@@ -381,7 +382,7 @@ static void accept_cb(struct ev_loop *loop, ev_io *io, int events)
 	if (fd >= 0) {
 		client_new(c, fd);
 	} else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-		log_warning("control socket: cannot accept: %s", strerror(errno));
+		log_limited(&c->limit, 1, LVL_WARNING, "control socket: cannot accept: %s", strerror(errno));
 		ev_io_stop(loop, &c->io);
 		ev_timer_set(&c->retry, RETRY_S, 0.);
 		ev_timer_start(loop, &c->retry);
@@ -480,19 +481,27 @@ struct control *control_new(struct worker *main_worker, const char *path,
 	return c;
 }
 
-void control_free(struct control *c)
+void control_leave(struct control *c)
 {
 	struct stat st;
 
-	if (!c)
+	if (!c || c->fd < 0)
 		return;
-	while (!list_empty(&c->clients))
-		client_end(container_of(list_first(&c->clients), struct client, node));
 	ev_timer_stop(c->w->loop, &c->retry);
 	ev_io_stop(c->w->loop, &c->io);
 	close(c->fd);
+	c->fd = -1;
 	if (lstat(c->path, &st) == 0 && st.st_dev == c->dev && st.st_ino == c->ino)
 		unlink(c->path);
+}
+
+void control_free(struct control *c)
+{
+	if (!c)
+		return;
+	control_leave(c);
+	while (!list_empty(&c->clients))
+		client_end(container_of(list_first(&c->clients), struct client, node));
 	free(c->path);
 	free(c);
 }

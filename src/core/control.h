@@ -28,6 +28,8 @@ struct control_command {
 struct control *control_new(struct worker *main_worker, const char *path,
 			    const struct control_command *commands, void *ctx);
 void control_free(struct control *c); /* removes the socket file */
+/* Take no more clients and remove the socket file; those there are get their answers. */
+void control_leave(struct control *c); /* NULL is allowed */
 
 /* The report to fill (already of the right kind), and the arguments (without --json). */
 struct report *control_report(struct control_request *rq);

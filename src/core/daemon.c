@@ -16,6 +16,7 @@
 #include <ares.h>
 
 #include "core/control.h"
+#include "core/handover.h"
 #include "core/list.h"
 #include "core/log.h"
 #include "core/priv.h"
@@ -79,6 +80,10 @@ int daemon_args(int argc, char **argv, const struct daemon_about *about, struct 
 	int c;
 
 	memset(out, 0, sizeof(*out));
+	out->argv = argv;
+	/* now: an update replaces the file */
+	if (!realpath("/proc/self/exe", out->self))
+		out->self[0] = '\0';
 	while ((c = getopt_long(argc, argv, "c:tfvVh", about->takes_proxy ? with_proxy : plain,
 				NULL)) != -1) {
 		switch (c) {
@@ -115,15 +120,31 @@ int daemon_args(int argc, char **argv, const struct daemon_about *about, struct 
 	return check_config(about, out);
 }
 
+int daemon_inherits(struct inherited *in, const struct daemon_about *about,
+		    struct daemon_args *args)
+{
+	int rc = inherited_read(in);
+
+	args->quiet = rc == 0 && in->channel >= 0 && !args->foreground;
+	if (args->quiet)
+		log_init(about->name, SINK_AUTO, false);
+	return rc;
+}
+
 static void stop_cb(struct ev_loop *loop, ev_signal *sig, int events)
 {
 	struct daemon_signals *s = sig->data;
 
 	(void)loop;
 	(void)events;
-	if (s->stopping) {
-		log_warning("second signal: stopping at once");
+	if (s->stopping && (s->hurrying || !s->hurry)) {
+		log_warning("one more signal: stopping at once");
 		_exit(EX_SOFTWARE);
+	}
+	if (s->stopping) {
+		s->hurrying = true;
+		s->hurry(s->ctx);
+		return;
 	}
 	s->stopping = true;
 	s->stop(s->ctx);
@@ -147,6 +168,15 @@ static void usr1_cb(struct ev_loop *loop, ev_signal *sig, int events)
 	s->status(s->ctx);
 }
 
+static void usr2_cb(struct ev_loop *loop, ev_signal *sig, int events)
+{
+	struct daemon_signals *s = container_of(sig, struct daemon_signals, usr2);
+
+	(void)loop;
+	(void)events;
+	s->restart(s->ctx);
+}
+
 void daemon_signals_start(struct daemon_signals *s, struct ev_loop *loop)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -155,6 +185,8 @@ void daemon_signals_start(struct daemon_signals *s, struct ev_loop *loop)
 	s->term.data = s->intr.data = s;
 	ev_signal_init(&s->hup, hup_cb, SIGHUP);
 	ev_signal_init(&s->usr1, usr1_cb, SIGUSR1);
+	ev_signal_init(&s->usr2, usr2_cb, SIGUSR2);
+	ev_signal_start(loop, &s->usr2);
 	ev_signal_start(loop, &s->term);
 	ev_signal_start(loop, &s->intr);
 	ev_signal_start(loop, &s->hup);
@@ -167,8 +199,10 @@ void daemon_signals_end(struct daemon_signals *s, struct ev_loop *loop)
 	ev_signal_stop(loop, &s->intr);
 	ev_signal_stop(loop, &s->hup);
 	ev_signal_stop(loop, &s->usr1);
+	ev_signal_stop(loop, &s->usr2);
 	signal(SIGHUP, SIG_IGN); /* too late for them, but no reason to die */
 	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
 }
 
 unsigned daemon_workers(int configured)

@@ -4,6 +4,7 @@
 #define SIXPATH_DAEMON_H
 
 #include <ev.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -19,23 +20,35 @@ struct daemon_about {
 };
 
 struct daemon_args {
+	char self[PATH_MAX]; /* path of the program, for its successor; "" = unknown */
+	char **argv;
 	const char *config; /* NULL: there is no file, use defaults */
 	const char *proxy;  /* --proxy, or NULL */
 	bool test, foreground, verbose;
+	bool quiet; /* a successor in the background: errors go to the log, not to stderr */
 };
 
 /* Returns -1 to go on, or the exit code to leave with (help, version, bad usage, no such file).
  * A default configuration file that does not exist is no error: config becomes NULL. */
 int daemon_args(int argc, char **argv, const struct daemon_about *about, struct daemon_args *out);
 
-/* SIGTERM and SIGINT stop in order, a second one at once; SIGHUP reloads; SIGUSR1 logs a
- * status; SIGPIPE is ignored. The callbacks run in the loop. */
+struct inherited;
+/* The sockets that we were given at start (handover.h). For a successor in the background, which
+ * does not fork again, the log is opened. 0 or -errno. */
+int daemon_inherits(struct inherited *in, const struct daemon_about *about,
+		    struct daemon_args *args);
+
+/* SIGTERM and SIGINT stop in order, a second one hurries, a third one ends us at once; SIGHUP
+ * reloads; SIGUSR1 logs a status; SIGUSR2 restarts; SIGPIPE is ignored. The callbacks run in the loop. */
 struct daemon_signals {
-	ev_signal term, intr, hup, usr1;
-	bool stopping;
+	ev_signal term, intr, hup, usr1, usr2;
+	bool stopping;   /* a first one has come, */
+	bool hurrying;   /* and a second one */
 	void (*stop)(void *ctx);
 	void (*reload)(void *ctx);
 	void (*status)(void *ctx);
+	void (*restart)(void *ctx);
+	void (*hurry)(void *ctx); /* NULL: end at once */
 	void *ctx;
 };
 void daemon_signals_start(struct daemon_signals *s, struct ev_loop *loop);

@@ -7,11 +7,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "core/handover.h"
 #include "core/list.h"
 #include "core/worker.h"
 
 #define ACCEPTS_PER_TURN 64 /* fairness: then other connections have their turn */
 #define REST_S           1.0
+#define SHARE_MAX        256 /* sockets that one worker gets for one address */
 
 static unsigned long descriptor_limit(void)
 {
@@ -71,26 +73,83 @@ static void accept_cb(struct ev_loop *loop, ev_io *io, int events)
 	}
 }
 
+static int add(struct listeners *ls, struct worker *w, const struct addr *addr, int fd,
+	       listener_accepted_fn *accepted)
+{
+	struct listener *l = &ls->v[ls->n];
+
+	l->addr = *addr;
+	l->w = w;
+	l->accepted = accepted;
+	l->fd = fd;
+	if (fd < 0)
+		return fd;
+	ev_io_init(&l->io, accept_cb, fd, EV_READ);
+	ev_init(&l->rest, rest_cb);
+	ls->n++;
+	return 0;
+}
+
+/* Sockets that we were given: how many, or -errno. */
+static int add_inherited(struct listeners *ls, struct worker *w, const struct addr *addr,
+			 const struct sock_wishes *wishes, listener_accepted_fn *accepted,
+			 struct inherited *in, unsigned of, size_t room)
+{
+	int fds[SHARE_MAX], rc = 0;
+	size_t n = in ? inherited_share(in, addr, w->index, of, fds,
+					room < SHARE_MAX ? room : SHARE_MAX)
+		      : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (rc == 0)
+			rc = sock_adopt(fds[i], wishes, &ls->v[ls->n].granted);
+		if (rc == 0)
+			rc = add(ls, w, addr, fds[i], accepted);
+		else
+			close(fds[i]);
+	}
+	return rc < 0 ? rc : (int)n;
+}
+
+int listeners_inherit(struct listeners *ls, struct worker *w, const struct addr_list *addrs,
+		      const struct sock_wishes *wishes, listener_accepted_fn *accepted,
+		      struct inherited *in, unsigned of)
+{
+	size_t cap = addrs->n + (in ? in->n : 0);
+	int rc;
+
+	ls->n = 0;
+	ls->v = calloc(cap, sizeof(*ls->v));
+	if (!ls->v)
+		return -ENOMEM;
+	for (size_t i = 0; i < addrs->n; i++) {
+		const struct addr *addr = &addrs->v[i];
+
+		rc = add_inherited(ls, w, addr, wishes, accepted, in, of,
+				   cap - ls->n - (addrs->n - i - 1));
+		if (rc == 0)
+			rc = add(ls, w, addr, sock_listen(addr, wishes, &ls->v[ls->n].granted),
+				 accepted);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 int listeners_open(struct listeners *ls, struct worker *w, const struct addr_list *addrs,
 		   const struct sock_wishes *wishes, listener_accepted_fn *accepted)
 {
-	ls->n = 0;
-	ls->v = calloc(addrs->n, sizeof(*ls->v));
-	if (!ls->v)
-		return -ENOMEM;
-	for (; ls->n < addrs->n; ls->n++) {
-		struct listener *l = &ls->v[ls->n];
+	return listeners_inherit(ls, w, addrs, wishes, accepted, NULL, 0);
+}
 
-		l->addr = addrs->v[ls->n];
-		l->w = w;
-		l->accepted = accepted;
-		l->fd = sock_listen(&l->addr, wishes, &l->granted);
-		if (l->fd < 0)
-			return l->fd;
-		ev_io_init(&l->io, accept_cb, l->fd, EV_READ);
-		ev_init(&l->rest, rest_cb);
-	}
-	return 0;
+size_t listeners_fds(const struct listeners *ls, int *out, size_t cap)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < ls->n && n < cap; i++)
+		if (ls->v[i].fd >= 0)
+			out[n++] = ls->v[i].fd;
+	return n;
 }
 
 void listeners_start(struct listeners *ls)

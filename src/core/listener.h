@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "core/sock.h"
 
+struct inherited;
 struct report;
 struct worker;
 
@@ -44,6 +45,13 @@ struct listeners {
  * the culprit are open, so ls->n is its index among the addresses. Accepting is not begun. */
 int listeners_open(struct listeners *ls, struct worker *w, const struct addr_list *addrs,
 		   const struct sock_wishes *wishes, listener_accepted_fn *accepted);
+/* The same with sockets that we were given where there are any for an address: for worker
+ * w->index of `of`. There may be more listeners than addresses then. in NULL = none. */
+int listeners_inherit(struct listeners *ls, struct worker *w, const struct addr_list *addrs,
+		      const struct sock_wishes *wishes, listener_accepted_fn *accepted,
+		      struct inherited *in, unsigned of);
+/* The descriptors into out, cap of them at most; returns how many. By who opened them. */
+size_t listeners_fds(const struct listeners *ls, int *out, size_t cap);
 /* Begin to accept, unless closed meanwhile. */
 void listeners_start(struct listeners *ls);
 /* Close the sockets; connections that wait to be accepted are reset. Harmless when repeated. */

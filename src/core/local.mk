@@ -8,9 +8,12 @@ src_core_libcore_la_SOURCES = \
 	src/core/control.c src/core/control.h \
 	src/core/daemon.c src/core/daemon.h \
 	src/core/dial.c src/core/dial.h \
+	src/core/drain.c src/core/drain.h \
+	src/core/handover.c src/core/handover.h \
 	src/core/list.h \
 	src/core/listener.c src/core/listener.h \
 	src/core/log.c src/core/log.h \
+	src/core/notify.c src/core/notify.h \
 	src/core/priv.c src/core/priv.h \
 	src/core/reason.c src/core/reason.h \
 	src/core/relay.c src/core/relay.h \
@@ -32,7 +35,7 @@ if HAVE_CMOCKA
 CORE_TESTS = tests/unit/test_addr tests/unit/test_buf tests/unit/test_worker \
 	tests/unit/test_sock tests/unit/test_dial tests/unit/test_relay \
 	tests/unit/test_s6glue tests/unit/test_resolve tests/unit/test_listener \
-	tests/unit/test_status tests/unit/test_siphash
+	tests/unit/test_status tests/unit/test_siphash tests/unit/test_handover
 check_PROGRAMS += $(CORE_TESTS)
 TESTS += $(CORE_TESTS)
 endif
@@ -55,6 +58,8 @@ tests_unit_test_resolve_SOURCES = tests/unit/test_resolve.c tests/unit/rig.h
 tests_unit_test_resolve_LDADD = $(core_test_libs)
 tests_unit_test_listener_SOURCES = tests/unit/test_listener.c tests/unit/rig.h
 tests_unit_test_listener_LDADD = $(core_test_libs)
+tests_unit_test_handover_SOURCES = tests/unit/test_handover.c tests/unit/rig.h
+tests_unit_test_handover_LDADD = $(core_test_libs)
 tests_unit_test_status_SOURCES = tests/unit/test_status.c tests/unit/rig.h
 tests_unit_test_status_LDADD = $(core_test_libs)
 tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c

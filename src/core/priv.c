@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -131,7 +133,8 @@ int priv_drop(const char *user, bool is_default, const char *caps)
 		return EX_SOFTWARE;
 	}
 	if (geteuid() != 0) {
-		if (!is_default)
+		pw = getpwnam(user);
+		if (!is_default && (!pw || pw->pw_uid != geteuid()))
 			log_notice("not started as root: \"user = %s\" has no effect", user);
 		return 0;
 	}
@@ -161,6 +164,23 @@ int priv_drop(const char *user, bool is_default, const char *caps)
 	}
 	log_debug("running as user \"%s\" (uid %ld)", pw->pw_name, (long)pw->pw_uid);
 	return 0;
+}
+
+void priv_pass_on(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	/* libcap allocates memory, which is not allowed here. */
+	if (syscall(SYS_capget, &head, data) < 0)
+		return;
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		data[i].inheritable = data[i].permitted;
+	if (syscall(SYS_capset, &head, data) < 0)
+		return;
+	/* Refused for all that is not permitted. */
+	for (unsigned long c = 0; c <= CAP_LAST_CAP; c++)
+		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0UL, 0UL);
 }
 
 int priv_make_dir(const char *dir, const char *user)

@@ -14,6 +14,10 @@
  */
 int priv_drop(const char *user, bool is_default, const char *caps);
 
+/* In a child that is about to execute a program: what capabilities we keep become ambient ones,
+ * so that it has them, whoever it runs as. System calls only. */
+void priv_pass_on(void);
+
 /* Create dir (mode 0750) for user (or nobody, if there is no such user) if absent, before
  * priv_drop: 0 or -errno. A directory that exists is left as it is. */
 int priv_make_dir(const char *dir, const char *user);

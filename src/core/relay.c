@@ -142,6 +142,7 @@ static bool end_flush(struct end *e)
 			return false;
 		}
 		e->bytes_out += (uint64_t)n;
+		r->moved_s = worker_now(r->w);
 		if (e == &r->a && r->room)
 			r->wrote(r, (size_t)n);
 		buf_consume(in, &r->w->pool, (size_t)n);
@@ -166,6 +167,7 @@ static void count_in(struct end *e, size_t n)
 	bool is_first = e->bytes_in == 0;
 
 	e->bytes_in += n;
+	r->moved_s = worker_now(r->w);
 	if (!is_first)
 		return;
 	e->first_in = worker_now(r->w);
@@ -306,6 +308,7 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 	r->a.mptcp = is_mptcp(fd_a);
 	r->b.mptcp = is_mptcp(fd_b);
 	r->quiet_s = 0.;
+	r->moved_s = worker_now(w);
 	r->running = true;
 	ev_io_init(&r->a.io, end_cb, fd_a, 0);
 	ev_io_init(&r->b.io, end_cb, fd_b, 0);

@@ -60,6 +60,7 @@ struct relay {
 	relay_room_fn *room;       /* likewise; a limit on writing to a, beside the socket's own */
 	relay_wrote_fn *wrote;     /* set if room is */
 	double idle_s;
+	double moved_s; /* worker_now when the last byte moved, or the start */
 	/* private */
 	struct worker *w;
 	relay_done_fn *done;

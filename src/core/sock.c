@@ -91,6 +91,11 @@ static void set_keepalive(int fd)
 	set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 }
 
+void sock_keepalive_idle(int fd, int s)
+{
+	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, s > 0 ? s : KEEPALIVE_IDLE_S);
+}
+
 int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_granted *granted)
 {
 	struct sock_granted got = {.mptcp = wishes->mptcp};
@@ -168,6 +173,24 @@ int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 	if (granted)
 		*granted = got;
 	return fd;
+}
+
+int sock_adopt(int fd, const struct sock_wishes *wishes, struct sock_granted *granted)
+{
+	int protocol = 0, family = 0, rc = 0;
+	socklen_t len = sizeof(protocol);
+
+	memset(granted, 0, sizeof(*granted));
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0)
+		granted->mptcp = protocol == IPPROTO_MPTCP;
+	len = sizeof(family);
+	if (wishes->transparent && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0)
+		rc = set_transparent(fd, (sa_family_t)family);
+	if (wishes->keepalive)
+		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	if (wishes->fastopen)
+		granted->fastopen = set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, wishes->fastopen) == 0;
+	return rc;
 }
 
 /* False if the socket is no MPTCP socket, or has fallen back to TCP. */

@@ -53,6 +53,14 @@ int sock_source(const struct addr *dst, uint32_t mark, struct addr *local);
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted);
 
+/* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */
+void sock_keepalive_idle(int fd, int s);
+
+/* Make a listening socket that we were given (nonblocking, close-on-exec) what the wishes say, as
+ * far as that can be changed: 0 or -errno, where transparent is again the one that must be
+ * granted. granted->mptcp tells what it is. */
+int sock_adopt(int fd, const struct sock_wishes *wishes, struct sock_granted *granted);
+
 /* What a TCP or MPTCP socket says about itself. All fields are zero where unknown. */
 struct sock_info {
 	bool mptcp;        /* MPTCP in use now (TCP_IS_MPTCP) */

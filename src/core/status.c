@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "core/daemon.h"
 #include "core/list.h"
@@ -73,10 +74,11 @@ void status_head(struct report *r, const char *name, double uptime_s)
 {
 	report_str(r, "daemon", name);
 	report_str(r, "version", daemon_version());
+	report_u64(r, "pid", (uint64_t)getpid());
 	report_seconds(r, "uptime", uptime_s);
 }
 
-static uint64_t descriptors_in_use(void)
+uint64_t status_descriptors_open(void)
 {
 	DIR *d = opendir("/proc/self/fd");
 	uint64_t n = 0;
@@ -91,7 +93,7 @@ static uint64_t descriptors_in_use(void)
 
 void status_descriptors(struct report *r, unsigned long limit)
 {
-	report_u64(r, "descriptors", descriptors_in_use());
+	report_u64(r, "descriptors", status_descriptors_open());
 	report_u64(r, "descriptor_limit", limit);
 }
 
@@ -103,6 +105,8 @@ void status_listeners(struct report *r, const struct listeners *ls, bool with_gr
 	for (size_t i = 0; i < ls->n; i++) {
 		const struct listener *l = &ls->v[i];
 
+		if (i > 0 && addr_equal(&l->addr, &l[-1].addr))
+			continue; /* one more socket that we were given */
 		report_row(r);
 		report_str(r, "address", addr_str(&l->addr, text, sizeof(text)));
 		if (with_granted) {

@@ -34,9 +34,11 @@ void survey_rows(struct control_request *rq, const char *list,
 		 void (*rows)(struct worker *w, struct report *r), struct worker *main_worker,
 		 struct worker *const *workers, unsigned n);
 
-/* daemon, version, uptime. */
+/* daemon, version, pid, uptime. */
 void status_head(struct report *r, const char *name, double uptime_s);
-/* How many descriptors this process has open, and how many it may have. */
+/* How many descriptors this process has open; costs a look at each. */
+uint64_t status_descriptors_open(void);
+/* The same, and how many it may have. */
 void status_descriptors(struct report *r, unsigned long limit);
 /* The addresses; with what the kernel does on each of them, if asked for. */
 void status_listeners(struct report *r, const struct listeners *ls, bool with_granted);

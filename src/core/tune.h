@@ -80,5 +80,7 @@ struct tune *tune_apply(enum tune_role role);
 /* Set back what still has the value we gave it, last change first, and free. What has another
  * value by now belongs to whoever set that. Returns how many could not be set back (logged). */
 unsigned tune_restore(struct tune *t); /* NULL is fine */
+/* Free only: a successor of ours needs all as it is. NULL is fine. */
+void tune_forget(struct tune *t);
 
 #endif

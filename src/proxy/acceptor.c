@@ -12,23 +12,44 @@
 
 #define FASTOPEN_QUEUE 1024
 
+static bool take_one(struct proxy_worker *pw, const struct addr *peer, unsigned most)
+{
+	return perclient_take(pw->proxy->perclient, peer, (unsigned)pw->conf->max_per_client, most);
+}
+
+/* Connections that have only been kept ready give way to new ones. */
+static bool make_room(struct proxy_worker *pw, const struct addr *peer, unsigned most)
+{
+	return client_make_room(pw, peer, perclient_total(pw->proxy->perclient) >= most);
+}
+
 static void admit(struct worker *w, int fd, const struct addr *peer)
 {
 	struct proxy_worker *pw = proxy_worker_of(w);
 	const struct proxy_conf *c = pw->conf;
+	unsigned most = proxy_clients_max(pw->proxy, c);
 	char text[ADDR_STRLEN];
 
-	if (!perclient_take(pw->proxy->perclient, peer, (unsigned)c->max_per_client,
-			    (unsigned)c->max_clients)) {
-		pw->counters.ended[END_LIMIT]++;
-		log_limited(
-			&pw->limit_accept, 5, LVL_WARNING,
-			"client %s: too many connections (max_per_client = %d, max_clients = %d)",
-			addr_str(peer, text, sizeof(text)), c->max_per_client, c->max_clients);
-		sock_reset(fd);
+	if (take_one(pw, peer, most) || (make_room(pw, peer, most) && take_one(pw, peer, most))) {
+		client_start(pw, fd, peer, true);
 		return;
 	}
-	client_start(pw, fd, peer);
+	log_limited(&pw->limit_accept, 5, LVL_WARNING,
+		    "client %s: too many connections (max_per_client = %d, in all %u)",
+		    addr_str(peer, text, sizeof(text)), c->max_per_client, most);
+	if (pw->shed < PROXY_SHED_MAX) {
+		client_start(pw, fd, peer, false); /* to be told so */
+		return;
+	}
+	pw->counters.ended[END_LIMIT]++;
+	sock_reset(fd);
+}
+
+unsigned proxy_clients_max(const struct proxy *p, const struct proxy_conf *c)
+{
+	unsigned most = (unsigned)c->max_clients;
+
+	return p->clients_room && p->clients_room < most ? p->clients_room : most;
 }
 
 /* The socket option is always granted; the network namespace's switch decides. */
@@ -75,13 +96,14 @@ int acceptor_open(struct proxy_worker *pw)
 	};
 	struct listeners *ls = &pw->listeners;
 	char text[ADDR_STRLEN];
-	int rc = listeners_open(ls, &pw->w, &c->listen, &wishes, admit);
+	int rc = listeners_inherit(ls, &pw->w, &c->listen, &wishes, admit, &pw->proxy->inherited,
+				   daemon_workers(c->workers));
 
 	if (rc < 0 && !ls->v)
 		return EX_OSERR;
 	if (rc < 0) {
 		log_error("cannot listen on %s: %s",
-			  addr_str(&c->listen.v[ls->n], text, sizeof(text)), strerror(-rc));
+			  addr_str(&ls->v[ls->n].addr, text, sizeof(text)), strerror(-rc));
 		return EX_UNAVAILABLE;
 	}
 	if (!fastopen_enabled())

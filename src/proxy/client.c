@@ -15,17 +15,22 @@
 #include "core/text.h"
 #include "proxy/client_priv.h"
 #include "proxy/perclient.h"
+#include "proxy/peruser.h"
 #include "proxy/sndlimit.h"
 
 /*
  * Time limits
- *   REQUEST  request_timeout, from accept until the request is complete
+ *   REQUEST  waiting_timeout for the first octet, where few enough clients wait (perclient_wait); then
+ *            request_timeout until the request is complete. Where more wait: request_timeout for all
+ *            of it, from accept on
  *   AUTH     request_timeout again, for the password check
  *   CONNECT  connect_timeout, kept by op_connect
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
+#define YIELDS_S  1.0 /* a client that has waited so long makes room for another one */
 #define DRAIN_S   2.0
+#define SHED_S    2.0 /* REQUEST, of a client that is only to be told that there are too many */
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
 
 /* A running connection is asked about MPTCP soon after the subflows can have joined, then now
@@ -79,11 +84,14 @@ static void log_end(const struct client *cl, enum end_reason reason, int err)
 {
 	char peer[ADDR_STRLEN], dst[S6_NAME_MAX * 4 + 16], user[ISSUED_USER_MAX * 4];
 	const char *command = cl->dst.type ? s6_command_str(cl->command) : "-";
+	/* Nothing has happened on a connection that was kept ready and given up. */
+	bool quiet = cl->relay.a.bytes_in == 0 && reason == END_CLOSED;
+	enum log_level level = quiet ? LVL_DEBUG : LVL_INFO;
 
-	if (!log_enabled(LVL_INFO))
+	if (!log_enabled(level))
 		return;
 	text_escape(user, sizeof(user), cl->user[0] ? cl->user : "-");
-	log_msg(LVL_INFO,
+	log_msg(level,
 		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
 		" down=%" PRIu64 " duration=%.3fs reason=%s%s%s%s%s",
 		addr_str(&cl->peer, peer, sizeof(peer)), user, command,
@@ -104,6 +112,16 @@ static void forget_input(struct client *cl)
 	buf_clear(in, &cl->pw->w.pool);
 }
 
+/* It has said something, or has gone. */
+static void wait_over(struct client *cl)
+{
+	if (!list_linked(&cl->wait))
+		return;
+	list_remove(&cl->pw->waiting, &cl->wait);
+	if (cl->patient)
+		perclient_wait_over(cl->pw->proxy->perclient, &cl->peer);
+}
+
 void client_end(struct client *cl, enum end_reason reason, int err)
 {
 	struct proxy_worker *pw = cl->pw;
@@ -121,6 +139,7 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	ev_io_stop(loop, &cl->io);
 	ev_timer_stop(loop, &cl->deadline);
 	synwatch_remove(&pw->synwatch, &cl->syn);
+	wait_over(cl);
 	if (cl->check)
 		auth_cancel(cl->check);
 	if (cl->op)
@@ -129,7 +148,12 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	if (cl->fd >= 0)
 		close(cl->fd);
 	cl->fd = -1;
-	perclient_give(pw->proxy->perclient, &cl->peer);
+	if (cl->counted)
+		perclient_give(pw->proxy->perclient, &cl->peer);
+	else
+		pw->shed--;
+	if (cl->counted_user)
+		peruser_give(pw->proxy->peruser, cl->user);
 	list_remove(&pw->clients, &cl->node);
 	cl->corpse.bury = client_bury;
 	worker_bury(&pw->w, &cl->corpse);
@@ -142,6 +166,13 @@ static void client_deadline(struct client *cl, double s)
 		return;
 	ev_timer_set(&cl->deadline, s, 0.);
 	ev_timer_start(cl->pw->w.loop, &cl->deadline);
+}
+
+static double first_octet_s(const struct client *cl)
+{
+	double waiting_s = cl->conf->waiting_timeout_s, request_s = cl->conf->request_timeout_s;
+
+	return cl->patient || waiting_s < request_s ? waiting_s : request_s;
 }
 
 /* Interest before the relay: room means read. */
@@ -160,6 +191,8 @@ void client_change(struct client *cl, enum client_state state)
 	cl->state = state;
 	switch (state) {
 	case CLIENT_REQUEST:
+		client_deadline(cl, cl->counted ? first_octet_s(cl) : SHED_S);
+		break;
 	case CLIENT_AUTH:
 		client_deadline(cl, cl->conf->request_timeout_s);
 		break;
@@ -262,11 +295,38 @@ static void connected(void *owner, const struct op_connect_result *result)
 
 /* ---- the request ---- */
 
+/* False: there are too many already, and it has been told so. A general failure says nothing
+ * about the server, so that the client may go another way. */
+static bool within_limits(struct client *cl)
+{
+	struct proxy_worker *pw = cl->pw;
+	char user[ISSUED_USER_MAX * 4];
+
+	if (cl->counted && cl->command == S6_CMD_CONNECT && cl->user[0]) {
+		cl->counted_user = peruser_take(pw->proxy->peruser, cl->user,
+						(unsigned)cl->conf->max_per_user);
+		if (!cl->counted_user) {
+			text_escape(user, sizeof(user), cl->user);
+			log_limited(&pw->limit_accept, 5, LVL_WARNING,
+				    "user %s: too many connections (max_per_user = %d)", user,
+				    cl->conf->max_per_user);
+		}
+	}
+	if (cl->counted &&
+	    (cl->counted_user || cl->command != S6_CMD_CONNECT || !cl->user[0]))
+		return true;
+	if (reply_op(cl, S6_REPLY_FAILURE, NULL))
+		client_drain(cl, END_LIMIT);
+	return false;
+}
+
 void client_act(struct client *cl)
 {
 	struct op_connect_wish wish = {
 		.dst = &cl->dst, .stack = &cl->stack, .early = &cl->relay.a.in};
 
+	if (!within_limits(cl))
+		return;
 	switch (cl->command) {
 	case S6_CMD_NOOP:
 		if (reply_op(cl, S6_REPLY_SUCCESS, NULL))
@@ -362,6 +422,10 @@ static void read_more(struct client *cl)
 	}
 	if (n == 0)
 		r->a.eof = true;
+	if (list_linked(&cl->wait)) {
+		wait_over(cl);
+		client_deadline(cl, cl->conf->request_timeout_s);
+	}
 	if (cl->state == CLIENT_REQUEST)
 		try_request(cl);
 	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY)
@@ -396,13 +460,14 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	}
 }
 
-void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
+void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool counted)
 {
 	struct client *cl = calloc(1, sizeof(*cl));
 	struct sock_info info;
 
 	if (!cl) {
-		perclient_give(pw->proxy->perclient, peer);
+		if (counted)
+			perclient_give(pw->proxy->perclient, peer);
 		pw->counters.ended[END_NO_MEMORY]++;
 		close(fd);
 		return;
@@ -411,6 +476,8 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
 	cl->conf = proxy_conf_get(pw->conf);
 	cl->id = ++pw->next_id;
 	cl->peer = *peer;
+	cl->counted = counted;
+	pw->shed += !counted;
 	cl->fd = fd;
 	cl->started = worker_now(&pw->w);
 	relay_init(&cl->relay);
@@ -430,9 +497,44 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer)
 		cl->relay.room = relay_room;
 		cl->relay.wrote = relay_wrote;
 	}
+	if (counted)
+		list_push(&pw->waiting, &cl->wait);
+	cl->patient = counted &&
+		      perclient_wait(pw->proxy->perclient, peer, (unsigned)cl->conf->max_per_client,
+				     (unsigned)cl->conf->max_clients);
 	client_change(cl, CLIENT_REQUEST);
 	if (cl->fastopen)
 		read_more(cl); /* the request came with the SYN */
+}
+
+bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all_full)
+{
+	struct addr key = perclient_key(peer);
+	struct list_node *n;
+
+	for (n = list_first(&pw->waiting); n; n = list_next(&pw->waiting, n)) {
+		struct client *cl = container_of(n, struct client, wait);
+		struct addr theirs = perclient_key(&cl->peer);
+
+		if (worker_now(&pw->w) - cl->started < YIELDS_S)
+			return false; /* its request may be on its way; so may the later ones' */
+		if (all_full || addr_equal_ip(&theirs, &key)) {
+			client_end(cl, END_LIMIT, 0);
+			return true;
+		}
+	}
+	return false;
+}
+
+void client_end_silent(struct proxy_worker *pw)
+{
+	struct list_node *n, *tmp;
+
+	list_for_each_safe (&pw->clients, n, tmp) {
+		struct client *cl = container_of(n, struct client, node);
+		if (cl->state == CLIENT_REQUEST && cl->relay.a.bytes_in == 0)
+			client_end(cl, END_SHUTDOWN, 0);
+	}
 }
 
 void client_end_all(struct proxy_worker *pw, enum end_reason reason)
@@ -450,6 +552,8 @@ void client_end_all(struct proxy_worker *pw, enum end_reason reason)
 
 static const char *state_word(const struct client *cl)
 {
+	if (list_linked(&cl->wait))
+		return "waiting";
 	return cl->op && op_connect_resolving(cl->op) ? "resolve" : state_words[cl->state];
 }
 

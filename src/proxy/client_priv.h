@@ -25,12 +25,16 @@ enum client_state {
 
 struct client {
 	struct list_node node; /* in proxy_worker.clients */
+	struct list_node wait; /* in proxy_worker.waiting, until it says something */
+	bool patient;          /* it may wait for waiting_timeout */
 	struct corpse corpse;
 	struct proxy_worker *pw;
 	struct proxy_conf *conf; /* a reference */
 	uint64_t id;
 	enum client_state state;
 	struct addr peer;
+	bool counted;      /* in perclient; false: beyond the limits, only to be told so */
+	bool counted_user; /* in peruser */
 	int fd;   /* -1 once the relay owns it */
 	ev_io io; /* until the relay takes over */
 	ev_timer deadline;

@@ -6,11 +6,14 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/notify.h"
 #include "core/priv.h"
 #include "core/sock.h"
+#include "core/status.h"
 #include "proxy/acceptor.h"
 #include "proxy/client.h"
 #include "proxy/perclient.h"
+#include "proxy/peruser.h"
 #include "proxy/proxy.h"
 
 static const struct daemon_about about = {
@@ -21,13 +24,31 @@ static const struct daemon_about about = {
 
 /* ---- signals ---- */
 
-static void visit_stop(struct worker *w, void *ctx)
+/* Descriptors for what is no client: control, name resolution, a successor. */
+#define RESERVE 64
+
+static void visit_leave(struct worker *w, void *ctx)
 {
 	struct proxy_worker *pw = proxy_worker_of(w);
 
 	(void)ctx;
 	listeners_close(&pw->listeners);
-	client_end_all(pw, END_SHUTDOWN);
+	client_end_silent(pw);
+}
+
+static void nothing_more(void *ctx)
+{
+	(void)ctx;
+}
+
+static size_t count_clients(struct worker *w)
+{
+	return proxy_worker_of(w)->clients.count;
+}
+
+static void end_clients(struct worker *w)
+{
+	client_end_all(proxy_worker_of(w), END_SHUTDOWN);
 }
 
 static void stop_done(void *ctx)
@@ -37,13 +58,118 @@ static void stop_done(void *ctx)
 	ev_break(p->main.loop, EVBREAK_ALL);
 }
 
+/* No new clients; the others have time to end. */
+static void drain(struct proxy *p)
+{
+	worker_gather(&p->main, p->list, p->n_workers, visit_leave, nothing_more, NULL);
+	p->drain = (struct drain){.main_worker = &p->main,
+				  .workers = p->list,
+				  .n = p->n_workers,
+				  .live = count_clients,
+				  .end_all = end_clients,
+				  .done = stop_done,
+				  .ctx = p};
+	drain_start(&p->drain, p->conf->drain_s);
+}
+
+static void answer_restart(struct proxy *p, const char *text, bool good)
+{
+	struct control_request *rq = p->restart_rq;
+
+	p->restart_rq = NULL;
+	if (rq && good) {
+		report_str(control_report(rq), "result", text);
+		control_reply(rq);
+	} else if (rq) {
+		control_fail(rq, "%s", text);
+	}
+}
+
+static void on_hurry(void *ctx)
+{
+	struct proxy *p = ctx;
+
+	log_notice("stopping now");
+	drain_cut(&p->drain);
+}
+
 static void on_stop(void *ctx)
 {
 	struct proxy *p = ctx;
 
-	log_notice("stopping");
-	if (worker_gather(&p->main, p->list, p->n_workers, visit_stop, stop_done, p) < 0)
-		stop_done(p);
+	if (p->drain.runs) { /* a successor has all else */
+		on_hurry(p);
+		return;
+	}
+	log_notice("stopping; connections have %.0f s to end", p->conf->drain_s);
+	notify_stopping();
+	handover_end(&p->handover);
+	answer_restart(p, "stopping", false);
+	drain(p);
+}
+
+/* ---- restart ---- */
+
+static void successor_said(void *ctx, bool there)
+{
+	struct proxy *p = ctx;
+
+	if (!there) {
+		answer_restart(p,
+			       "the successor did not get ready (see the log); nothing has changed",
+			       false);
+		return;
+	}
+	log_notice("restart: the successor is ready; connections have %.0f s to end",
+		   p->conf->drain_s);
+	answer_restart(p, "the successor is ready", true);
+	control_leave(p->control);
+	handover_release(&p->handover);
+	drain(p);
+}
+
+static int begin_handover(struct proxy *p)
+{
+	size_t cap = 0, n = 0;
+	int *fds, rc;
+
+	if (!*p->self || p->signals.stopping)
+		return -EAGAIN;
+	for (unsigned i = 0; i < p->n_workers; i++)
+		cap += p->workers[i].listeners.n;
+	fds = calloc(cap + 1, sizeof(*fds));
+	if (!fds)
+		return -ENOMEM;
+	for (unsigned i = 0; i < p->n_workers; i++)
+		n += listeners_fds(&p->workers[i].listeners, fds + n, cap - n);
+	rc = handover_begin(&p->handover, &p->main, p->self, p->argv, fds, n, -1, successor_said,
+			    p);
+	free(fds);
+	return rc;
+}
+
+void proxy_restart(struct proxy *p, struct control_request *rq)
+{
+	int rc;
+
+	if (handover_runs(&p->handover) || p->drain.runs) {
+		log_notice("restart: one is under way");
+		if (rq)
+			control_fail(rq, "a restart is under way");
+		return;
+	}
+	log_notice("restart: starting a successor");
+	p->restart_rq = rq;
+	rc = begin_handover(p);
+	if (rc == 0)
+		return;
+	log_error("restart: cannot start a successor: %s", strerror(-rc));
+	answer_restart(p, "cannot start a successor (see the log)", false);
+}
+
+static void on_restart(void *ctx)
+{
+	proxy_restart(ctx, NULL);
 }
 
 static void on_reload(void *ctx)
@@ -68,6 +194,7 @@ static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index
 	pw->proxy = p;
 	pw->conf = proxy_conf_get(p->conf);
 	list_init(&pw->clients);
+	list_init(&pw->waiting);
 	rc = worker_init(&pw->w, index, pw);
 	if (rc == 0)
 		rc = synwatch_init(&pw->synwatch, &pw->w);
@@ -98,13 +225,18 @@ static void worker_undo(struct proxy_worker *pw)
 
 /* The workers' sockets share their port, and would share it with another proxy's as well. So
  * each address is first taken by a socket that does not share. */
-static int check_addresses(const struct proxy_conf *c)
+static int check_addresses(const struct proxy *p)
 {
+	const struct proxy_conf *c = p->conf;
 	struct sock_wishes wishes = SOCK_WISHES_NONE;
 	char text[ADDR_STRLEN];
 
 	for (size_t i = 0; i < c->listen.n; i++) {
-		int fd = sock_listen(&c->listen.v[i], &wishes, NULL);
+		int fd;
+
+		if (inherited_has(&p->inherited, &c->listen.v[i]))
+			continue;
+		fd = sock_listen(&c->listen.v[i], &wishes, NULL);
 		if (fd >= 0) {
 			close(fd);
 			continue;
@@ -120,7 +252,7 @@ static int check_addresses(const struct proxy_conf *c)
 static int setup_workers(struct proxy *p)
 {
 	unsigned n = daemon_workers(p->conf->workers);
-	int rc = check_addresses(p->conf);
+	int rc = check_addresses(p);
 
 	if (rc)
 		return rc;
@@ -162,9 +294,11 @@ static int setup(struct proxy *p)
 	p->nofile = priv_raise_nofile();
 	p->issued = issued_new(&limits);
 	p->perclient = perclient_new();
-	if (!p->issued || !p->perclient)
+	p->peruser = peruser_new();
+	if (!p->issued || !p->perclient || !p->peruser)
 		return EX_OSERR;
 	rc = setup_workers(p);
+	inherited_free(&p->inherited, rc == 0);
 	if (rc)
 		return rc;
 	daemon_run_dir(p->conf->control, p->conf->user);
@@ -172,11 +306,51 @@ static int setup(struct proxy *p)
 	if (rc)
 		return rc;
 	check_reload(p);
-	rc = daemon_control(&p->control, &p->main, p->conf->control, proxy_commands, p);
-	if (rc)
-		return rc;
+	if (p->inherited.channel < 0) { /* else it is our predecessor's yet */
+		rc = daemon_control(&p->control, &p->main, p->conf->control, proxy_commands, p);
+		if (rc)
+			return rc;
+	}
 	p->auth = auth_new();
 	return p->auth ? 0 : EX_OSERR;
+}
+
+static void visit_accept(struct worker *w, void *ctx)
+{
+	(void)ctx;
+	listeners_start(&proxy_worker_of(w)->listeners);
+}
+
+static void accept_now(struct proxy *p)
+{
+	worker_gather(&p->main, p->list, p->n_workers, visit_accept, nothing_more, NULL);
+	notify_ready();
+	priv_ready(0);
+}
+
+/* The predecessor has let go of the control socket, or has ended. */
+static void predecessor_gone(void *ctx, bool there)
+{
+	struct proxy *p = ctx;
+
+	(void)there;
+	if (p->signals.stopping)
+		return;
+	if (daemon_control(&p->control, &p->main, p->conf->control, proxy_commands, p))
+		log_error("going on without a control socket");
+	accept_now(p);
+	log_notice("restart: this is the successor; new connections come here");
+}
+
+/* Each client has two, its own and the server's. */
+static unsigned room_for_clients(const struct proxy *p)
+{
+	uint64_t other = status_descriptors_open() + RESERVE +
+			 (uint64_t)PROXY_SHED_MAX * p->n_workers;
+
+	if (p->nofile < 2 * other) /* there are few: then for half of what there is */
+		return (unsigned)(p->nofile / 4 + 1);
+	return (unsigned)((p->nofile - other) / 2);
 }
 
 static int run(struct proxy *p)
@@ -184,10 +358,14 @@ static int run(struct proxy *p)
 	p->signals.stop = on_stop;
 	p->signals.reload = on_reload;
 	p->signals.status = on_status;
+	p->signals.restart = on_restart;
+	p->signals.hurry = on_hurry;
 	p->signals.ctx = p;
 	daemon_signals_start(&p->signals, p->main.loop);
-	for (unsigned i = 0; i < p->n_workers; i++)
-		listeners_start(&p->workers[i].listeners);
+	p->clients_room = room_for_clients(p);
+	if ((unsigned)p->conf->max_clients > p->clients_room)
+		log_notice("descriptors are enough for %u clients (max_clients = %d)",
+			   p->clients_room, p->conf->max_clients);
 	if (workers_start(p->list, p->n_workers) < 0) {
 		log_error("cannot start a thread");
 		return EX_OSERR;
@@ -196,7 +374,10 @@ static int run(struct proxy *p)
 		   daemon_version(), p->n_workers, users_count(p->conf->users), p->nofile);
 	if (!p->conf->users)
 		log_notice("no users file: only clients on this machine are served");
-	priv_ready(0);
+	if (p->inherited.channel >= 0)
+		handover_join(&p->handover, &p->main, p->inherited.channel, predecessor_gone, p);
+	else
+		accept_now(p);
 	ev_run(p->main.loop, 0);
 	return 0;
 }
@@ -204,15 +385,20 @@ static int run(struct proxy *p)
 static void undo(struct proxy *p)
 {
 	auth_free(p->auth);
+	inherited_free(&p->inherited, false);
 	workers_stop(&p->main, p->list, p->n_workers);
-	if (p->signals.stop)
+	if (p->signals.stop) {
 		daemon_signals_end(&p->signals, p->main.loop);
+		handover_end(&p->handover);
+		drain_end(&p->drain);
+	}
 	control_free(p->control);
 	for (unsigned i = 0; i < p->n_workers; i++)
 		worker_undo(&p->workers[i]);
 	free(p->workers);
 	free(p->list);
 	perclient_free(p->perclient);
+	peruser_free(p->peruser);
 	issued_free(p->issued);
 	if (p->main.loop)
 		worker_fini(&p->main);
@@ -228,11 +414,17 @@ int main(int argc, char **argv)
 	if (rc >= 0)
 		return rc;
 	memset(&p, 0, sizeof(p));
+	p.self = args.self;
+	p.argv = args.argv;
 	p.conf_path = args.config;
 	p.verbose = args.verbose;
-	p.conf = proxy_conf_load(args.config, stderr);
-	if (!p.conf)
+	if (!args.test && daemon_inherits(&p.inherited, &about, &args) < 0)
+		return EX_OSERR;
+	p.conf = proxy_conf_load(args.config, args.quiet ? NULL : stderr);
+	if (!p.conf) {
+		inherited_free(&p.inherited, false);
 		return args.test ? 1 : EX_CONFIG;
+	}
 	if (args.test) {
 		printf("%s: configuration OK\n", args.config ? args.config : "defaults");
 		proxy_conf_put(p.conf);
@@ -240,7 +432,7 @@ int main(int argc, char **argv)
 	}
 	log_init(about.name, (enum log_sink)p.conf->log_to, args.foreground);
 	proxy_set_log_level(&p);
-	rc = priv_daemonize(!args.foreground) < 0 ? EX_OSERR : setup(&p);
+	rc = priv_daemonize(!args.foreground && p.inherited.channel < 0) < 0 ? EX_OSERR : setup(&p);
 	if (rc == 0)
 		rc = run(&p);
 	else

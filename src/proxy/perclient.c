@@ -6,18 +6,19 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define BUCKETS 4096 /* a power of 2 */
+#define BUCKETS       4096 /* a power of 2 */
+#define WAITING_SHARE 4    /* one in so many may wait for long */
 
 struct entry {
 	struct entry *next;
 	struct addr key;
-	unsigned count;
+	unsigned count, waiting;
 };
 
 struct perclient {
 	pthread_mutex_t lock;
 	uint32_t seed;
-	unsigned total;
+	unsigned total, waiting;
 	struct entry *buckets[BUCKETS];
 };
 
@@ -93,6 +94,38 @@ bool perclient_take(struct perclient *p, const struct addr *from, unsigned max_e
 	}
 	pthread_mutex_unlock(&p->lock);
 	return ok;
+}
+
+bool perclient_wait(struct perclient *p, const struct addr *from, unsigned max_each,
+		    unsigned max_total)
+{
+	struct addr key = perclient_key(from);
+	struct entry *e;
+	bool ok;
+
+	pthread_mutex_lock(&p->lock);
+	e = *find(p, &key);
+	ok = e && e->waiting < max_each / WAITING_SHARE && p->waiting < max_total / WAITING_SHARE;
+	if (ok) {
+		e->waiting++;
+		p->waiting++;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return ok;
+}
+
+void perclient_wait_over(struct perclient *p, const struct addr *from)
+{
+	struct addr key = perclient_key(from);
+	struct entry *e;
+
+	pthread_mutex_lock(&p->lock);
+	e = *find(p, &key);
+	if (e) {
+		e->waiting--;
+		p->waiting--;
+	}
+	pthread_mutex_unlock(&p->lock);
 }
 
 void perclient_give(struct perclient *p, const struct addr *from)

@@ -21,6 +21,11 @@ struct addr perclient_key(const struct addr *from);
 /* One more connection of this address. False if that would exceed one of the limits. */
 bool perclient_take(struct perclient *p, const struct addr *from, unsigned max_each,
 		    unsigned max_total);
+/* A connection that is there may wait long for its first octet. False if a quarter of either limit
+ * waits already. It goes on counting as a connection. */
+bool perclient_wait(struct perclient *p, const struct addr *from, unsigned max_each,
+		    unsigned max_total);
+void perclient_wait_over(struct perclient *p, const struct addr *from);
 void perclient_give(struct perclient *p, const struct addr *from);
 unsigned perclient_total(struct perclient *p);
 

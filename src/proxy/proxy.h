@@ -8,6 +8,8 @@
 
 #include "core/control.h"
 #include "core/daemon.h"
+#include "core/drain.h"
+#include "core/handover.h"
 #include "core/listener.h"
 #include "core/log.h"
 #include "core/reason.h"
@@ -30,7 +32,11 @@ struct counters {
 	uint64_t bytes_up, bytes_down; /* of ended relays */
 };
 
+/* Clients beyond the limits, of one worker, that are told so instead of being reset. */
+#define PROXY_SHED_MAX 64
+
 struct perclient;
+struct peruser;
 
 struct proxy_worker {
 	struct worker w; /* w.owner points here */
@@ -40,6 +46,8 @@ struct proxy_worker {
 	struct synwatch synwatch;
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list clients;
+	struct list waiting; /* those that have not said anything yet; oldest first */
+	unsigned shed; /* clients beyond the limits, being told so */
 	uint64_t next_id; /* of clients; unique with the worker's index */
 	struct counters counters;
 	struct log_limit limit_auth, limit_accept, limit_protocol;
@@ -55,10 +63,18 @@ struct proxy {
 	struct issued *issued;       /* shared; locks itself */
 	struct auth *auth;           /* likewise */
 	struct perclient *perclient; /* likewise */
+	struct peruser *peruser;     /* likewise */
 	struct control *control;
 	struct daemon_signals signals;
 	double started; /* worker_now */
 	unsigned long nofile;
+	unsigned clients_room; /* so many the descriptors are enough for; set before threads start */
+	struct inherited inherited; /* sockets that we were given at start */
+	struct handover handover;
+	struct drain drain; /* runs: this process takes no more clients and ends */
+	struct control_request *restart_rq; /* who asked for the restart, or NULL */
+	const char *self; /* the program, and its arguments */
+	char **argv;
 	bool verbose;
 };
 
@@ -66,6 +82,12 @@ static inline struct proxy_worker *proxy_worker_of(struct worker *w)
 {
 	return w->owner;
 }
+
+/* acceptor.c: how many clients there may be, by configuration and descriptors. */
+unsigned proxy_clients_max(const struct proxy *p, const struct proxy_conf *c);
+
+/* main.c: hands over to a successor; rq (may be NULL) is answered when it is there or has failed. */
+void proxy_restart(struct proxy *p, struct control_request *rq);
 
 /* proxy_reload.c: load and check anew; tells what happened in text (cap octets). 0 or -1. */
 int proxy_reload(struct proxy *p, char *text, size_t cap);

@@ -24,9 +24,10 @@ struct proxy_conf {
 	int log, log_to;
 	char *control; /* R; NULL or empty = off */
 	char *resolve; /* R; name servers, empty = the system's */
-	double session_ttl_s, request_timeout_s, connect_timeout_s, idle_s;
+	double session_ttl_s, request_timeout_s, waiting_timeout_s, connect_timeout_s, idle_s;
 	uint32_t token_window;
-	int max_clients, max_per_client, max_sessions, max_sessions_per_user;
+	int max_clients, max_per_client, max_per_user, max_sessions, max_sessions_per_user;
+	double drain_s;
 	bool repeat_session_id; /* the Session ID in the operation reply as well (R2) */
 	/* [auth] */
 	char *users_file;

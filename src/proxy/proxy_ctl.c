@@ -13,7 +13,7 @@ struct gathered {
 	struct survey survey;
 	struct proxy *p;
 	struct counters sum;
-	uint64_t clients;
+	uint64_t clients, waiting;
 	uint64_t poked, missed; /* see struct synwatch */
 };
 
@@ -43,6 +43,7 @@ static void visit_counters(struct worker *w, struct survey *s)
 
 	add_counters(&g->sum, &pw->counters);
 	g->clients += pw->clients.count;
+	g->waiting += pw->waiting.count;
 	g->poked += pw->synwatch.poked;
 	g->missed += pw->synwatch.missed;
 }
@@ -82,7 +83,10 @@ static void status_done(struct survey *s)
 
 	status_head(r, "sixpath-proxy", worker_now(&p->main) - p->started);
 	report_u64(r, "workers", p->n_workers);
+	report_bool(r, "draining", p->drain.runs);
 	report_u64(r, "clients", g->clients);
+	report_u64(r, "clients_waiting", g->waiting);
+	report_u64(r, "clients_max", proxy_clients_max(p, p->conf));
 	report_u64(r, "sessions", issued_count(p->issued));
 	report_u64(r, "users", users_count(p->conf->users));
 	status_descriptors(r, p->nofile);
@@ -143,6 +147,11 @@ static void run_reload(struct control_request *rq, void *ctx)
 	control_reply(rq);
 }
 
+static void run_restart(struct control_request *rq, void *ctx)
+{
+	proxy_restart(ctx, rq);
+}
+
 void proxy_log_status(struct proxy *p)
 {
 	gather(p, NULL, log_done);
@@ -152,5 +161,6 @@ const struct control_command proxy_commands[] = {
 	{"status", "counters, sessions and limits", run_status},
 	{"flows", "a row for each client connection", run_flows},
 	{"reload", "load the configuration anew; connections stay", run_reload},
+	{"restart", "hand over to a successor; connections end here, new ones are its", run_restart},
 	{NULL, NULL, NULL},
 };

@@ -34,6 +34,8 @@ struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
 		return PASSES("user-bypass", "in a bypass set of inet sixpath_user");
 	if (f->upstream)
 		return PASSES("upstream", "the destination is one of the proxies");
+	if (f->user_proxy && f->paused)
+		return PASSES("paused", "a limit is near: nothing new is captured");
 	if (f->user_proxy)
 		return TAKEN("user-proxy", "in a proxy set of inet sixpath_user");
 	if (f->exclude)
@@ -42,6 +44,8 @@ struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
 		return PASSES("learned", "the server is known to speak MPTCP");
 	if (!f->port)
 		return PASSES("port", "the port is not in ports");
+	if (f->paused)
+		return PASSES("paused", "a limit is near: nothing new is captured");
 	return TAKEN("capture", "nothing says otherwise");
 }
 

@@ -24,6 +24,7 @@ struct explain_facts {
 	bool exclude;                 /* ... or in exclude */
 	bool learned;                 /* in the kernel's learned set */
 	bool port;                    /* in ports */
+	bool paused; /* near a limit (budget.h): nothing new is captured */
 	enum bypass_action action;
 };
 

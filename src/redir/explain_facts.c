@@ -180,6 +180,7 @@ static int ask_kernel(struct explain_facts *f, struct redir *rd, struct netlink 
 	struct neighbour mac = {0};
 	struct way from, to;
 	char name[IF_NAMESIZE] = "";
+	const uint8_t tcp = IPPROTO_TCP;
 	int rc = route_to(routes, src, &from);
 
 	if (rc < 0 && rc != -ENETUNREACH)
@@ -199,6 +200,7 @@ static int ask_kernel(struct explain_facts *f, struct redir *rd, struct netlink 
 	f->upstream = has_addr(nl, RULES_NFT_TABLE, "upstream", dst);
 	f->exclude = has_addr(nl, RULES_NFT_TABLE, "exclude", dst);
 	f->learned = has_server(nl, dst);
+	f->paused = has(nl, RULES_NFT_TABLE, "paused", &tcp, sizeof(tcp));
 	return 0;
 }
 

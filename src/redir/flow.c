@@ -84,12 +84,13 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 		return;
 	if (first_byte_s(f) >= 0)
 		snprintf(first, sizeof(first), "%.1fms", first_byte_s(f) * 1e3);
-	log_info("flow %s -> %s route=%s proxy=%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
+	log_info("flow %s -> %s route=%s proxy=%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
 		 addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
 		 route_words[f->route], f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
 		 f->mptcp ? "yes" : "no", f->subflows, f->tfo ? "yes" : "no", f->syn_bytes,
+		 f->prewarmed ? "yes" : "no",
 		 server_mptcp_str(f), f->relay.b.bytes_out, f->relay.b.bytes_in, first,
 		 flow_now(f) - f->started, end_reason_str(reason),
 		 f->replied && f->reply_code ? " reply=" : "",
@@ -172,6 +173,7 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 		sock_reset(f->fd);
 	f->fd = -1;
 	flow_drop_upstream(f);
+	budget_give(&rw->redir->budget);
 	list_remove(&rw->flows, &f->node);
 	f->corpse.bury = flow_bury;
 	worker_bury(&rw->w, &f->corpse);
@@ -428,7 +430,7 @@ static bool find_destination(struct flow *f)
 	case ORIGDST_OK:
 		return true;
 	case ORIGDST_SELF:
-		log_limited(&rw->limit_origdst, 1, LVL_WARNING,
+		log_limited(&rw->limit_self, 1, LVL_WARNING,
 			    "%s connected to our own listener %s: nothing to redirect",
 			    addr_str(&f->src, src, sizeof(src)),
 			    addr_str(&f->dst, dst, sizeof(dst)));
@@ -437,7 +439,7 @@ static bool find_destination(struct flow *f)
 	case ORIGDST_UNKNOWN:
 		break;
 	}
-	log_limited(&rw->limit_origdst, 1, LVL_WARNING,
+	log_limited(&rw->limit_dst, 1, LVL_WARNING,
 		    "%s: the original destination is unknown (is mode = %s what the rules do?)",
 		    addr_str(&f->src, src, sizeof(src)),
 		    f->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
@@ -451,9 +453,15 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 
 	if (flow_held_claims(rw, fd, src))
 		return;
-	f = flow_new(rw, fd, src);
 	rw->counters.accepted++;
+	if (!budget_take(&rw->redir->budget, rw)) {
+		rw->counters.ended[END_LIMIT]++;
+		sock_reset(fd);
+		return;
+	}
+	f = flow_new(rw, fd, src);
 	if (!f) {
+		budget_give(&rw->redir->budget);
 		rw->counters.ended[END_NO_MEMORY]++;
 		sock_reset(fd);
 		return;
@@ -468,6 +476,43 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	    f->conf->first_data_ms == 0 ||
 	    !firstdata_waits(&rw->redir->firstdata, addr_port(&f->dst), flow_now(f)))
 		flow_go(f, f->decision);
+}
+
+static struct flow *idlest(struct redir_worker *rw, double idle_s, bool buffers)
+{
+	struct list_node *n, *tmp;
+	struct flow *found = NULL;
+
+	list_for_each_safe (&rw->flows, n, tmp) {
+		struct flow *f = container_of(n, struct flow, node);
+		const struct relay *r = &f->relay;
+
+		if (f->state != FLOW_RELAY || flow_now(f) - r->moved_s < idle_s ||
+		    (buffers && !r->a.in.mem && !r->b.in.mem))
+			continue;
+		if (!found || r->moved_s < found->relay.moved_s)
+			found = f;
+	}
+	return found;
+}
+
+#define SHED_MAX 64 /* in one go: each is a walk over all */
+
+uint64_t flow_shed(struct redir_worker *rw, uint64_t n, double idle_s, bool buffers)
+{
+	struct flow *f;
+	uint64_t done = 0;
+
+	while (done < n && done < SHED_MAX && (f = idlest(rw, idle_s, buffers))) {
+		relay_end(&f->relay, END_BUDGET, 0);
+		done++;
+	}
+	return done;
+}
+
+uint64_t flow_memory(const struct redir_worker *rw)
+{
+	return (uint64_t)rw->flows.count * (sizeof(struct flow) + sizeof(struct attempt) / 4);
 }
 
 void flow_end_all(struct redir_worker *rw, enum end_reason reason)
@@ -506,6 +551,7 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 		report_u64(r, "subflows", f->subflows);
 		report_bool(r, "tfo", f->tfo);
 		report_u64(r, "syn_bytes", f->syn_bytes);
+		report_bool(r, "prewarm", f->prewarmed);
 		if (f->server_mptcp)
 			report_bool(r, "server_mptcp", f->server_mptcp == S6_AVAIL_YES);
 		else

@@ -6,6 +6,9 @@
 #ifndef REDIR_FLOW_H
 #define REDIR_FLOW_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "core/addr.h"
 #include "core/reason.h"
 
@@ -22,6 +25,12 @@ void flow_hold(struct worker *w, struct held_syn *s);
 
 /* End all flows of a worker. */
 void flow_end_all(struct redir_worker *rw, enum end_reason reason);
+
+/* End up to n flows that have not moved a byte for idle_s, the idlest first; buffers: only those
+ * that hold some. Returns how many. */
+uint64_t flow_shed(struct redir_worker *rw, uint64_t n, double idle_s, bool buffers);
+/* Octets of a worker's flows, without buffers. */
+uint64_t flow_memory(const struct redir_worker *rw);
 
 /* A row for each flow of the worker. */
 void flow_report_all(struct redir_worker *rw, struct report *r);

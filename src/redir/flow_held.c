@@ -187,9 +187,16 @@ static void take_data(struct flow *f, const struct held_syn *s)
 void flow_hold(struct worker *w, struct held_syn *s)
 {
 	struct redir_worker *rw = redir_worker_of(w);
-	struct flow *f = flow_new(rw, -1, &s->src);
+	struct flow *f;
 
+	/* Too many: the SYN goes on as if it had not been held. */
+	if (!budget_take(&rw->redir->budget, rw)) {
+		held_syn_free(s);
+		return;
+	}
+	f = flow_new(rw, -1, &s->src);
 	if (!f) {
+		budget_give(&rw->redir->budget);
 		held_syn_free(s);
 		return;
 	}

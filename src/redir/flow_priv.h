@@ -47,6 +47,8 @@ struct attempt {
 	struct upstream_grant grant;
 	enum commit commit;
 	bool same_again; /* this is the second try with the same token */
+	bool fresh;      /* no prewarmed connection: one was dead */
+	double until_s;  /* on a prewarmed one: for the authentication reply (worker_now) */
 	uint8_t request[UP_REQUEST_MAX];
 	size_t request_len, request_sent;
 	size_t sent; /* octets of relay.a.in sent to this upstream */
@@ -74,7 +76,7 @@ struct flow {
 	struct upstream *up; /* a reference, of the current or final proxy */
 	/* facts for the log line */
 	double started; /* worker_now */
-	bool mptcp, tfo;
+	bool mptcp, tfo, prewarmed;
 	unsigned subflows, syn_bytes;
 	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
 	uint8_t reply_code;

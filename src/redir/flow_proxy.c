@@ -5,9 +5,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "core/sock.h"
 #include "redir/flow_priv.h"
 
 #define SYN_MAX 2048 /* more never fits into a SYN */
+/* An MPTCP connection whose last subflow was reset says so only by itself when it is asked. */
+#define ALIVE_S 0.1
 #define LOOK_S  0.25 /* between looks at a proxy that has not answered */
 
 static void flow_dial(struct flow *f);
@@ -49,6 +52,25 @@ static void lost_before_reply(struct flow *f)
 		flow_dial(f);
 	} else if (f->relay.a.bytes_in == 0 && !at->same_again) {
 		try_elsewhere(f); /* the device has said nothing that could be said twice */
+	} else {
+		flow_end(f, END_MAYBE_EXECUTED, 0);
+	}
+}
+
+/* A prewarmed connection had died before we wrote, or was just then closed: that tells nothing of
+ * the proxy as it is now. Once more on a fresh connection, if nothing can be executed twice. */
+static void prewarmed_lost(struct flow *f)
+{
+	struct attempt *at = f->at;
+	bool nothing = at->commit == COMMIT_NOTHING || f->relay.a.bytes_in == 0;
+
+	upstream_suspect(f->up);
+	at->fresh = true;
+	if (nothing || at->grant.has_token) {
+		at->same_again = at->commit != COMMIT_NOTHING && at->grant.has_token;
+		f->rw->counters.retries++;
+		flow_attempt_close(f);
+		flow_dial(f);
 	} else {
 		flow_end(f, END_MAYBE_EXECUTED, 0);
 	}
@@ -197,10 +219,11 @@ static void parse_replies(struct flow *f)
 }
 
 /* The proxy closed, reset, or fell silent before its replies were complete. */
-static void upstream_gone(struct flow *f, const char *how)
+static void upstream_gone(struct flow *f, const char *how, bool silent)
 {
 	struct attempt *at = f->at;
 	const struct buf *in = &f->relay.b.in;
+	bool nothing = in->len == 0 && at->commit != COMMIT_EXECUTING;
 
 	if (up_socks6_is_mismatch(&at->proto, buf_data(in), in->len)) {
 		flow_because(f, "version mismatch: it speaks another SOCKS version");
@@ -212,6 +235,13 @@ static void upstream_gone(struct flow *f, const char *how)
 		     at->commit == COMMIT_EXECUTING ? "before the operation reply"
 		     : in->len > 0                  ? "in the middle of the authentication reply"
 						    : "before any reply");
+	if (f->prewarmed && nothing) {
+		prewarm_was_dead(&f->rw->prewarm, f->up);
+		if (!silent) {
+			prewarmed_lost(f);
+			return;
+		}
+	}
 	upstream_says(f, UPSTREAM_SOFT);
 	if (at->commit == COMMIT_EXECUTING)
 		flow_end(f, END_MAYBE_EXECUTED, 0);
@@ -279,9 +309,9 @@ void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events)
 		buf_added(&r->b.in, (size_t)n);
 		parse_replies(f);
 	} else if (n == 0) {
-		upstream_gone(f, "closed");
+		upstream_gone(f, "closed", false);
 	} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-		upstream_gone(f, strerror(errno));
+		upstream_gone(f, strerror(errno), false);
 	} else if (r->b.in.len == 0) {
 		buf_clear(&r->b.in, &f->rw->w.pool);
 	}
@@ -343,6 +373,29 @@ static void dial_done(struct dial *d, int err)
 	handshake_watch(f);
 }
 
+/* The request and all that the device has said, at once, on a connection that is there already.
+ * False if there is none, or a new one is as good. */
+static bool flow_prewarmed(struct flow *f)
+{
+	struct attempt *at = f->at;
+	int fd;
+
+	if (at->same_again || at->fresh ||
+	    !prewarm_is_better(f->up, &at->grant, at->request_len + f->relay.a.in.len))
+		return false;
+	fd = prewarm_take(&f->rw->prewarm, f->up, &at->grant.addr, &f->guard);
+	if (fd < 0)
+		return false;
+	at->fd = fd;
+	f->prewarmed = true;
+	flow_change(f, FLOW_HANDSHAKE);
+	at->until_s = flow_now(f) + f->conf->dial_timeout_s;
+	flow_deadline(f, ALIVE_S);
+	send_up(f);
+	handshake_watch(f);
+	return true;
+}
+
 /* Connect to f->up with what the grant allows. Application bytes go into a SYN only together
  * with a token; without one the SYN carries nothing but a wish for a cookie. */
 static void flow_dial(struct flow *f)
@@ -367,10 +420,14 @@ static void flow_dial(struct flow *f)
 
 	at->request_sent = at->sent = 0;
 	at->commit = COMMIT_NOTHING;
+	f->prewarmed = f->tfo = false;
+	f->syn_bytes = 0;
 	if (!up_socks6_request(&at->proto, &rq, at->request, &at->request_len)) {
 		flow_end(f, END_INTERNAL, EMSGSIZE);
 		return;
 	}
+	if (flow_prewarmed(f))
+		return;
 	if (at->grant.has_token && at->grant.tfo) {
 		early = f->relay.a.in.len;
 		if (early > sizeof(syn) - at->request_len)
@@ -450,5 +507,14 @@ void flow_proxy_more(struct flow *f)
 
 void flow_proxy_silent(struct flow *f)
 {
-	upstream_gone(f, "silent");
+	const struct attempt *at = f->at;
+
+	if (f->prewarmed && at->commit != COMMIT_EXECUTING && flow_now(f) < at->until_s) {
+		if (sock_mptcp_dead(at->fd))
+			upstream_gone(f, "dead", false);
+		else
+			flow_deadline(f, ALIVE_S);
+		return;
+	}
+	upstream_gone(f, "silent", true);
 }

@@ -23,6 +23,7 @@
 struct learner {
 	struct redir *rd;
 	ev_timer tick;
+	bool hands_off; /* the file is our successor's */
 	double saved_s; /* when it was saved last */
 };
 
@@ -75,7 +76,7 @@ static void save(struct learner *lr)
 	char path[PATH_MAX], msg[LEARNED_TEXT_MSG];
 
 	lr->saved_s = learner_now(rd);
-	if (!file_path(rd->conf, path, sizeof(path)))
+	if (lr->hands_off || !file_path(rd->conf, path, sizeof(path)))
 		return;
 	if (learned_file_save(rd->learned, path, lr->saved_s, (uint64_t)time(NULL), msg,
 			      sizeof(msg)) < 0)
@@ -123,6 +124,13 @@ struct learner *learner_new(struct redir *rd)
 	ev_timer_init(&lr->tick, tick_cb, TICK_S, TICK_S);
 	ev_timer_start(rd->main.loop, &lr->tick);
 	return lr;
+}
+
+void learner_hand_over(struct learner *lr, bool off)
+{
+	if (off)
+		save(lr);
+	lr->hands_off = off;
 }
 
 void learner_free(struct learner *lr)

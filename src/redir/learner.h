@@ -6,12 +6,16 @@
 #ifndef REDIR_LEARNER_H
 #define REDIR_LEARNER_H
 
+#include <stdbool.h>
+
 struct redir;
 struct control_request;
 struct learner;
 
 /* The table, with what is in the file; after privileges are dropped. NULL = out of memory. */
 struct learner *learner_new(struct redir *rd);
+/* off: saves for a successor, which has the file from now on; false: it has not come. */
+void learner_hand_over(struct learner *lr, bool off);
 /* Saves the table. Flows must have ended. NULL is allowed. */
 void learner_free(struct learner *lr);
 /* There is a new configuration. */

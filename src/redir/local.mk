@@ -2,11 +2,13 @@
 dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
+	src/redir/budget.c src/redir/budget.h \
 	src/redir/balance.c src/redir/balance.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
 	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
+	src/redir/demand.c src/redir/demand.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_held.c src/redir/flow_proxy.c \
@@ -27,6 +29,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/origdst.c src/redir/origdst.h \
 	src/redir/passive.c src/redir/passive.h \
 	src/redir/pool.c src/redir/pool.h \
+	src/redir/prewarm.c src/redir/prewarm.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
 	src/redir/script.c src/redir/script.h src/redir/script_args.c \
@@ -60,13 +63,16 @@ tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit
 tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
 if HAVE_CMOCKA
 redir_tests = \
+	tests/unit/test_redir_demand \
 	tests/unit/test_redir_firstdata \
 	tests/unit/test_redir_held \
+	tests/unit/test_redir_budget \
 	tests/unit/test_redir_health \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
 	tests/unit/test_redir_origdst \
 	tests/unit/test_redir_script \
+	tests/unit/test_redir_prewarm \
 	tests/unit/test_redir_shared \
 	tests/unit/test_redir_steer \
 	tests/unit/test_redir_synpkt \
@@ -78,6 +84,12 @@ check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
 endif
 redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
+tests_unit_test_redir_demand_SOURCES = tests/unit/test_redir_demand.c
+tests_unit_test_redir_demand_LDADD = $(redir_test_libs)
+tests_unit_test_redir_prewarm_SOURCES = tests/unit/test_redir_prewarm.c tests/unit/rig.h
+tests_unit_test_redir_prewarm_LDADD = $(redir_test_libs) $(EV_LIBS)
+tests_unit_test_redir_budget_SOURCES = tests/unit/test_redir_budget.c
+tests_unit_test_redir_budget_LDADD = $(redir_test_libs)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
 tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
 # the kernel's part is the test's

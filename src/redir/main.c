@@ -6,6 +6,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/notify.h"
 #include "core/priv.h"
 #include "core/sock.h"
 #include "core/tune.h"
@@ -44,15 +45,48 @@ static void nothing_more(void *ctx)
 	(void)ctx;
 }
 
-static void start_accepting(struct redir *rd)
+static void accept_now(struct redir *rd)
 {
-	if (rd->accepting || rd->signals.stopping)
-		return;
-	ev_timer_stop(rd->main.loop, &rd->accept_timer);
 	rd->accepting = worker_gather(&rd->main, rd->list, rd->n_workers, visit_accept,
 				      nothing_more, NULL) == 0;
-	if (!rd->steer)
+	if (rd->steer)
+		steer_take_over(rd->steer);
+	else
 		rd->steer = steer_new(rd); /* NULL: out of memory; nothing is captured by us */
+	if (rd->budget.state != BUDGET_FREE)
+		steer_pause(rd->steer, true);
+	notify_ready();
+}
+
+/* The predecessor has let go of rules and control socket, or has ended. */
+static void predecessor_gone(void *ctx, bool there)
+{
+	struct redir *rd = ctx;
+
+	(void)there;
+	if (rd->signals.stopping)
+		return;
+	if (daemon_control(&rd->control, &rd->main, rd->conf->control, redir_commands, rd))
+		log_error("going on without a control socket");
+	accept_now(rd);
+	log_notice("restart: this is the successor; new connections come here");
+}
+
+static void start_accepting(struct redir *rd)
+{
+	int channel = rd->inherited.channel;
+
+	if (rd->accepting || rd->signals.stopping || rd->drain.runs ||
+	    handover_runs(&rd->handover))
+		return;
+	ev_timer_stop(rd->main.loop, &rd->accept_timer);
+	if (channel < 0) {
+		accept_now(rd);
+		return;
+	}
+	rd->inherited.channel = -1;
+	rd->steer = steer_stand_by(rd);
+	handover_join(&rd->handover, &rd->main, channel, predecessor_gone, rd);
 }
 
 static void accept_timer_cb(struct ev_loop *loop, ev_timer *t, int events)
@@ -84,6 +118,7 @@ static void visit_snapshot(struct worker *w, void *ctx)
 	pool_put(rw->pool);
 	rw->conf = redir_conf_get(s->conf);
 	rw->pool = pool_get(s->pool);
+	prewarm_follow_pool(&rw->prewarm);
 }
 
 static void snapshot_done(void *ctx)
@@ -125,6 +160,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	rd->pool = pool_get(s->pool); /* snapshot_done runs on this thread, later */
 	set_log_level(rd);
 	learner_reload(rd->learner);
+	budget_reload(&rd->budget);
 	if (rd->steer)
 		steer_reload(rd->steer);
 	if (noop_follow_pool(rd) < 0)
@@ -134,7 +170,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 
 /* ---- signals ---- */
 
-static void visit_stop(struct worker *w, void *ctx)
+static void visit_leave(struct worker *w, void *ctx)
 {
 	struct redir_worker *rw = redir_worker_of(w);
 
@@ -142,7 +178,17 @@ static void visit_stop(struct worker *w, void *ctx)
 	listeners_close(&rw->listeners);
 	if (w->index == 0)
 		held_stop(rw->redir->held); /* before the other workers' turn */
-	flow_end_all(rw, END_SHUTDOWN);
+	prewarm_stop(&rw->prewarm);
+}
+
+static size_t count_flows(struct worker *w)
+{
+	return redir_worker_of(w)->flows.count;
+}
+
+static void end_flows(struct worker *w)
+{
+	flow_end_all(redir_worker_of(w), END_SHUTDOWN);
 }
 
 static void stop_done(void *ctx)
@@ -152,18 +198,132 @@ static void stop_done(void *ctx)
 	ev_break(rd->main.loop, EVBREAK_ALL);
 }
 
+/* No new flows; the others have so long to end. */
+static void drain(struct redir *rd, double limit_s)
+{
+	rd->accepting = false;
+	budget_stop(&rd->budget);
+	worker_gather(&rd->main, rd->list, rd->n_workers, visit_leave, nothing_more, NULL);
+	rd->drain = (struct drain){.main_worker = &rd->main,
+				   .workers = rd->list,
+				   .n = rd->n_workers,
+				   .live = count_flows,
+				   .end_all = end_flows,
+				   .done = stop_done,
+				   .ctx = rd};
+	drain_start(&rd->drain, limit_s);
+}
+
+static void answer_restart(struct redir *rd, const char *text, bool good)
+{
+	struct control_request *rq = rd->restart_rq;
+
+	rd->restart_rq = NULL;
+	if (rq && good) {
+		report_str(control_report(rq), "result", text);
+		control_reply(rq);
+	} else if (rq) {
+		control_fail(rq, "%s", text);
+	}
+}
+
 static void on_stop(void *ctx)
 {
 	struct redir *rd = ctx;
 
 	log_notice("stopping");
+	if (rd->drain.runs) { /* a successor has all else */
+		drain_cut(&rd->drain);
+		return;
+	}
+	notify_stopping();
+	handover_end(&rd->handover);
+	answer_restart(rd, "stopping", false);
 	/* first: then new connections go directly */
 	script_stop(rd->script);
 	rd->script = NULL;
 	steer_free(rd->steer);
 	rd->steer = NULL;
-	if (worker_gather(&rd->main, rd->list, rd->n_workers, visit_stop, stop_done, rd) < 0)
-		stop_done(rd);
+	drain(rd, 0);
+}
+
+/* ---- restart ---- */
+
+/* From here on nothing but the flows there are is ours. */
+static void let_go(struct redir *rd)
+{
+	double limit_s = rd->conf->drain_s;
+
+	log_notice("restart: the successor is ready; connections have %.0f s to end", limit_s);
+	answer_restart(rd, "the successor is ready", true);
+	steer_hand_over(rd->steer);
+	rd->steer = NULL;
+	script_leave(rd->script);
+	rd->script = NULL;
+	control_leave(rd->control);
+	handover_release(&rd->handover);
+	tune_forget(rd->tune);
+	rd->tune = NULL;
+	drain(rd, limit_s);
+}
+
+static void successor_said(void *ctx, bool there)
+{
+	struct redir *rd = ctx;
+
+	if (there) {
+		let_go(rd);
+		return;
+	}
+	learner_hand_over(rd->learner, false);
+	answer_restart(rd, "the successor did not get ready (see the log); nothing has changed",
+		       false);
+}
+
+static int begin_handover(struct redir *rd)
+{
+	size_t cap = 0, n = 0;
+	int *fds, rc;
+
+	if (!rd->accepting || !*rd->self)
+		return -EAGAIN;
+	for (unsigned i = 0; i < rd->n_workers; i++)
+		cap += rd->workers[i].listeners.n;
+	fds = calloc(cap + 1, sizeof(*fds));
+	if (!fds)
+		return -ENOMEM;
+	for (unsigned i = 0; i < rd->n_workers; i++)
+		n += listeners_fds(&rd->workers[i].listeners, fds + n, cap - n);
+	rc = handover_begin(&rd->handover, &rd->main, rd->self, rd->argv, fds, n,
+			    script_fd(rd->script), successor_said, rd);
+	free(fds);
+	return rc;
+}
+
+void redir_restart(struct redir *rd, struct control_request *rq)
+{
+	int rc;
+
+	if (handover_runs(&rd->handover) || rd->drain.runs) {
+		log_notice("restart: one is under way");
+		if (rq)
+			control_fail(rq, "a restart is under way");
+		return;
+	}
+	log_notice("restart: starting a successor");
+	learner_hand_over(rd->learner, true);
+	rd->restart_rq = rq;
+	rc = begin_handover(rd);
+	if (rc == 0)
+		return;
+	log_error("restart: cannot start a successor: %s", strerror(-rc));
+	learner_hand_over(rd->learner, false);
+	answer_restart(rd, "cannot start a successor (see the log)", false);
+}
+
+static void on_restart(void *ctx)
+{
+	redir_restart(ctx, NULL);
 }
 
 static void on_reload(void *ctx)
@@ -200,14 +360,16 @@ static int open_listeners(struct redir_worker *rw)
 		.keepalive = true, /* inherited by accepted sockets */
 	};
 	char text[ADDR_STRLEN];
-	int rc = listeners_open(&rw->listeners, &rw->w, &c->listen, &wishes, captured);
+	int rc = listeners_inherit(&rw->listeners, &rw->w, &c->listen, &wishes, captured,
+				   &rw->redir->inherited, daemon_workers(c->workers));
 
 	if (rc == 0)
 		return 0;
 	if (!rw->listeners.v)
 		return EX_OSERR;
 	log_error("cannot listen on %s: %s%s",
-		  addr_str(&c->listen.v[rw->listeners.n], text, sizeof(text)), strerror(-rc),
+		  addr_str(&rw->listeners.v[rw->listeners.n].addr, text, sizeof(text)),
+		  strerror(-rc),
 		  rc == -EADDRINUSE ? " (is another sixpath-redir running?)"
 		  : rc == -EPERM    ? " (mode = tproxy needs CAP_NET_ADMIN: start as root)"
 				    : "");
@@ -220,8 +382,10 @@ static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned inde
 	rw->conf = redir_conf_get(rd->conf);
 	rw->pool = pool_get(rd->pool);
 	list_init(&rw->flows);
+	prewarm_init(&rw->prewarm, rw);
 	if (worker_init(&rw->w, index, rw) < 0)
 		return EX_OSERR;
+	prewarm_follow_pool(&rw->prewarm);
 	return open_listeners(rw);
 }
 
@@ -232,6 +396,7 @@ static void worker_undo(struct redir_worker *rw)
 	if (!rw->w.loop)
 		return;
 	listeners_free(&rw->listeners);
+	prewarm_stop(&rw->prewarm);
 	worker_fini(&rw->w);
 }
 
@@ -270,6 +435,7 @@ static int setup(struct redir *rd)
 	if (!rd->loopguard || !rd->pool)
 		return EX_OSERR;
 	rc = setup_workers(rd);
+	inherited_free(&rd->inherited, rc == 0);
 	if (rc)
 		return rc;
 	rd->held = held_new(rd->list, rd->n_workers, flow_hold);
@@ -280,7 +446,12 @@ static int setup(struct redir *rd)
 	daemon_run_dir(rd->conf->control, rd->conf->user);
 	if (rd->conf->tune)
 		rd->tune = tune_apply(TUNE_REDIR);
-	rd->script = script_start(rd->conf, rd->foreground);
+	if (rd->inherited.extra >= 0)
+		rd->script = script_adopt(rd->inherited.extra, rd->conf);
+	else if (rd->inherited.channel < 0)
+		rd->script = script_start(rd->conf, rd->foreground);
+	else if (redir_conf_by_script(rd->conf))
+		log_warning("rules: only a stop and a start can run a script");
 	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
 	if (rc)
 		return rc;
@@ -292,6 +463,8 @@ static int setup(struct redir *rd)
 		log_error("cannot set up name resolution: %s", strerror(errno));
 		return EX_OSERR;
 	}
+	if (rd->inherited.channel >= 0)
+		return 0; /* the control socket is our predecessor's yet */
 	return daemon_control(&rd->control, &rd->main, rd->conf->control, redir_commands, rd);
 }
 
@@ -300,8 +473,10 @@ static int run(struct redir *rd)
 	rd->signals.stop = on_stop;
 	rd->signals.reload = on_reload;
 	rd->signals.status = on_status;
+	rd->signals.restart = on_restart;
 	rd->signals.ctx = rd;
 	daemon_signals_start(&rd->signals, rd->main.loop);
+	budget_start(&rd->budget, rd);
 	if (workers_start(rd->list, rd->n_workers) < 0) {
 		log_error("cannot start a thread");
 		return EX_OSERR;
@@ -320,10 +495,15 @@ static int run(struct redir *rd)
 
 static void undo(struct redir *rd)
 {
+	inherited_free(&rd->inherited, false);
 	script_stop(rd->script);
 	workers_stop(&rd->main, rd->list, rd->n_workers);
-	if (rd->signals.stop)
+	if (rd->signals.stop) {
 		daemon_signals_end(&rd->signals, rd->main.loop);
+		handover_end(&rd->handover);
+		drain_end(&rd->drain);
+		budget_stop(&rd->budget);
+	}
 	control_free(rd->control);
 	if (rd->main.loop) {
 		noop_free_all(rd);
@@ -360,13 +540,19 @@ int main(int argc, char **argv)
 		return args.test ? 1 : EX_CONFIG;
 	}
 	memset(&rd, 0, sizeof(rd));
+	rd.self = args.self;
+	rd.argv = args.argv;
 	rd.conf_path = args.config;
 	rd.conf_proxy = args.proxy;
 	rd.verbose = args.verbose;
 	rd.foreground = args.foreground;
-	rd.conf = redir_conf_load(args.config, args.proxy, stderr);
-	if (!rd.conf)
+	if (!args.test && daemon_inherits(&rd.inherited, &about, &args) < 0)
+		return EX_OSERR;
+	rd.conf = redir_conf_load(args.config, args.proxy, args.quiet ? NULL : stderr);
+	if (!rd.conf) {
+		inherited_free(&rd.inherited, false);
 		return args.test ? 1 : EX_CONFIG;
+	}
 	if (args.test) {
 		printf("%s: configuration OK\n", args.config ? args.config : args.proxy);
 		redir_conf_put(rd.conf);
@@ -374,7 +560,7 @@ int main(int argc, char **argv)
 	}
 	log_init(about.name, (enum log_sink)rd.conf->log_to, args.foreground);
 	set_log_level(&rd);
-	rc = priv_daemonize(!args.foreground) < 0 ? EX_OSERR : setup(&rd);
+	rc = priv_daemonize(!args.foreground && rd.inherited.channel < 0) < 0 ? EX_OSERR : setup(&rd);
 	if (rc == 0)
 		rc = run(&rd);
 	else

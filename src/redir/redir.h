@@ -8,16 +8,20 @@
 
 #include "core/control.h"
 #include "core/daemon.h"
+#include "core/drain.h"
+#include "core/handover.h"
 #include "core/listener.h"
 #include "core/log.h"
 #include "core/reason.h"
 #include "core/resolve.h"
 #include "core/worker.h"
+#include "redir/budget.h"
 #include "redir/firstdata.h"
 #include "redir/held.h"
 #include "redir/learned.h"
 #include "redir/loopguard.h"
 #include "redir/pool.h"
+#include "redir/prewarm.h"
 #include "redir/redir_conf.h"
 #include "redir/script.h"
 
@@ -28,6 +32,7 @@ struct counters {
 	uint64_t accepted, routed[ROUTE_COUNT], ended[END__COUNT];
 	uint64_t mptcp, fastopen; /* connections to proxies that really used them */
 	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
+	uint64_t prewarm_used, prewarm_dead;
 	uint64_t bypass_failed; /* direct MPTCP dials that went to a proxy after all */
 	uint64_t bytes_up, bytes_down;
 };
@@ -39,9 +44,10 @@ struct redir_worker {
 	struct pool *pool;       /* a reference */
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list flows;
+	struct prewarm prewarm; /* connections kept ready */
 	uint64_t next_id;
 	struct counters counters;
-	struct log_limit limit_loop, limit_origdst, limit_upstream, limit_mark;
+	struct log_limit limit_loop, limit_self, limit_dst, limit_upstream, limit_mark;
 };
 
 struct redir {
@@ -68,6 +74,13 @@ struct redir {
 	bool accepting;
 	double started; /* worker_now */
 	unsigned long nofile;
+	struct budget budget; /* flows are counted in it by all workers */
+	struct inherited inherited; /* sockets that we were given at start */
+	struct handover handover;
+	struct drain drain; /* runs: this process takes no more flows and ends */
+	struct control_request *restart_rq; /* who asked for the restart, or NULL */
+	const char *self; /* the program, and its arguments */
+	char **argv;
 	bool verbose, foreground;
 };
 
@@ -79,6 +92,9 @@ static inline struct redir_worker *redir_worker_of(struct worker *w)
 /* main.c */
 int redir_reload(struct redir *rd, char *text, size_t cap); /* 0 or -1; tells in text */
 void redir_first_noop_done(struct redir *rd);               /* noop.c calls it */
+
+/* Hands over to a successor; rq (may be NULL) is answered when it is there or has failed. */
+void redir_restart(struct redir *rd, struct control_request *rq);
 
 /* redir_ctl.c */
 extern const struct control_command redir_commands[];

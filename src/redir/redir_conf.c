@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "redir/balance.h"
 #include "redir/rules.h"
@@ -61,6 +62,18 @@ static const struct conf_key redir_keys[] = {
 	 .parse = conf_path_or_off,
 	 .offset = KEY(control),
 	 .def = "/run/sixpath/redir.sock"},
+	{.name = "memory",
+	 .parse = conf_mib,
+	 .offset = KEY(memory_mib),
+	 .def = "auto",
+	 .min = 4,
+	 .max = 65536},
+	{.name = "drain",
+	 .parse = conf_seconds,
+	 .offset = KEY(drain_s),
+	 .def = "60s",
+	 .min = 0,
+	 .max = 86400},
 	{.name = "tune", .parse = conf_bool, .offset = KEY(tune), .def = "yes"},
 	{.name = "state_dir",
 	 .parse = conf_path_or_off,
@@ -146,6 +159,20 @@ static const struct conf_key connect_keys[] = {
 	{.name = NULL},
 };
 
+/* int: 0 to PREWARM_MAX, or auto */
+static bool parse_prewarm(const char *text, void *dst, const struct conf_key *key, char *err,
+			  size_t errcap)
+{
+	if (strcasecmp(text, "auto") == 0) {
+		*(int *)dst = PREWARM_AUTO;
+		return true;
+	}
+	if (conf_int(text, dst, key, err, errcap))
+		return true;
+	snprintf(err, errcap, "must be auto or %ld to %ld", key->min, key->max);
+	return false;
+}
+
 static const struct conf_key proxy_keys[] = {
 	{.name = "address", .parse = conf_hostport, .offset = PROXY(address), .min = 1080},
 	{.name = "protocol",
@@ -168,6 +195,12 @@ static const struct conf_key proxy_keys[] = {
 	 .def = "10",
 	 .min = 0,
 	 .max = 1000},
+	{.name = "prewarm",
+	 .parse = parse_prewarm,
+	 .offset = PROXY(prewarm),
+	 .def = "0",
+	 .min = 0,
+	 .max = PREWARM_MAX},
 	{.name = "weight",
 	 .parse = conf_int,
 	 .offset = PROXY(weight),
@@ -315,6 +348,7 @@ static bool take_argument(struct redir_conf *c, const char *proxy, FILE *errors)
 		return false;
 	p->mptcp = p->tfo = 2;
 	p->priority = 10;
+	p->prewarm = 0;
 	p->weight = 1;
 	if (conf_hostport(proxy, &p->address, &address, err, sizeof(err)))
 		return true;

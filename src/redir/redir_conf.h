@@ -24,6 +24,9 @@ enum bypass_action {
 	BYPASS_RULE   /* no SYN to them is captured */
 };
 
+#define PREWARM_AUTO (-1)
+#define PREWARM_MAX  16
+
 /* [proxy NAME] */
 struct proxy_section {
 	struct list_node node; /* in redir_conf.proxies, as in the file */
@@ -33,6 +36,7 @@ struct proxy_section {
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
 	int priority, weight;
+	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 };
 
 struct redir_conf {
@@ -47,6 +51,8 @@ struct redir_conf {
 	int log, log_to;
 	char *control;   /* R; NULL or empty = off */
 	bool tune;       /* R */
+	int memory_mib;  /* 0 = auto */
+	double drain_s;
 	char *state_dir; /* R; NULL = nothing is kept */
 	/* [rules] */
 	bool install;

@@ -16,7 +16,7 @@ struct gathered {
 	struct survey survey;
 	struct redir *rd;
 	struct counters sum;
-	uint64_t flows;
+	uint64_t flows, prewarm_ready;
 };
 
 static void add_counters(struct counters *sum, const struct counters *c)
@@ -32,6 +32,8 @@ static void add_counters(struct counters *sum, const struct counters *c)
 	sum->sessions_invalid += c->sessions_invalid;
 	sum->retries += c->retries;
 	sum->bypass_failed += c->bypass_failed;
+	sum->prewarm_used += c->prewarm_used;
+	sum->prewarm_dead += c->prewarm_dead;
 	sum->fallbacks += c->fallbacks;
 	sum->bytes_up += c->bytes_up;
 	sum->bytes_down += c->bytes_down;
@@ -44,6 +46,7 @@ static void visit_counters(struct worker *w, struct survey *s)
 
 	add_counters(&g->sum, &rw->counters);
 	g->flows += rw->flows.count;
+	g->prewarm_ready += prewarm_ready(&rw->prewarm);
 }
 
 static void report_counters(struct report *r, const struct counters *c)
@@ -56,6 +59,8 @@ static void report_counters(struct report *r, const struct counters *c)
 	report_u64(r, "bypass_failed", c->bypass_failed);
 	report_u64(r, "mptcp", c->mptcp);
 	report_u64(r, "fastopen", c->fastopen);
+	report_u64(r, "prewarm_used", c->prewarm_used);
+	report_u64(r, "prewarm_dead", c->prewarm_dead);
 	report_u64(r, "retries", c->retries);
 	report_u64(r, "fallbacks", c->fallbacks);
 	report_u64(r, "tokens_rejected", c->tokens_rejected);
@@ -107,8 +112,11 @@ static void status_done(struct survey *s)
 	report_bool(r, "accepting", rd->accepting);
 	report_rules(r, rd);
 	report_u64(r, "flows", g->flows);
+	report_u64(r, "prewarm_ready", g->prewarm_ready);
 	report_u64(r, "proxies", rd->pool->n);
+	report_bool(r, "draining", rd->drain.runs);
 	status_descriptors(r, rd->nofile);
+	budget_report(&rd->budget, r);
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
 	report_held(r, rd->held);
 	report_counters(r, &g->sum);
@@ -186,6 +194,9 @@ static void report_upstream(struct report *r, struct upstream *up, int weight, u
 	report_bool(r, "session", up->session.valid);
 	report_u64(r, "tokens_left", tokens_left(&up->session.tokens));
 	report_u64(r, "flows", up->n_flows);
+	report_u64(r, "prewarm_ready", up->n_warm);
+	report_u64(r, "prewarm_used", up->n_warm_used);
+	report_u64(r, "prewarm_dead", up->n_warm_dead);
 	report_u64(r, "flows_total", up->n_flows_total);
 	snprintf(share, sizeof(share), "%" PRIu64 "%%", sum ? up->n_flows_total * 100 / sum : 0);
 	report_str(r, "share", share);
@@ -263,6 +274,11 @@ static void run_reload(struct control_request *rq, void *ctx)
 	control_reply(rq);
 }
 
+static void run_restart(struct control_request *rq, void *ctx)
+{
+	redir_restart(ctx, rq);
+}
+
 void redir_log_status(struct redir *rd)
 {
 	gather(rd, NULL, log_done);
@@ -279,5 +295,6 @@ const struct control_command redir_commands[] = {
 	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
 	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
+	{"restart", "hand over to a successor; connections end here, new ones are its", run_restart},
 	{NULL, NULL, NULL},
 };

@@ -38,6 +38,7 @@
 
 #define RULES_NFT_TABLE  "sixpath"
 #define RULES_USER_TABLE "sixpath_user"
+#define RULES_STANDIN_TABLE "sixpath_standin"
 
 /* Plain data; what it points to is only read during the call that takes it. */
 struct rules_conf {
@@ -56,6 +57,7 @@ struct rules_conf {
 	size_t n_verify;
 	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
+	bool stand_in;  /* at rules_open: the table is another daemon's yet, see rules_take_over */
 	bool owner;     /* ask for the owner flag; false: the table outlives a killed daemon */
 	uint32_t table; /* first routing table to try; 0 = RULES_TABLE */
 };
@@ -67,6 +69,9 @@ const char *rules_conf_bad(const struct rules_conf *c);
 
 /* Definition of `inet sixpath`, its upstream sets empty. malloc; NULL = out of memory. */
 char *rules_text(const struct rules_conf *c);
+/* What keeps captured connections going while `inet sixpath` is nobody's (table `inet
+ * sixpath_standin`). malloc. */
+char *rules_text_stand_in(const struct rules_conf *c);
 /* Commands that give the upstream sets these addresses and no others. malloc. */
 char *rules_text_upstreams(const struct addr *v, size_t n, bool v6);
 /* Definition of `inet sixpath_user`. malloc. */
@@ -96,6 +101,23 @@ bool rules_have_queue(void);
 /* Take down exactly what rules_open and rules_check put in place. NULL is allowed. */
 void rules_close(struct rules *r);
 
+/*
+ * From one daemon to the next, without a moment in which a captured connection's packets go astray
+ * (they would reach its server, which answers a reset):
+ *   successor    rules_open with stand_in: policy routing, and a table that only lets connections
+ *                go on that are captured already
+ *   predecessor  rules_hand_over, in place of rules_close: its table goes, the routing stays
+ *   successor    rules_take_over: its table in, the stand-in out, in one transaction
+ * In between new connections are not captured.
+ */
+void rules_hand_over(struct rules *r); /* NULL is allowed */
+/* 0 or -errno; then rules_check tries again each second. */
+int rules_take_over(struct rules *r);
+
+/* Capture no new connections, or do again; what is captured goes on. Stays in force over loading.
+ * 0 or -errno. */
+int rules_pause(struct rules *r, bool pause);
+
 /* Other rules, in one transaction; on failure the old ones stay. Empties the learned sets:
  * reconcile them afterwards. table and v6 stay as they were at rules_open. 0 or -errno. */
 int rules_set_conf(struct rules *r, const struct rules_conf *c);
@@ -118,7 +140,7 @@ int rules_seen(struct rules *r, rules_seen_fn *fn, void *ctx);
 
 /* Packets that each deciding rule has seen, by chain ("capture", "capture_local") and the name
  * in the rule's comment ("local", "user-bypass", "upstream", "user-proxy", "exclude", "mp-join",
- * "learned", "port", "capture", "no-listener", "own"). 0 or -errno. */
+ * "learned", "port", "paused", "capture", "no-listener", "own"). 0 or -errno. */
 typedef void rules_counter_fn(void *ctx, const char *chain, const char *name, uint64_t packets);
 int rules_counters(struct rules *r, rules_counter_fn *fn, void *ctx);
 

@@ -28,6 +28,8 @@
 
 #define TROUBLE_MAX 200
 #define SAID_MAX    150
+#define PAUSE	    "add element inet " RULES_NFT_TABLE " paused { tcp }\n"
+#define RESUME	    "flush set inet " RULES_NFT_TABLE " paused\n"
 
 struct rules {
 	struct nft_ctx *nft;
@@ -40,6 +42,8 @@ struct rules {
 	size_t n_upstreams;
 	bool v6, owner, learn_passive;
 	bool loaded;
+	bool stand_in; /* its table is there, ours is not yet */
+	bool paused;
 	bool reloaded; /* to be told by rules_check */
 	struct nft_print print;
 	uint32_t generation;
@@ -107,13 +111,16 @@ static int load_text(struct rules *r, const char *table, const char *upstreams)
 	char *all;
 	int rc;
 
-	rc = asprintf(&all, "%s%s%s",
+	rc = asprintf(&all, "%s%s%s%s%s",
+		      exists(r, RULES_STANDIN_TABLE) ? "delete table inet " RULES_STANDIN_TABLE "\n"
+						     : "",
 		      exists(r, RULES_NFT_TABLE) ? "delete table inet " RULES_NFT_TABLE "\n" : "",
-		      table, upstreams);
+		      table, upstreams, r->paused ? PAUSE : "");
 	if (rc < 0)
 		return -ENOMEM;
 	rc = nft_run(r, all);
 	free(all);
+	r->stand_in = r->stand_in && rc < 0;
 	if (rc == 0)
 		rc = read_print(r, &r->print);
 	r->loaded = rc == 0;
@@ -261,6 +268,29 @@ bool rules_have_queue(void)
 	return good;
 }
 
+static int load_stand_in(struct rules *r, const struct rules_conf *c)
+{
+	char *text = rules_text_stand_in(c), *all;
+	int rc;
+
+	r->stand_in = true;
+	if (!text)
+		return -ENOMEM;
+	/* Left over where tables have no owner. */
+	rc = asprintf(&all, "%s%s",
+		      exists(r, RULES_STANDIN_TABLE) ? "delete table inet " RULES_STANDIN_TABLE "\n"
+						     : "",
+		      text);
+	free(text);
+	if (rc < 0)
+		return -ENOMEM;
+	rc = nft_run(r, all);
+	free(all);
+	if (rc < 0) /* some connections will break; that is no reason to do without rules */
+		log_warning("rules: %s (connections that are captured now may be reset)", why(r, rc));
+	return 0;
+}
+
 int rules_open(struct rules **out, const struct rules_conf *c, const struct addr *upstreams,
 	       size_t n)
 {
@@ -282,22 +312,60 @@ int rules_open(struct rules **out, const struct rules_conf *c, const struct addr
 	if (rc == 0 && c->mode == MODE_TPROXY)
 		rc = rules_route_open(&r->route, c->table ? c->table : RULES_TABLE, c->v6);
 	if (rc == 0)
-		rc = first_load(r, c);
+		rc = c->stand_in ? load_stand_in(r, c) : first_load(r, c);
 	if (rc < 0) {
 		rules_close(r);
 		return rc;
 	}
-	if (r->route)
+	if (r->route && !c->stand_in)
 		rules_route_adopt(r->route); /* the table was free: so no other daemon lives */
 	nft_read_generation(r->nl, &r->generation);
 	*out = r;
 	return 0;
 }
 
+int rules_take_over(struct rules *r)
+{
+	int rc = user_table(r);
+
+	if (rc == 0)
+		rc = load(r);
+	if (rc == 0)
+		nft_read_generation(r->nl, &r->generation);
+	if (r->route)
+		rules_route_adopt(r->route);
+	if (rc < 0)
+		log_error("rules: %s", why(r, rc));
+	return rc;
+}
+
+int rules_pause(struct rules *r, bool pause)
+{
+	if (r->paused == pause)
+		return 0;
+	r->paused = pause; /* loading does it from now on */
+	return r->loaded ? rules_command(r, pause ? PAUSE : RESUME) : 0;
+}
+
+void rules_hand_over(struct rules *r)
+{
+	if (!r)
+		return;
+	/* One without an owner is replaced by the next daemon, in one transaction. */
+	if (r->loaded && r->owner && is_ours(r))
+		nft_run(r, "delete table inet " RULES_NFT_TABLE "\n");
+	rules_route_leave(r->route);
+	r->route = NULL;
+	r->loaded = false;
+	rules_close(r);
+}
+
 void rules_close(struct rules *r)
 {
 	if (!r)
 		return;
+	if (r->stand_in && r->nft && r->nl && exists(r, RULES_STANDIN_TABLE))
+		nft_run(r, "delete table inet " RULES_STANDIN_TABLE "\n");
 	if (r->loaded && is_ours(r))
 		nft_run(r, "delete table inet " RULES_NFT_TABLE "\n");
 	if (r->nft)
@@ -568,6 +636,24 @@ void rules_get_state(const struct rules *r, struct rules_state *s)
 	(void)r;
 	memset(s, 0, sizeof(*s));
 	s->trouble = "built without libnftables";
+}
+
+void rules_hand_over(struct rules *r)
+{
+	(void)r;
+}
+
+int rules_take_over(struct rules *r)
+{
+	(void)r;
+	return -ENOSYS;
+}
+
+int rules_pause(struct rules *r, bool pause)
+{
+	(void)r;
+	(void)pause;
+	return -ENOSYS;
 }
 
 int rules_command(struct rules *r, const char *text)

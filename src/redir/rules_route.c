@@ -324,6 +324,14 @@ void rules_route_close(struct rules_route *r)
 	free(r);
 }
 
+void rules_route_leave(struct rules_route *r)
+{
+	if (!r)
+		return;
+	netlink_close(r->nl);
+	free(r);
+}
+
 uint32_t rules_route_table(const struct rules_route *r)
 {
 	return r->table;

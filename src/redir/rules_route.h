@@ -24,6 +24,9 @@ int rules_route_check(struct rules_route *r);
 /* Take down what open and check have added. NULL is allowed. */
 void rules_route_close(struct rules_route *r);
 
+/* The same, but leave it all in place for a daemon that comes after us. NULL is allowed. */
+void rules_route_leave(struct rules_route *r);
+
 uint32_t rules_route_table(const struct rules_route *r);
 
 #endif

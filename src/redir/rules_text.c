@@ -99,6 +99,17 @@ static void put_sets(FILE *f, const struct rules_conf *c, char n)
 			n, type, SEEN_MAX);
 }
 
+/* Empty, but for `tcp` while no new connections are to be captured. */
+static void put_paused_set(FILE *f)
+{
+	fprintf(f, "\tset paused {\n\t\ttype inet_proto\n\t}\n");
+}
+
+static void put_paused(FILE *f)
+{
+	fprintf(f, "\t\tmeta l4proto @paused counter return comment \"paused\"\n");
+}
+
 static void put_ifaces(FILE *f, const struct rules_conf *c, const char *key)
 {
 	fprintf(f, "\t\t%s { ", key);
@@ -233,6 +244,23 @@ static void put_held(FILE *f, const struct rules_conf *c)
 		RULES_HELD);
 }
 
+/* Captured connections first. Without `wildcard 0`: that breaks on the third ACK. */
+static void put_captured(FILE *f, const struct rules_conf *c)
+{
+	put_ifaces(f, c, "iifname");
+	fprintf(f,
+		"meta l4proto tcp socket transparent 1 meta mark set meta mark | 0x%08x accept\n",
+		RULES_FWMARK);
+}
+
+static void put_captured_local(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f,
+		"\t\tmeta l4proto tcp meta mark != 0x%08x ct mark & 0x%08x == 0x%08x meta mark "
+		"set meta mark | 0x%08x\n\t}\n",
+		c->mark, RULES_FWMARK, RULES_FWMARK, RULES_FWMARK);
+}
+
 /*
  * tproxy before the mark: where nobody listens `tproxy` ends its rule, the packet stays unmarked
  * and is forwarded as if there were no rules. SYNs only: what was not captured at its SYN is
@@ -241,6 +269,7 @@ static void put_held(FILE *f, const struct rules_conf *c)
 static void put_tproxy(FILE *f, const struct rules_conf *c)
 {
 	fprintf(f, "\tchain take {\n");
+	put_paused(f);
 	if (verifies(c))
 		put_hold(f, c);
 	fprintf(f,
@@ -254,12 +283,7 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 		"accept;\n",
 		verifies(c) ? " - 5" : "");
 	if (c->n_capture) {
-		/* Captured connections first. Without `wildcard 0`: that breaks on the third ACK. */
-		put_ifaces(f, c, "iifname");
-		fprintf(f,
-			"meta l4proto tcp socket transparent 1 meta mark set meta mark | 0x%08x "
-			"accept\n",
-			RULES_FWMARK);
+		put_captured(f, c);
 		if (verifies(c)) { /* nobody else says what is held */
 			put_ifaces(f, c, "iifname");
 			fprintf(f, SYN " meta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x\n",
@@ -281,8 +305,10 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
  * those of this host's own servers are left alone. */
 static void put_tproxy_local(FILE *f, const struct rules_conf *c)
 {
+	fprintf(f, "\tchain take_local {\n");
+	put_paused(f);
 	fprintf(f,
-		"\tchain take_local {\n\t\tct mark set ct mark | 0x%08x counter comment "
+		"\t\tct mark set ct mark | 0x%08x counter comment "
 		"\"capture\"\n\t}\n",
 		RULES_FWMARK);
 	put_capture(f, c, "capture_local", "take_local");
@@ -290,16 +316,15 @@ static void put_tproxy_local(FILE *f, const struct rules_conf *c)
 		"\tchain output {\n\t\ttype route hook output priority mangle; policy accept;\n");
 	fprintf(f, "\t\t" SYN " jump capture_local\n");
 	put_clear(f);
-	fprintf(f,
-		"\t\tmeta l4proto tcp meta mark != 0x%08x ct mark & 0x%08x == 0x%08x meta mark "
-		"set meta mark | 0x%08x\n\t}\n",
-		c->mark, RULES_FWMARK, RULES_FWMARK, RULES_FWMARK);
+	put_captured_local(f, c);
 }
 
 static void put_redirect(FILE *f, const struct rules_conf *c)
 {
+	fprintf(f, "\tchain take {\n");
+	put_paused(f);
 	fprintf(f,
-		"\tchain take {\n\t\tmeta l4proto tcp meta mark set meta mark & 0x%08x counter "
+		"\t\tmeta l4proto tcp meta mark set meta mark & 0x%08x counter "
 		"redirect to :%u comment \"capture\"\n\t}\n",
 		CLEAR_MASK, c->port);
 	put_capture(f, c, "capture", "take");
@@ -355,6 +380,7 @@ char *rules_text(const struct rules_conf *c)
 	fprintf(f, "table inet " RULES_NFT_TABLE " {\n");
 	if (c->owner)
 		fprintf(f, "\tflags owner\n");
+	put_paused_set(f);
 	put_sets(f, c, '4');
 	if (c->v6)
 		put_sets(f, c, '6');
@@ -369,6 +395,46 @@ char *rules_text(const struct rules_conf *c)
 	}
 	if (c->learn_passive && c->n_capture)
 		put_seen(f, c);
+	fprintf(f, "}\n");
+	return finish(f, &text);
+}
+
+static void stand_in_tproxy(FILE *f, const struct rules_conf *c)
+{
+	if (c->n_capture) {
+		fprintf(f, "\tchain prerouting {\n\t\ttype filter hook prerouting priority "
+			   "mangle; policy accept;\n");
+		put_captured(f, c);
+		fprintf(f, "\t}\n");
+	}
+	if (c->capture_local) {
+		fprintf(f, "\tchain output {\n\t\ttype route hook output priority mangle; policy "
+			   "accept;\n");
+		put_captured_local(f, c);
+	}
+}
+
+/* Connection tracking knows where captured connections go, as long as somebody makes the kernel
+ * track and translate: without any chain of that kind it stops. */
+static void stand_in_redirect(FILE *f)
+{
+	fprintf(f, "\tchain prerouting {\n\t\ttype nat hook prerouting priority dstnat; policy "
+		   "accept;\n\t\tct state invalid accept\n\t}\n");
+}
+
+char *rules_text_stand_in(const struct rules_conf *c)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	if (!f)
+		return NULL;
+	fprintf(f, "table inet " RULES_STANDIN_TABLE " {\n%s", c->owner ? "\tflags owner\n" : "");
+	if (c->mode == MODE_TPROXY)
+		stand_in_tproxy(f, c);
+	else
+		stand_in_redirect(f);
 	fprintf(f, "}\n");
 	return finish(f, &text);
 }

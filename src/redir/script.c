@@ -332,7 +332,7 @@ void script_stop(struct script *s)
 			  s->path);
 	else if (s->in_place)
 		log_info("rules: %s has taken its rules away", s->path);
-	if (code == -EPIPE)
+	if (code == -EPIPE && s->guard > 0)
 		while (waitpid(s->guard, NULL, 0) < 0 && errno == EINTR)
 			;
 	close(s->fd);
@@ -347,4 +347,36 @@ bool script_in_place(const struct script *s)
 bool script_ipset(const struct script *s)
 {
 	return script_in_place(s) && s->ipset;
+}
+
+int script_fd(const struct script *s)
+{
+	return script_in_place(s) ? s->fd : -1;
+}
+
+struct script *script_adopt(int fd, const struct redir_conf *c)
+{
+	struct script_has has = {installed("iptables-restore"), installed("nft"),
+				 installed("ipset")};
+	enum script_kind kind = script_choose(c, &has);
+	struct script *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->fd = fd;
+	s->in_place = true;
+	s->ipset = kind != SCRIPT_NONE && script_learned(c, kind, &has);
+	s->path = strdup("the script"); /* what it was told to do is the guard's to know */
+	if (s->path)
+		return s;
+	free(s);
+	return NULL;
+}
+
+void script_leave(struct script *s)
+{
+	if (!s)
+		return;
+	close(s->fd);
+	script_free(s);
 }

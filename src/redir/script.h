@@ -27,6 +27,13 @@ struct script *script_start(const struct redir_conf *c, bool foreground);
  * allowed. */
 void script_stop(struct script *s);
 
+/* A restart without a gap: the guard's socket, for a successor (-1: there is none), which takes it
+ * with script_adopt (NULL = out of memory); then script_leave in place of script_stop. Rules and
+ * guard stay as they are. */
+int script_fd(const struct script *s);
+struct script *script_adopt(int fd, const struct redir_conf *c);
+void script_leave(struct script *s); /* NULL is allowed */
+
 /* NULL is allowed: */
 bool script_in_place(const struct script *s);
 bool script_ipset(const struct script *s); /* they leave alone what is in our ipsets */

@@ -23,7 +23,8 @@ struct steer {
 	struct bypass *bypass;   /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
 	bool v6, no_owner;
-	bool queue;     /* nft can queue packets */
+	bool queue; /* nft can queue packets */
+	bool standing_by, paused;
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
 };
@@ -59,6 +60,7 @@ static struct rules_conf rules_conf_of(const struct steer *s, const char **names
 		.queue = s->queue,
 		.v6 = s->v6,
 		.owner = true,
+		.stand_in = s->standing_by,
 	};
 }
 
@@ -106,6 +108,10 @@ static void open_rules(struct steer *s)
 {
 	int rc = load_rules(s);
 
+	if (rc == 0 && s->paused)
+		rules_pause(s->rules, true);
+	if (rc == 0 && s->standing_by)
+		return;
 	if (rc == 0) {
 		log_notice("rules: table inet " RULES_NFT_TABLE " is in place");
 		return;
@@ -182,7 +188,7 @@ void steer_learned(struct steer *s)
 	bool resync = false;
 	unsigned n;
 
-	if (!s)
+	if (!s || s->standing_by)
 		return;
 	while ((n = learned_drain(s->rd->learned, v, BATCH, &resync)) > 0 || resync) {
 		s->reconcile |= resync;
@@ -240,7 +246,7 @@ static void tick_rules(struct steer *s)
 
 void steer_tick(struct steer *s)
 {
-	if (!s)
+	if (!s || s->standing_by)
 		return;
 	s->ticks++;
 	if (s->rules)
@@ -266,10 +272,8 @@ static void open_held(struct steer *s)
 	log_warning("verify: no SYN is held: that needs mode = tproxy, and our own nft rules");
 }
 
-static void open_all(struct steer *s)
+static void open_rest(struct steer *s)
 {
-	if (wants_rules(s->rd))
-		open_rules(s);
 	open_bypass(s);
 	open_held(s);
 	/* Our own rules collect in the kernel what is seen. */
@@ -277,6 +281,13 @@ static void open_all(struct steer *s)
 	    (s->rd->conf->backend == RULES_IPTABLES || script_in_place(s->rd->script)))
 		s->passive = passive_open(&s->rd->main, s->rd->learned);
 	steer_learned(s);
+}
+
+static void open_all(struct steer *s)
+{
+	if (wants_rules(s->rd))
+		open_rules(s);
+	open_rest(s);
 }
 
 static void close_all(struct steer *s)
@@ -301,6 +312,46 @@ struct steer *steer_new(struct redir *rd)
 	return s;
 }
 
+struct steer *steer_stand_by(struct redir *rd)
+{
+	struct steer *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->rd = rd;
+	s->v6 = have_ipv6();
+	s->standing_by = true;
+	if (wants_rules(rd))
+		open_rules(s);
+	return s;
+}
+
+void steer_take_over(struct steer *s)
+{
+	s->standing_by = false;
+	if (s->rules && rules_take_over(s->rules) == 0)
+		log_notice("rules: table inet " RULES_NFT_TABLE " is in place");
+	open_rest(s);
+}
+
+void steer_hand_over(struct steer *s)
+{
+	if (!s)
+		return;
+	passive_close(s->passive);
+	bypass_free(s->bypass);
+	rules_hand_over(s->rules);
+	free(s);
+}
+
+bool steer_pause(struct steer *s, bool pause)
+{
+	if (!s)
+		return false;
+	s->paused = pause;
+	return s->rules && rules_pause(s->rules, pause) == 0;
+}
+
 void steer_free(struct steer *s)
 {
 	if (!s)
@@ -314,6 +365,8 @@ void steer_reload(struct steer *s)
 {
 	int rc;
 
+	if (s->standing_by)
+		return; /* takes it as it is then */
 	if (!s->rules || !wants_rules(s->rd)) {
 		close_all(s);
 		open_all(s);

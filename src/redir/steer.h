@@ -19,6 +19,17 @@ struct steer *steer_new(struct redir *rd);
 /* Takes down what is ours. NULL is allowed. */
 void steer_free(struct steer *s);
 
+/* The same for a successor: as much as can be had beside the rules of its predecessor. Nothing is
+ * captured by us before steer_take_over. */
+struct steer *steer_stand_by(struct redir *rd);
+void steer_take_over(struct steer *s);
+/* In place of steer_free at the predecessor. */
+void steer_hand_over(struct steer *s);
+
+/* Let new connections pass, or capture them again. False: the rules are not ours, so that they go
+ * on coming. NULL is allowed. */
+bool steer_pause(struct steer *s, bool pause);
+
 /* There is a new configuration: make the rules what it says. */
 void steer_reload(struct steer *s);
 

@@ -47,6 +47,7 @@ struct upstream *upstream_new(const struct proxy_section *p, struct worker *main
 	up->mptcp = p->mptcp;
 	up->tfo = p->tfo;
 	up->priority = p->priority;
+	up->prewarm = p->prewarm;
 	up->main = main;
 	up->source = sock_source;
 	up->kick_job.run = kick_run;
@@ -83,7 +84,7 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p)
 	return conf_text_equal(up->name, p->name) && conf_text_equal(up->host, p->address.host) &&
 	       up->port == p->address.port && conf_text_equal(up->username, p->username) &&
 	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
-	       up->tfo == p->tfo && up->priority == p->priority;
+	       up->tfo == p->tfo && up->priority == p->priority && up->prewarm == p->prewarm;
 }
 
 /* Lock held. The main worker looks at the upstream as soon as it can. */
@@ -168,6 +169,7 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 		g->addr = up->addrs[up->current];
 		/* What is in a SYN may arrive although no answer comes. */
 		g->tfo = !up->health.trouble;
+		g->tfo_works = up->tfo != 0 && up->tfo_works;
 		g->patience_s = up->rtt_us / 1e6 * PATIENCE_RTTS;
 		if (g->patience_s < PATIENCE_S)
 			g->patience_s = PATIENCE_S;
@@ -294,6 +296,16 @@ void upstream_session_lost(struct upstream *up, unsigned number)
 	pthread_mutex_unlock(&up->lock);
 }
 
+uint64_t upstream_lost(struct upstream *up)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&up->lock);
+	n = up->n_lost;
+	pthread_mutex_unlock(&up->lock);
+	return n;
+}
+
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size)
 {
 	pthread_mutex_lock(&up->lock);
@@ -309,6 +321,8 @@ void upstream_dialled(struct upstream *up, double now_s, const struct dial *d)
 	double pause_s;
 
 	pthread_mutex_lock(&up->lock);
+	if (d->syn_data_acked || d->fastopen_fail)
+		up->tfo_works = d->syn_data_acked;
 	why = uppaths_note(&up->paths, now_s, &d->local, &r, &pause_s);
 	up->rtt_us = balance_smooth(up->rtt_us, r.rtt_us);
 	if (why && up->tfo == 2)
@@ -329,6 +343,15 @@ void upstream_flow_count(struct upstream *up, int change_by)
 	pthread_mutex_lock(&up->lock);
 	up->n_flows = (uint64_t)((int64_t)up->n_flows + change_by);
 	up->n_flows_total += change_by > 0;
+	pthread_mutex_unlock(&up->lock);
+}
+
+void upstream_warm_count(struct upstream *up, int change_by, unsigned used, unsigned dead)
+{
+	pthread_mutex_lock(&up->lock);
+	up->n_warm = (uint64_t)((int64_t)up->n_warm + change_by);
+	up->n_warm_used += used;
+	up->n_warm_dead += dead;
 	pthread_mutex_unlock(&up->lock);
 }
 

@@ -27,6 +27,7 @@ struct upstream {
 	char *name, *host, *username, *password;
 	uint16_t port;
 	int mptcp, tfo, priority;
+	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */
 	struct worker *main;
 	/* the local address of connections to dst; sock_source, but for tests */
@@ -41,10 +42,13 @@ struct upstream {
 	struct health health;
 	struct session session;
 	struct uppaths paths;
+	bool tfo_works; /* the last SYN data were taken */
 	bool kicked;
 	struct job kick_job;
 	uint64_t n_ok, n_failed, n_sessions, n_lost;
 	uint64_t n_flows, n_flows_total; /* now; ever */
+	uint64_t n_warm; /* prewarmed connections that are ready, now */
+	uint64_t n_warm_used, n_warm_dead;
 	uint32_t rtt_us;                 /* smoothed */
 	char last_error[128];
 };
@@ -59,6 +63,7 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p);
 struct upstream_grant {
 	struct addr addr;
 	bool in_session, has_token, tfo;
+	bool tfo_works; /* and has done so before */
 	double patience_s; /* without an answer for so long: upstream_overdue */
 	uint8_t id[SESSION_ID_MAX];
 	uint16_t id_len;
@@ -91,7 +96,11 @@ void upstream_dialled(struct upstream *up, double now_s, const struct dial *d);
 bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr);
 /* Something is odd (a reset in the middle): check it soon. */
 void upstream_suspect(struct upstream *up);
+/* How many sessions it did not know any more. */
+uint64_t upstream_lost(struct upstream *up);
 void upstream_flow_count(struct upstream *up, int change);
+/* Prewarmed connections: change of those ready; were used; were found dead. */
+void upstream_warm_count(struct upstream *up, int change, unsigned used, unsigned dead);
 
 /* From noop.c. */
 void upstream_set_addrs(struct upstream *up, const struct addr *addrs, unsigned n);

@@ -37,6 +37,7 @@ static const struct command {
 	{"explain", " SRC DST:PORT", "what happens to such a connection, and why (sixpath-redir)",
 	 run_ask},
 	{"reload", "", "load the configuration anew; connections stay", run_ask},
+	{"restart", "", "a successor takes new connections; those there are end in order", run_ask},
 	{"doctor", "", "what is wrong on this machine, and how to mend it", run_doctor},
 	{"help", "", "the commands that the daemon itself knows", run_ask},
 	{"passwd", " FILE USER", "set a password in a users file; -D deletes the user", run_passwd},

@@ -513,10 +513,12 @@ lab_conf_defaults() {
 		[redir.state_dir]=$LAB_DIR/run [rules.install]=no
 		["proxy home.address"]=$PRX4:1080 ["proxy home.username"]=home
 		["proxy home.password_file"]=$LAB_DIR/secret
+		# Most tests look at how connections are made; t_prewarm at those that are there already.
+		["proxy home.prewarm"]=${LAB_PREWARM:-0}
 	)
 	LAB_PROXY_CONF=(
 		[proxy.listen]="[::]:1080" [proxy.user]=$LAB_USER [proxy.log]=debug [proxy.log_to]=stderr
-		[proxy.control]=$LAB_DIR/run/proxy.sock
+		[proxy.control]=$LAB_DIR/run/proxy.sock [proxy.drain]=0
 		[auth.users]=$LAB_DIR/users
 		[acl.allow]="203.0.113.0/24, 2001:db8:30::/64"
 	)

@@ -21,6 +21,7 @@ EXTRA_DIST += \
 	tests/lab/s6dissect.py \
 	tests/lab/t_badproxy.sh \
 	tests/lab/t_bond.sh \
+	tests/lab/t_budget.sh \
 	tests/lab/t_bulk.sh \
 	tests/lab/t_conf.sh \
 	tests/lab/t_daemon.sh \
@@ -28,10 +29,12 @@ EXTRA_DIST += \
 	tests/lab/t_explain.sh \
 	tests/lab/t_failover.sh \
 	tests/lab/t_fallback.sh \
+	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \
 	tests/lab/t_matrix.sh \
 	tests/lab/t_ownrules.sh \
 	tests/lab/t_passive.sh \
+	tests/lab/t_prewarm.sh \
 	tests/lab/t_proxy.sh \
 	tests/lab/t_restart.sh \
 	tests/lab/t_rig.sh \

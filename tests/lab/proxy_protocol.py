@@ -297,7 +297,7 @@ class Daemon:
 
     def write(self, proxy="", users=False, acl=""):
         with open(self.conf, "w", encoding="ascii") as f:
-            f.write(f"[proxy]\nlisten = [::]:{PORT}\nuser = root\nworkers = 2\ncontrol = {self.sock}\n"
+            f.write(f"[proxy]\nlisten = [::]:{PORT}\nuser = root\nworkers = 2\ndrain = 0\ncontrol = {self.sock}\n"
                     f"resolve = 127.0.0.1:5353\n{proxy}\n[acl]\n{acl}\n")
             if users:
                 f.write(f"[auth]\nusers = {self.users}\n")
@@ -810,7 +810,7 @@ def t_reload():
 # ---- tests: limits ----
 
 def t_slow():
-    with daemon(proxy="request_timeout = 1s"):
+    with daemon(proxy="request_timeout = 1s\nwaiting_timeout = 1s"):
         idle = [Client() for _ in range(100)]
         trickle = Client()
         start = time.monotonic()
@@ -834,21 +834,65 @@ def t_slow():
 
 def t_limits():
     def refused(**kw):
-        try:
-            with Client(request(NOOP), **kw) as c:
-                return c.rest() == b""
-        except ConnectionError:
-            return True
+        return code_of(request(NOOP), **kw) == 1
     with daemon(proxy="max_per_client = 5\nmax_clients = 8"):
-        held = [Client() for _ in range(5)]
+        held = [Client(b"\x06") for _ in range(5)]
         until("five clients", lambda: D.control("status")["clients"] == 5)
         want(refused(), True, "the sixth of one address")
-        held += [Client(source="127.0.0.2") for _ in range(3)]
+        held += [Client(b"\x06", source="127.0.0.2") for _ in range(3)]
         until("eight clients", lambda: D.control("status")["clients"] == 8)
         want(refused(source="127.0.0.3"), True, "the ninth")
+        want(D.control("status")["ended"]["limit"], 2, "counted")
         held.pop(0).s.close()
         until("room again", lambda: not refused())
         for c in held:
+            c.s.close()
+
+
+def t_waiting():
+    """Connections that are kept ready: they wait longer than a request may take, are counted apart, are
+    few, and give way."""
+    with daemon(proxy="request_timeout = 1s\nwaiting_timeout = 4s\nmax_per_client = 12\nmax_clients = 16"):
+        waiting = lambda: D.control("status")["clients_waiting"]
+        start = time.monotonic()
+        held = []
+        for n in range(1, 6):
+            held.append(Client())
+            until("one more waits", lambda n=n: waiting() == n)
+        want([f["state"] for f in D.control("flows")["flows"]], ["waiting"] * 5)
+        until("a quarter of twelve may wait for long", lambda: waiting() == 3)
+        want(0.8 < time.monotonic() - start < 2.5, True, "the others as long as for a request")
+        # the first octet starts the time for the request
+        held[0].send(request(NOOP)[:1])
+        until("one has spoken", lambda: waiting() == 2)
+        want(D.control("status")["clients"], 3)
+        until("it has not gone on", lambda: D.control("status")["clients"] == 2)
+        want(time.monotonic() - start < 3.8, True, "sooner than those that wait")
+        # one that has waited serves as well as a new one
+        held[1].send(request(NOOP))
+        want(len(held[1].rest()) > 0, True, "served after a wait")
+        until("the last one is ended", lambda: D.control("status")["clients"] == 0)
+        want(3.5 < time.monotonic() - start < 6, True, "in time")
+        for c in held:
+            c.s.close()
+    def served():
+        try:
+            return code_of(request(NOOP)) == 0
+        except (ConnectionError, Wrong):
+            return False
+    # an address at its limit: what waits gives way, oldest first, what works does not
+    with daemon(proxy="max_per_client = 8\nmax_clients = 100"):
+        busy = [Client(b"\x06") for _ in range(6)]
+        idle = [Client() for _ in range(2)]
+        until("all are there", lambda: D.control("status")["clients"] == 8)
+        time.sleep(1.2)
+        for left in (1, 0): # a worker makes room at its own clients only: try until it is the right one
+            until("there is room", served)
+            until("one less waits", lambda left=left: D.control("status")["clients_waiting"] == left)
+            busy.append(Client(b"\x06"))
+        want(served(), False, "nobody is left to give way")
+        want(D.control("status")["clients"], 8)
+        for c in busy + idle:
             c.s.close()
 
 
@@ -973,7 +1017,7 @@ BAD_VALUES = (
     "listen = ", "listen = 1.2.3.4", "listen = [::]:70000", "mptcp = maybe", "tfo = 3", "workers = 0",
     "workers = 257", "log = loud", "log_to = printer", "control = relative", "session_ttl = 9",
     "session_ttl = 31d", "token_window = 7", "token_window = 65537", "request_timeout = 0",
-    "request_timeout = 301", "connect_timeout = 0.5", "idle = 9", "max_clients = 0",
+    "request_timeout = 301", "waiting_timeout = 0", "waiting_timeout = 3601", "connect_timeout = 0.5", "idle = 9", "max_clients = 0",
     "max_clients = 1000001", "max_per_client = 0", "max_sessions = 0", "max_sessions_per_user = 0",
     "max_sessions_per_user = x", "repeat_session_id = 2", "idle = 30\nidle = 40", "user =")
 

@@ -95,7 +95,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	static const char *const files[] = {"conf", "iptables.sh", "nft.sh", "trace",
-					    "args", "env",         "files"};
+					    "args", "env",         "files",  "guard"};
 
 	(void)state;
 	redir_conf_put(conf);
@@ -232,12 +232,19 @@ static void test_restart(void **state)
 static void test_orderly(void **state)
 {
 	struct script *s;
+	char path[128];
+	int low, fd;
 
 	(void)state;
 	put("iptables.sh", TRACE
 	    "[ $1 != start ] || { echo \"$@\" >$here/args; env >$here/env; ls -l /proc/$$/fd "
-	    ">$here/files; }\n");
+	    ">$here/files; ls -l /proc/$PPID/fd >$here/guard; }\n");
 	load(IPTABLES);
+	snprintf(path, sizeof(path), "%s/conf", dir);
+	low = open(path, O_RDONLY | O_CLOEXEC);
+	fd = fcntl(low, F_DUPFD_CLOEXEC, 20); /* not where the guard has its own */
+	assert_true(low >= 0 && fd >= 0);
+	close(low);
 	setenv("SIXPATH_SECRET", "x", 1);
 	s = script_start(conf, true);
 	unsetenv("SIXPATH_SECRET");
@@ -247,6 +254,9 @@ static void test_orderly(void **state)
 	assert_non_null(strstr(got("env"), "PATH="));
 	assert_null(strstr(got("env"), "SIXPATH_SECRET"));
 	assert_null(strstr(got("files"), "socket:"));
+	assert_non_null(strstr(got("guard"), "socket:"));
+	assert_null(strstr(got("guard"), "conf"));
+	close(fd);
 	script_stop(s);
 	assert_string_equal(got("trace"), "start\nstop\n"); /* at once */
 	script_stop(NULL);

@@ -485,6 +485,91 @@ static void test_upstreams(void **state)
 	shut(r);
 }
 
+static bool paused(void)
+{
+	return sh("nft list set inet sixpath paused | grep -q 'elements = { tcp }'");
+}
+
+static void test_pause(void **state)
+{
+	struct rules_conf c = base();
+	struct rules *r = opened(&c);
+
+	(void)state;
+	assert_false(paused());
+	assert_int_equal(rules_pause(r, true), 0);
+	assert_int_equal(rules_pause(r, true), 0);
+	assert_true(paused());
+	/* over another configuration, and over the loss of the table */
+	c.action = ACTION_RULE;
+	assert_int_equal(rules_set_conf(r, &c), 0);
+	assert_true(paused());
+	assert_int_equal(rules_command(r, "delete table inet sixpath\n"), -ESTALE);
+	assert_true(paused());
+	assert_int_equal(rules_pause(r, false), 0);
+	assert_true(has_table("sixpath"));
+	assert_false(paused());
+	shut(r);
+}
+
+/* From one daemon to the next: never without what captured connections need. */
+static void test_hand_over(void **state)
+{
+	const enum redir_mode modes[] = {MODE_TPROXY, MODE_REDIRECT};
+	unsigned fds = rig_open_fds();
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct rules_conf c = base();
+		struct rules *old, *new;
+
+		c.mode = modes[i];
+		old = opened(&c);
+		c.stand_in = true;
+		new = opened(&c);
+		assert_true(has_table("sixpath") && has_table("sixpath_standin"));
+		assert_int_equal(rules_pause(new, true), 0); /* from the start */
+		rules_hand_over(old);
+		assert_false(has_table("sixpath"));
+		assert_true(has_table("sixpath_standin"));
+		assert_int_equal(routing_there("-4"), modes[i] == MODE_TPROXY);
+		assert_int_equal(rules_take_over(new), 0);
+		assert_true(has_table("sixpath"));
+		assert_true(paused());
+		assert_false(has_table("sixpath_standin"));
+		assert_int_equal(routing_there("-6"), modes[i] == MODE_TPROXY);
+		assert_int_equal(rules_check(new), 0);
+		shut(new);
+		assert_false(has_table("sixpath"));
+		assert_true(routing_gone()); /* the successor's now */
+	}
+	assert_int_equal(rig_open_fds(), fds);
+}
+
+/* A successor that gives up leaves its predecessor's alone; one whose predecessor does not let go
+ * has the rules when that has ended. */
+static void test_hand_over_fails(void **state)
+{
+	struct rules_conf c = base();
+	struct rules *old = opened(&c), *new;
+
+	(void)state;
+	c.stand_in = true;
+	new = opened(&c);
+	shut(new);
+	assert_true(has_table("sixpath") && routing_there("-4"));
+	assert_false(has_table("sixpath_standin"));
+	new = opened(&c);
+	assert_int_equal(rules_take_over(new), -EPERM);
+	assert_true(has_table("sixpath_standin"));
+	assert_true(rules_check(new) < 0);
+	rules_hand_over(old);
+	assert_int_equal(rules_check(new), RULES_RELOADED);
+	assert_true(has_table("sixpath") && !has_table("sixpath_standin"));
+	shut(new);
+	assert_true(routing_gone());
+}
+
 struct names {
 	unsigned n, ups;
 	bool listener;
@@ -511,8 +596,8 @@ static void test_counters(void **state)
 	assert_int_equal(n.ups, 2);
 	assert_true(n.listener);
 	/* own, local, user-bypass, upstream x 2, user-proxy, exclude x 2, mp-join, learned x 2, and
-	 * the two of take */
-	assert_int_equal(n.n, 13);
+	 * the three of take */
+	assert_int_equal(n.n, 14);
 	shut(r);
 }
 
@@ -853,7 +938,9 @@ int main(void)
 		KERNEL_TEST(test_kill_9),         KERNEL_TEST(test_no_capability),
 		KERNEL_TEST(test_two_daemons),    KERNEL_TEST(test_flush_ruleset),
 		KERNEL_TEST(test_without_owner),  KERNEL_TEST(test_check_fails),
-		KERNEL_TEST(test_upstreams),      KERNEL_TEST(test_counters),
+		KERNEL_TEST(test_upstreams),      KERNEL_TEST(test_pause),
+		KERNEL_TEST(test_hand_over),      KERNEL_TEST(test_hand_over_fails),
+		KERNEL_TEST(test_counters),
 		KERNEL_TEST(test_routing),        KERNEL_TEST(test_routing_of_others),
 		KERNEL_TEST(test_nft_set),        KERNEL_TEST(test_nft_reconcile),
 		KERNEL_TEST(test_nft_table_lost), KERNEL_TEST(test_nft_busy),

@@ -82,12 +82,14 @@ static void test_tproxy_smallest(void **state)
 		text,
 		"table inet sixpath {\n"
 		"\tflags owner\n"
+		"\tset paused {\n\t\ttype inet_proto\n\t}\n"
 		"\tset exclude4 {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\tauto-merge\n"
 		"\t\telements = { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4, "
 		"240.0.0.0/4 }\n\t}\n"
 		"\tset upstream4 {\n\t\ttype ipv4_addr\n\t}\n"
 		"\tset learned4 {\n\t\ttype ipv4_addr . inet_service\n\t\tflags timeout\n\t}\n"
 		"\tchain take {\n"
+		"\t\tmeta l4proto @paused counter return comment \"paused\"\n"
 		"\t\tmeta l4proto tcp tproxy to :1077 meta mark set meta mark & 0xfffffff3 | "
 		"0x00000002 counter accept comment \"capture\"\n"
 		"\t\tcounter comment \"no-listener\"\n"
@@ -131,6 +133,7 @@ static void test_verify(void **state)
 	text = text_of(&c);
 	assert_has(text,
 		   "\tchain take {\n"
+		   "\t\tmeta l4proto @paused counter return comment \"paused\"\n"
 		   "\t\ttcp dport { 443, 8000-9000 } meta mark set meta mark & 0xfffffff3 | "
 		   "0x00000010 counter accept comment \"verify\"\n"
 		   "\t\tmeta l4proto tcp tproxy to :1077");
@@ -206,6 +209,7 @@ static void test_redirect_with_all(void **state)
 	assert_string_equal(
 		text,
 		"table inet sixpath {\n"
+		"\tset paused {\n\t\ttype inet_proto\n\t}\n"
 		"\tset exclude4 {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\tauto-merge\n"
 		"\t\telements = { 0.0.0.0/8, 127.0.0.0/8, 169.254.0.0/16, 224.0.0.0/4, "
 		"240.0.0.0/4, 10.0.0.0/8 }\n\t}\n"
@@ -220,6 +224,7 @@ static void test_redirect_with_all(void **state)
 		"\tset seen6 {\n\t\ttype ipv6_addr . inet_service\n\t\tsize 4096\n"
 		"\t\tflags dynamic,timeout\n\t\ttimeout 10m\n\t}\n"
 		"\tchain take {\n"
+		"\t\tmeta l4proto @paused counter return comment \"paused\"\n"
 		"\t\tmeta l4proto tcp meta mark set meta mark & 0xfffffff3 counter redirect to "
 		":1077 "
 		"comment \"capture\"\n"
@@ -323,6 +328,33 @@ static void test_local(void **state)
 	free(text);
 }
 
+/* It keeps going what is captured, and captures nothing. */
+static void test_stand_in(void **state)
+{
+	struct rules_conf c = base();
+	char *text;
+
+	(void)state;
+	c.owner = true;
+	c.capture_local = true;
+	text = rules_text_stand_in(&c);
+	nft_takes(text);
+	assert_has(text, "table inet sixpath_standin {\n\tflags owner\n");
+	assert_has(text, "iifname { \"br-lan\" } meta l4proto tcp socket transparent 1 meta mark set "
+			 "meta mark | 0x00000002 accept\n");
+	assert_has(text, "ct mark & 0x00000002 == 0x00000002 meta mark set meta mark | 0x00000002");
+	assert_lacks(text, "tproxy to");
+	assert_lacks(text, "tcp flags");
+	free(text);
+	c.mode = MODE_REDIRECT;
+	text = rules_text_stand_in(&c);
+	nft_takes(text);
+	assert_has(text, "type nat hook prerouting");
+	assert_has(text, "ct state"); /* tracking goes on */
+	assert_lacks(text, "redirect to");
+	free(text);
+}
+
 static void test_upstreams(void **state)
 {
 	struct addr v[3];
@@ -420,6 +452,7 @@ int main(void)
 		cmocka_unit_test(test_redirect_with_all),
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_local),
+		cmocka_unit_test(test_stand_in),
 		cmocka_unit_test(test_upstreams),
 		cmocka_unit_test(test_user_table),
 		cmocka_unit_test(test_bad),

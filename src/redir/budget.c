@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "redir/budget.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core/buf.h"
+#include "core/report.h"
+#include "core/status.h"
+#include "redir/flow.h"
+#include "redir/redir.h"
+#include "redir/steer.h"
+
+#define TICK_S      1.0
+#define COUNT_TICKS 10   /* between counts of all descriptors, which take a while */
+#define IDLE_S      15.0 /* a flow without a byte for so long may be ended when room is short, */
+#define IDLE_HARD_S 1.0  /* or for so long when there is none at all */
+#define MIB         (UINT64_C(1) << 20)
+#define KEEP_MAX    32 /* free buffers of a worker's pool */
+#define AUTO_MIN    (8 * MIB)
+#define AUTO_MAX    (1024 * MIB)
+
+/* ---- pure ---- */
+
+uint64_t budget_flows_max(uint64_t nofile, uint64_t base)
+{
+	uint64_t other = base + BUDGET_RESERVE;
+
+	return nofile > other + 2 ? (nofile - other) / 2 : 1;
+}
+
+uint64_t budget_memory_auto(uint64_t machine)
+{
+	uint64_t part = machine / 4;
+
+	return part < AUTO_MIN ? AUTO_MIN : part > AUTO_MAX ? AUTO_MAX : part;
+}
+
+static bool above(uint64_t used, uint64_t max, unsigned mark)
+{
+	return used * 100 >= max * mark;
+}
+
+enum budget_state budget_judge(enum budget_state was, uint64_t flows, uint64_t flows_max,
+			       uint64_t memory, uint64_t memory_max)
+{
+	if (above(flows, flows_max, BUDGET_HIGH))
+		return BUDGET_FLOWS;
+	if (above(memory, memory_max, BUDGET_HIGH))
+		return BUDGET_MEMORY;
+	if (was == BUDGET_FREE)
+		return BUDGET_FREE;
+	if (above(flows, flows_max, BUDGET_LOW))
+		return BUDGET_FLOWS;
+	if (above(memory, memory_max, BUDGET_LOW))
+		return BUDGET_MEMORY;
+	return BUDGET_FREE;
+}
+
+/* A part at a time: others will end by themselves. */
+uint64_t budget_quota(uint64_t flows, uint64_t flows_max)
+{
+	uint64_t low = flows_max * BUDGET_LOW / 100;
+
+	return flows > low ? (flows - low) / 8 + 1 : 0;
+}
+
+/* ---- looking ---- */
+
+struct look {
+	struct budget *b;
+	enum budget_state state; /* before the look */
+	size_t keep;             /* free buffers that a pool may have */
+	uint64_t quota;          /* flows that each worker may end */
+	uint64_t memory, shed;
+};
+
+static void visit(struct worker *w, void *ctx)
+{
+	struct redir_worker *rw = redir_worker_of(w);
+	struct look *l = ctx;
+
+	if (l->quota > 0)
+		l->shed += flow_shed(rw, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
+	w->pool.keep = l->keep;
+	l->memory += (uint64_t)w->pool.lent * BUF_SIZE + flow_memory(rw);
+}
+
+static void change(struct budget *b, enum budget_state state)
+{
+	static const char *const what[] = {"room again", "descriptors", "memory"};
+	bool ours;
+
+	if (b->state == state)
+		return;
+	if (b->state != BUDGET_FREE && state != BUDGET_FREE) {
+		b->state = state;
+		return;
+	}
+	b->state = state;
+	ours = steer_pause(b->rd->steer, state != BUDGET_FREE);
+	if (state == BUDGET_FREE) {
+		log_limited(&b->limit, 10, LVL_NOTICE,
+			    "budget: room again (%" PRIu64 " connections, %" PRIu64
+			    " MiB): new connections are captured",
+			    (uint64_t)atomic_load(&b->flows), b->memory / MIB);
+		return;
+	}
+	b->pauses++;
+	log_limited(&b->limit, 10, LVL_WARNING,
+		    "budget: %s near the limit (%" PRIu64 " of %" PRIu64 " connections, %" PRIu64
+		    " of %" PRIu64 " MiB): %s",
+		    what[state], (uint64_t)atomic_load(&b->flows),
+		    (uint64_t)atomic_load(&b->flows_max), b->memory / MIB, b->memory_max / MIB,
+		    ours ? "new connections go directly"
+			 : "the rules are not ours, so idle connections make room for new ones");
+}
+
+static void looked(void *ctx)
+{
+	struct look *l = ctx;
+	struct budget *b = l->b;
+
+	b->looking = false;
+	b->memory = l->memory;
+	b->shed += l->shed;
+	change(b, budget_judge(b->state, atomic_load(&b->flows), atomic_load(&b->flows_max),
+			       b->memory, b->memory_max));
+	free(l);
+}
+
+static uint64_t quota_of(const struct budget *b)
+{
+	uint64_t n = 0;
+
+	if (b->state == BUDGET_FLOWS)
+		n = budget_quota(atomic_load(&b->flows), atomic_load(&b->flows_max));
+	else if (b->state == BUDGET_MEMORY)
+		n = budget_quota(b->memory / BUF_SIZE, b->memory_max / BUF_SIZE);
+	return n > 0 ? n / b->rd->n_workers + 1 : 0;
+}
+
+/* Free buffers are no part of the sum, so they are few where the budget is small. */
+static size_t keep_of(const struct budget *b)
+{
+	uint64_t n = b->memory_max / BUF_SIZE / 8 / b->rd->n_workers;
+
+	return n < KEEP_MAX ? (size_t)n : KEEP_MAX;
+}
+
+static void look(struct budget *b)
+{
+	struct redir *rd = b->rd;
+	struct look *l;
+
+	if (b->looking)
+		return;
+	l = calloc(1, sizeof(*l));
+	if (!l)
+		return;
+	l->b = b;
+	l->state = b->state;
+	l->quota = quota_of(b);
+	l->keep = keep_of(b);
+	b->looking = worker_gather(&rd->main, rd->list, rd->n_workers, visit, looked, l) == 0;
+	if (!b->looking)
+		free(l);
+}
+
+/* What is open beside the flows. Those that are just beginning have one only. */
+static void count_base(struct budget *b)
+{
+	uint64_t open = status_descriptors_open(), flows = 2 * atomic_load(&b->flows);
+	uint64_t base = open > flows ? open - flows : 0;
+
+	if (base > b->base)
+		b->base = base;
+	atomic_store(&b->flows_max, budget_flows_max(b->rd->nofile, b->base));
+}
+
+static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct budget *b = container_of(t, struct budget, tick);
+
+	(void)loop;
+	(void)events;
+	if (++b->ticks % COUNT_TICKS == 0)
+		count_base(b);
+	look(b);
+}
+
+/* A worker has seen the high mark: do not wait for the tick. */
+static void wake_run(struct job *job, struct worker *w)
+{
+	struct budget *b = container_of(job, struct budget, wake);
+
+	(void)w;
+	atomic_store(&b->woken, false);
+	if (!ev_is_active(&b->tick))
+		return;
+	change(b, budget_judge(b->state, atomic_load(&b->flows), atomic_load(&b->flows_max),
+			       b->memory, b->memory_max));
+}
+
+/* ---- */
+
+static uint64_t machine_memory(void)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
+}
+
+void budget_reload(struct budget *b)
+{
+	int mib = b->rd->conf->memory_mib;
+
+	b->memory_max = mib > 0 ? (uint64_t)mib * MIB : budget_memory_auto(machine_memory());
+}
+
+void budget_start(struct budget *b, struct redir *rd)
+{
+	b->rd = rd;
+	b->wake.run = wake_run;
+	budget_reload(b);
+	count_base(b);
+	ev_timer_init(&b->tick, tick_cb, TICK_S, TICK_S);
+	ev_timer_start(rd->main.loop, &b->tick);
+	log_notice("budget: at most %" PRIu64 " connections (%lu descriptors) and %" PRIu64
+		   " MiB for them",
+		   (uint64_t)atomic_load(&b->flows_max), rd->nofile, b->memory_max / MIB);
+	if (atomic_load(&b->flows_max) < 128)
+		log_warning("budget: %lu descriptors are few: raise the limit (ulimit -n, "
+			    "LimitNOFILE=)",
+			    rd->nofile);
+}
+
+void budget_stop(struct budget *b)
+{
+	if (b->rd)
+		ev_timer_stop(b->rd->main.loop, &b->tick);
+}
+
+bool budget_take(struct budget *b, struct redir_worker *rw)
+{
+	uint64_t max = atomic_load(&b->flows_max), n = atomic_fetch_add(&b->flows, 1) + 1;
+
+	if (above(n, max, BUDGET_HIGH) && !atomic_exchange(&b->woken, true))
+		worker_post(&rw->redir->main, &b->wake);
+	if (n <= max)
+		return true;
+	if (flow_shed(rw, 1, IDLE_HARD_S, false) > 0)
+		return true;
+	atomic_fetch_sub(&b->flows, 1);
+	return false;
+}
+
+void budget_give(struct budget *b)
+{
+	atomic_fetch_sub(&b->flows, 1);
+}
+
+void budget_report(const struct budget *b, struct report *r)
+{
+	static const char *const words[] = {"free", "descriptors", "memory"};
+
+	report_object(r, "budget");
+	report_str(r, "state", words[b->state]);
+	report_bool(r, "capturing", b->state == BUDGET_FREE);
+	report_u64(r, "flows", atomic_load(&b->flows));
+	report_u64(r, "flows_max", atomic_load(&b->flows_max));
+	report_bytes(r, "memory", b->memory);
+	report_bytes(r, "memory_max", b->memory_max);
+	report_u64(r, "pauses", b->pauses);
+	report_u64(r, "shed", b->shed);
+	report_end(r);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * How many connections this process can carry: by descriptors (two each) and by memory (buffers
+ * and the flows themselves; not what the kernel keeps for sockets). Near the limit new connections
+ * are no longer captured and go directly, and connections without a byte for long are ended, the
+ * idlest first; with room again, capturing goes on.
+ *
+ * Owned by struct redir. Workers count their flows with budget_take and budget_give; all else is
+ * the main thread's.
+ */
+#ifndef REDIR_BUDGET_H
+#define REDIR_BUDGET_H
+
+#include <ev.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/log.h"
+#include "core/worker.h"
+
+struct redir;
+struct redir_worker;
+struct report;
+
+/* Marks, in hundredths of the limit. */
+#define BUDGET_HIGH 90
+#define BUDGET_LOW  80
+
+/* Descriptors kept for what is no flow: control, proxies' checks, names, rules. */
+#define BUDGET_RESERVE 32
+
+enum budget_state { BUDGET_FREE, BUDGET_FLOWS, BUDGET_MEMORY }; /* or what is short */
+
+/* ---- pure ---- */
+
+/* How many flows fit when base descriptors are used otherwise. At least 1. */
+uint64_t budget_flows_max(uint64_t nofile, uint64_t base);
+/* Octets that "auto" comes to on a machine with so much. */
+uint64_t budget_memory_auto(uint64_t machine);
+/* The state after this look, with hysteresis. */
+enum budget_state budget_judge(enum budget_state was, uint64_t flows, uint64_t flows_max,
+			       uint64_t memory, uint64_t memory_max);
+/* How many of so many flows to end now, while they are above the low mark. */
+uint64_t budget_quota(uint64_t flows, uint64_t flows_max);
+
+/* ---- in the daemon ---- */
+
+struct budget {
+	struct redir *rd;
+	ev_timer tick;
+	struct job wake;
+	atomic_bool woken;
+	atomic_uint_fast64_t flows;     /* now */
+	atomic_uint_fast64_t flows_max; /* and at most */
+	uint64_t base;                  /* descriptors that are no flow's */
+	uint64_t memory, memory_max;    /* octets, as of the last look */
+	enum budget_state state;
+	uint64_t pauses, shed; /* how often, how many flows were ended */
+	unsigned ticks;
+	bool looking;
+	struct log_limit limit;
+};
+
+/* Before the workers start; all other descriptors are open. */
+void budget_start(struct budget *b, struct redir *rd);
+/* There is a new configuration. */
+void budget_reload(struct budget *b);
+/* Give all back: the rules are a successor's business now. */
+void budget_stop(struct budget *b);
+
+/* On a worker: one flow more. False: no, not even by ending an idle one. */
+bool budget_take(struct budget *b, struct redir_worker *rw);
+void budget_give(struct budget *b);
+
+void budget_report(const struct budget *b, struct report *r);
+
+#endif

@@ -501,7 +501,7 @@ static void test_pause(void **state)
 	assert_int_equal(rules_pause(r, true), 0);
 	assert_true(paused());
 	/* over another configuration, and over the loss of the table */
-	c.action = ACTION_RULE;
+	c.action = BYPASS_RULE;
 	assert_int_equal(rules_set_conf(r, &c), 0);
 	assert_true(paused());
 	assert_int_equal(rules_command(r, "delete table inet sixpath\n"), -ESTALE);

@@ -293,6 +293,7 @@ static void terminal_start(struct terminal *t, char *const *args)
 	t->pid = forkpty(&t->fd, NULL, NULL, NULL);
 	assert_true(t->pid >= 0);
 	if (t->pid == 0) {
+		signal(SIGINT, SIG_DFL); /* a test run in the background has it ignored */
 		execv(program, args);
 		_exit(127);
 	}

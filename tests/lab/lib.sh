@@ -471,25 +471,21 @@ lab_served() {
 	grep -cF "\"service\":\"$2\"" "$LAB_DIR/$1.log"
 }
 
-lab_more_lines() { # NAME COUNT
-	[ "$(wc -l <"$LAB_DIR/$1.log")" -gt "$2" ]
-}
-
-# lab_get NAME ADDRESS PORT [OPTION...]: the device asks the server NAME for a page; how that ends
-# for it. When it ends well the server has written its line.
+# lab_get NAME ADDRESS PORT [OPTION...]: the device (or the namespace LAB_FROM) asks the server NAME for a page of a name of its
+# own; how that ends for it. When it ends well the server has written its line.
 lab_get() {
-	local before end
-	before=$(wc -l <"$LAB_DIR/$1.log")
-	end=$(lab_in "$DEV" "$PEER" probe --get / --want 12 --timeout-ms 5000 "${@:4}" "$2" "$3" | json - 'j["end"]')
-	[ "$end" != want ] || lab_wait 10 lab_more_lines "$1" "$before"
+	local path=/get-${EPOCHREALTIME/[.,]/-}-$BASHPID end
+	end=$(lab_in "${LAB_FROM:-$DEV}" "$PEER" probe --get "$path" --want 12 --timeout-ms 5000 "${@:4}" "$2" "$3" | json - 'j["end"]')
+	[ "$end" != want ] || lab_wait 10 grep -qF "\"$path\"" "$LAB_DIR/$1.log"
+	echo "$path" >"$LAB_DIR/$1.last"
 	echo "$end"
 }
 
-lab_last() { # NAME EXPRESSION: of the server's last connection
-	tail -n 1 "$LAB_DIR/$1.log" | json - "$2"
+lab_last() { # NAME EXPRESSION: of the server's connection for the last lab_get
+	grep -F "\"$(cat "$LAB_DIR/$1.last")\"" "$LAB_DIR/$1.log" | tail -n 1 | json - "$2"
 }
 
-lab_saw() { # NAME: from whom the server's last connection came
+lab_saw() { # NAME: from whom the connection for the last lab_get came
 	case $(lab_last "$1" 'j["peer"].rsplit(":", 1)[0].strip("[]")') in
 	"$DEV4" | "$DEV6") echo device ;;
 	"$WAN1_4" | "$WAN1_6" | "$WAN2_4" | "$WAN2_6") echo router ;;

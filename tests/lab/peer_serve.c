@@ -40,6 +40,7 @@ struct conn {
 	bool closed; /* run() has closed fd */
 	uint64_t in, out;
 	uint64_t bad_at;
+	char path[64]; /* http: of the last request */
 };
 
 /* ---- what each service does ---- */
@@ -176,6 +177,17 @@ static int http_answer(struct conn *c, const char *head)
 	return e || !known ? e : conn_stream(c, len);
 }
 
+/* What was asked for, as far as it can be shown as it is. */
+static void http_path(struct conn *c, const char *head)
+{
+	size_t n = 0;
+
+	if (strncmp(head, "GET ", 4) == 0)
+		n = strspn(head + 4,
+			   "/.-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	snprintf(c->path, sizeof(c->path), "%.*s", (int)n, n ? head + 4 : "");
+}
+
 static int run_http(struct conn *c)
 {
 	char head[HEAD_MAX + 1];
@@ -185,6 +197,7 @@ static int run_http(struct conn *c)
 		ssize_t n = http_head(c, head, &have);
 		if (n <= 0)
 			return n < 0 ? errno : 0;
+		http_path(c, head);
 		int e = http_answer(c, head);
 		head[n - 1] = '\0';
 		if (e || strcasestr(head, "\nconnection: close") || !strstr(head, "HTTP/1.1"))
@@ -254,8 +267,9 @@ static void conn_report(const struct conn *c, const struct peer_facts *f, const 
 			const char *end)
 {
 	peer_print("{\"service\":\"%s\",\"peer\":\"%s\",\"in\":%" PRIu64 ",\"out\":%" PRIu64
-		   ",\"end\":\"%s\",\"same\":%s,\"mptcp\":%s,\"subflows\":%d,\"syn_data\":%s}",
-		   c->from->service->name, peer, c->in, c->out, end,
+		   ",\"path\":\"%s\",\"end\":\"%s\",\"same\":%s,\"mptcp\":%s,\"subflows\":%d,\"syn_"
+		   "data\":%s}",
+		   c->from->service->name, peer, c->in, c->out, c->path, end,
 		   c->bad_at == UINT64_MAX ? "true" : "false", f->mptcp ? "true" : "false",
 		   f->subflows, f->syn_data ? "true" : "false");
 }

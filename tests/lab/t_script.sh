@@ -213,7 +213,7 @@ lab_daemon_stop redir
 
 # Own connections of the router, too.
 start tproxy rules.capture_local=yes
-check_eq "capture_local" "$(lab_in "$RTR" "$PEER" probe --get / --want 12 --timeout-ms 4000 "$SRV4" 80 | json - 'j["end"]')/$(who)" want/proxy
+check_eq "capture_local" "$(LAB_FROM=$RTR probe "$SRV4")/$(who)" want/proxy
 lab_daemon_stop redir
 unchanged "capture_local: nothing is left"
 lab_daemon_stop proxy

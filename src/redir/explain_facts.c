@@ -133,16 +133,31 @@ static bool has_addr(struct netlink *nl, const char *table, const char *name, co
 	return has(nl, table, set, p, len);
 }
 
-static bool has_server(struct netlink *nl, const struct addr *a)
+/* In a set of addresses and ports. */
+static bool has_server(struct netlink *nl, const char *name, const struct addr *a)
 {
 	uint8_t key[16 + 4] = {0};
+	char set[32];
 	const void *p;
 	size_t len = octets(a, &p);
 
 	memcpy(key, p, len);
 	key[len] = (uint8_t)(addr_port(a) >> 8);
 	key[len + 1] = (uint8_t)addr_port(a);
-	return has(nl, RULES_NFT_TABLE, len == 4 ? "learned4" : "learned6", key, len + 4);
+	snprintf(set, sizeof(set), "%s%c", name, len == 4 ? '4' : '6');
+	return has(nl, RULES_NFT_TABLE, set, key, len + 4);
+}
+
+static bool has_failed(struct netlink *nl, const struct addr *a)
+{
+	char name[24];
+
+	for (enum held_answer i = HELD_RESET; i <= HELD_PROHIBITED; i++) {
+		snprintf(name, sizeof(name), RULES_FAILED "%s", failed_answer_str(i));
+		if (has_server(nl, name, a))
+			return true;
+	}
+	return false;
 }
 
 /* Is the connection in one of the administrator's sets of this kind? */
@@ -199,7 +214,8 @@ static int ask_kernel(struct explain_facts *f, struct redir *rd, struct netlink 
 	f->user_proxy = user_says(nl, "proxy", dst, &mac);
 	f->upstream = has_addr(nl, RULES_NFT_TABLE, "upstream", dst);
 	f->exclude = has_addr(nl, RULES_NFT_TABLE, "exclude", dst);
-	f->learned = has_server(nl, dst);
+	f->learned = has_server(nl, "learned", dst);
+	f->failed = has_failed(nl, dst);
 	f->paused = has(nl, RULES_NFT_TABLE, "paused", &tcp, sizeof(tcp));
 	return 0;
 }

@@ -156,6 +156,12 @@ static const struct conf_key connect_keys[] = {
 	 .def = "75s",
 	 .min = 1,
 	 .max = 600},
+	{.name = "remember_failed",
+	 .parse = conf_seconds,
+	 .offset = KEY(remember_failed_s),
+	 .def = "5s",
+	 .min = 0,
+	 .max = 60},
 	{.name = NULL},
 };
 

@@ -73,6 +73,7 @@ struct redir_conf {
 	int on_proxy_failure; /* enum on_failure */
 	int balance;          /* enum balance_by */
 	double idle_s, dial_timeout_s, reply_timeout_s;
+	double remember_failed_s; /* 0 = not at all */
 	struct port_list verify; /* hold SYNs to these; none = no */
 	/* [proxy NAME] */
 	struct list proxies;

@@ -8,6 +8,7 @@
  */
 #include "redir/rules.h"
 
+#include "redir/failed.h"
 #include "redir/held.h"
 
 #include <stdio.h>
@@ -79,6 +80,18 @@ static void put_prefixes(FILE *f, const char *const *always, const struct prefix
 				more->v[i].bits);
 }
 
+/* What a SYN to a server that has just failed is answered with, as held ones are. */
+static const struct {
+	enum held_answer answer;
+	const char *with;
+} answers[] = {
+	{HELD_RESET, "tcp reset"},
+	{HELD_HOST_UNREACHABLE, "icmpx host-unreachable"},
+	{HELD_NET_UNREACHABLE, "icmpx no-route"},
+	{HELD_PROHIBITED, "icmpx admin-prohibited"},
+};
+#define ANSWERS (sizeof(answers) / sizeof(answers[0]))
+
 /* The sets of one family, "4" or "6". */
 static void put_sets(FILE *f, const struct rules_conf *c, char n)
 {
@@ -92,6 +105,11 @@ static void put_sets(FILE *f, const struct rules_conf *c, char n)
 	fprintf(f, "\tset upstream%c {\n\t\ttype %s\n\t}\n", n, type);
 	fprintf(f, "\tset learned%c {\n\t\ttype %s . inet_service\n\t\tflags timeout\n\t}\n", n,
 		type);
+	for (size_t i = 0; c->refuse && i < ANSWERS; i++)
+		fprintf(f,
+			"\tset " RULES_FAILED "%s%c {\n\t\ttype %s . inet_service\n\t\tflags "
+			"timeout\n\t}\n",
+			failed_answer_str(answers[i].answer), n, type);
 	if (c->learn_passive)
 		fprintf(f,
 			"\tset seen%c {\n\t\ttype %s . inet_service\n\t\tsize %d\n"
@@ -103,11 +121,6 @@ static void put_sets(FILE *f, const struct rules_conf *c, char n)
 static void put_paused_set(FILE *f)
 {
 	fprintf(f, "\tset paused {\n\t\ttype inet_proto\n\t}\n");
-}
-
-static void put_paused(FILE *f)
-{
-	fprintf(f, "\t\tmeta l4proto @paused counter return comment \"paused\"\n");
 }
 
 static void put_ifaces(FILE *f, const struct rules_conf *c, const char *key)
@@ -149,6 +162,19 @@ static void put_ports(FILE *f, const struct rules_conf *c)
 		if ((c)->v6)                                                                       \
 			fprintf(f, format, "ip6", '6');                                            \
 	} while (0)
+
+/* What begins each chain that takes a SYN: whether it is to be taken at all. */
+static void put_unless(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f, "\t\tmeta l4proto @paused counter return comment \"paused\"\n");
+	for (size_t i = 0; c->refuse && i < ANSWERS; i++)
+		for (int v6 = 0; v6 <= c->v6; v6++)
+			fprintf(f,
+				"\t\t%s daddr . tcp dport @" RULES_FAILED
+				"%s%c counter reject with %s comment \"failed\"\n",
+				v6 ? "ip6" : "ip", failed_answer_str(answers[i].answer),
+				v6 ? '6' : '4', answers[i].with);
+}
 
 static void put_learned(FILE *f, const struct rules_conf *c)
 {
@@ -211,12 +237,6 @@ static void put_hold(FILE *f, const struct rules_conf *c)
 		CLEAR_MASK, RULES_HELD);
 }
 
-static void put_refusal(FILE *f, enum held_answer a, const char *with)
-{
-	fprintf(f, "\t\tmeta l4proto tcp meta mark 0x%08x counter reject with %s\n",
-		RULES_REFUSED(a), with);
-}
-
 /* What becomes of a SYN that was held: another base chain, because the verdict ends the one in
  * which it was queued. */
 static void put_held(FILE *f, const struct rules_conf *c)
@@ -235,10 +255,9 @@ static void put_held(FILE *f, const struct rules_conf *c)
 		c->port, ~RULES_HELD, RULES_FWMARK, ~RULES_HELD);
 	fprintf(f, "\tchain held {\n\t\ttype filter hook prerouting priority mangle + 5; policy "
 		   "accept;\n");
-	put_refusal(f, HELD_RESET, "tcp reset");
-	put_refusal(f, HELD_HOST_UNREACHABLE, "icmpx host-unreachable");
-	put_refusal(f, HELD_NET_UNREACHABLE, "icmpx no-route");
-	put_refusal(f, HELD_PROHIBITED, "icmpx admin-prohibited");
+	for (size_t i = 0; i < ANSWERS; i++)
+		fprintf(f, "\t\tmeta l4proto tcp meta mark 0x%08x counter reject with %s\n",
+			RULES_REFUSED(answers[i].answer), answers[i].with);
 	put_ifaces(f, c, "iifname");
 	fprintf(f, SYN " meta mark & 0x%08x == 0x%08x goto take_held\n\t}\n", RULES_HELD,
 		RULES_HELD);
@@ -269,7 +288,7 @@ static void put_captured_local(FILE *f, const struct rules_conf *c)
 static void put_tproxy(FILE *f, const struct rules_conf *c)
 {
 	fprintf(f, "\tchain take {\n");
-	put_paused(f);
+	put_unless(f, c);
 	if (verifies(c))
 		put_hold(f, c);
 	fprintf(f,
@@ -306,7 +325,7 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 static void put_tproxy_local(FILE *f, const struct rules_conf *c)
 {
 	fprintf(f, "\tchain take_local {\n");
-	put_paused(f);
+	put_unless(f, c);
 	fprintf(f,
 		"\t\tct mark set ct mark | 0x%08x counter comment "
 		"\"capture\"\n\t}\n",
@@ -322,7 +341,7 @@ static void put_tproxy_local(FILE *f, const struct rules_conf *c)
 static void put_redirect(FILE *f, const struct rules_conf *c)
 {
 	fprintf(f, "\tchain take {\n");
-	put_paused(f);
+	put_unless(f, c);
 	fprintf(f,
 		"\t\tmeta l4proto tcp meta mark set meta mark & 0x%08x counter "
 		"redirect to :%u comment \"capture\"\n\t}\n",

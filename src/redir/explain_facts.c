@@ -23,6 +23,14 @@ static bool port_in(const struct port_list *l, uint16_t port)
 
 #ifdef HAVE_LIBMNL
 
+static bool net_in(const struct prefix_list *l, const struct addr *a)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (prefix_contains(&l->v[i], a))
+			return true;
+	return false;
+}
+
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -235,7 +243,8 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 		return 0;
 	held_count(rd->held, &held);
 	f->held = held.open && rd->conf->mode == MODE_TPROXY &&
-		  port_in(&rd->conf->verify, addr_port(dst));
+		  (port_in(&rd->conf->verify.ports, addr_port(dst)) ||
+		   net_in(&rd->conf->verify.nets, dst));
 	f->ipv6_off = addr_family(dst) == AF_INET6 && !steer_ipv6(rd->steer);
 	rc = netlink_open(&routes, NETLINK_ROUTE);
 	if (rc < 0)

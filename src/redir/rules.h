@@ -57,8 +57,9 @@ struct rules_conf {
 	struct prefix_list exclude; /* beyond those that are never captured */
 	enum bypass_action action;  /* what is done with servers known to speak MPTCP */
 	bool learn_passive;
-	const struct port_range *verify; /* hold SYNs to these; none = hold nothing; tproxy only */
+	const struct port_range *verify; /* hold SYNs to these; tproxy only */
 	size_t n_verify;
+	struct prefix_list verify_nets; /* and to these; neither = hold nothing */
 	bool refuse;    /* SYNs to servers that have just failed (failed.h) */
 	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */

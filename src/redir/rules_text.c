@@ -40,13 +40,26 @@ static bool iface_good(const char *name)
 	return n > 0 && n <= IFACE_MAX && name[n] == '\0' && strcmp(name, "lo") != 0;
 }
 
+static bool has_bad(const struct prefix_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (addr_family(&l->v[i].base) == AF_UNSPEC)
+			return true;
+	return false;
+}
+
+static bool wants_held(const struct rules_conf *c)
+{
+	return c->n_verify > 0 || c->verify_nets.n > 0;
+}
+
 const char *rules_conf_bad(const struct rules_conf *c)
 {
 	if (c->port == 0)
 		return "the listener has no port";
 	if (c->mark == 0 || c->mark & (RULES_FWMARK | RULES_USER_MASK))
 		return "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8";
-	if (c->n_verify && c->mark & RULES_HELD)
+	if (wants_held(c) && c->mark & RULES_HELD)
 		return "mark must not contain the bit 0x10 with verify";
 	if (c->n_capture == 0 && !c->capture_local)
 		return "nothing to capture: name interfaces in capture, or set capture_local";
@@ -59,25 +72,35 @@ const char *rules_conf_bad(const struct rules_conf *c)
 	for (size_t i = 0; i < c->n_verify; i++)
 		if (c->verify[i].first == 0 || c->verify[i].first > c->verify[i].last)
 			return "verify has a bad range";
-	for (size_t i = 0; i < c->exclude.n; i++)
-		if (addr_family(&c->exclude.v[i].base) == AF_UNSPEC)
-			return "exclude has a bad prefix";
+	if (has_bad(&c->exclude))
+		return "exclude has a bad prefix";
+	if (has_bad(&c->verify_nets))
+		return "verify has a bad prefix";
 	return NULL;
 }
 
 /* ---- pieces ---- */
 
-static void put_prefixes(FILE *f, const char *const *always, const struct prefix_list *more,
-			 sa_family_t family)
+/* A set of networks. */
+static void put_networks(FILE *f, const char *name, bool v4, const char *const *always,
+			 const struct prefix_list *more)
 {
+	sa_family_t family = v4 ? AF_INET : AF_INET6;
 	char text[ADDR_STRLEN];
+	bool any = false;
 
-	for (size_t i = 0; always[i]; i++)
-		fprintf(f, "%s%s", i ? ", " : "", always[i]);
-	for (size_t i = 0; i < more->n; i++)
-		if (addr_family(&more->v[i].base) == family)
-			fprintf(f, ", %s/%u", addr_ip_str(&more->v[i].base, text, sizeof(text)),
-				more->v[i].bits);
+	fprintf(f, "\tset %s%c {\n\t\ttype %s\n\t\tflags interval\n\t\tauto-merge\n", name,
+		v4 ? '4' : '6', v4 ? "ipv4_addr" : "ipv6_addr");
+	for (size_t i = 0; always && always[i]; i++, any = true)
+		fprintf(f, "%s%s", any ? ", " : "\t\telements = { ", always[i]);
+	for (size_t i = 0; i < more->n; i++) {
+		if (addr_family(&more->v[i].base) != family)
+			continue;
+		fprintf(f, "%s%s/%u", any ? ", " : "\t\telements = { ",
+			addr_ip_str(&more->v[i].base, text, sizeof(text)), more->v[i].bits);
+		any = true;
+	}
+	fprintf(f, "%s\t}\n", any ? " }\n" : "");
 }
 
 /* What a SYN to a server that has just failed is answered with, as held ones are. */
@@ -98,10 +121,9 @@ static void put_sets(FILE *f, const struct rules_conf *c, char n)
 	bool v4 = n == '4';
 	const char *type = v4 ? "ipv4_addr" : "ipv6_addr";
 
-	fprintf(f, "\tset exclude%c {\n\t\ttype %s\n\t\tflags interval\n\t\tauto-merge\n", n, type);
-	fprintf(f, "\t\telements = { ");
-	put_prefixes(f, v4 ? always4 : always6, &c->exclude, v4 ? AF_INET : AF_INET6);
-	fprintf(f, " }\n\t}\n");
+	put_networks(f, "exclude", v4, v4 ? always4 : always6, &c->exclude);
+	if (c->verify_nets.n > 0)
+		put_networks(f, "verify", v4, NULL, &c->verify_nets);
 	fprintf(f, "\tset upstream%c {\n\t\ttype %s\n\t}\n", n, type);
 	fprintf(f, "\tset learned%c {\n\t\ttype %s . inet_service\n\t\tflags timeout\n\t}\n", n,
 		type);
@@ -223,18 +245,27 @@ static void put_clear(FILE *f)
 
 static bool verifies(const struct rules_conf *c)
 {
-	return c->n_verify > 0 && c->n_capture > 0;
+	return wants_held(c) && c->n_capture > 0;
 }
 
 /* A SYN to be held gets a mark instead of being taken. Who queues it looks for that at priority
  * mangle, between deciding and taking; where nobody does it is taken all the same. */
 static void put_hold(FILE *f, const struct rules_conf *c)
 {
-	fprintf(f, "\t\ttcp dport { ");
-	put_ranges(f, c->verify, c->n_verify);
-	fprintf(f,
-		" } meta mark set meta mark & 0x%08x | 0x%08x counter accept comment \"verify\"\n",
-		CLEAR_MASK, RULES_HELD);
+	static const char how[] =
+		"meta mark set meta mark & 0x%08x | 0x%08x counter accept comment \"verify\"\n";
+
+	if (c->n_verify > 0) {
+		fprintf(f, "\t\ttcp dport { ");
+		put_ranges(f, c->verify, c->n_verify);
+		fprintf(f, " } ");
+		fprintf(f, how, CLEAR_MASK, RULES_HELD);
+	}
+	for (int v6 = 0; c->verify_nets.n > 0 && v6 <= c->v6; v6++) {
+		fprintf(f, "\t\tmeta l4proto tcp %s daddr @verify%c ", v6 ? "ip6" : "ip",
+			v6 ? '6' : '4');
+		fprintf(f, how, CLEAR_MASK, RULES_HELD);
+	}
 }
 
 /* What becomes of a SYN that was held: another base chain, because the verdict ends the one in

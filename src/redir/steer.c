@@ -56,8 +56,9 @@ static struct rules_conf rules_conf_of(const struct steer *s, const char **names
 		.exclude = c->exclude,
 		.action = (enum bypass_action)c->action,
 		.learn_passive = c->learn_passive,
-		.verify = c->verify.v,
-		.n_verify = c->verify.n,
+		.verify = c->verify.ports.v,
+		.n_verify = c->verify.ports.n,
+		.verify_nets = c->verify.nets,
 		.refuse = c->remember_failed_s > 0,
 		.queue = s->queue,
 		.v6 = s->v6,
@@ -88,7 +89,7 @@ static int load_rules(struct steer *s)
 	struct rules_conf c;
 	int rc;
 
-	s->queue = s->rd->conf->verify.n > 0 && rules_have_queue();
+	s->queue = redir_conf_verifies(s->rd->conf) && rules_have_queue();
 	if (!names)
 		return -ENOMEM;
 	c = rules_conf_of(s, names);
@@ -264,7 +265,7 @@ static void open_held(struct steer *s)
 {
 	const struct redir_conf *c = s->rd->conf;
 
-	if (c->verify.n == 0)
+	if (!redir_conf_verifies(c))
 		return;
 	if (c->mode == MODE_TPROXY && s->rules) {
 		if (!s->queue)

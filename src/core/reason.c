@@ -18,6 +18,7 @@ static const char *const words[END__COUNT] = {
 	[END_NO_UPSTREAM] = "no-upstream",
 	[END_DIRECT_FAILED] = "direct-failed",
 	[END_REPLY_FAILURE] = "refused-by-proxy",
+	[END_FAILED_LATELY] = "failed-lately",
 	[END_BUDGET] = "budget",
 	[END_MAYBE_EXECUTED] = "upstream-lost",
 	[END_VERSION] = "version-mismatch",

@@ -22,6 +22,7 @@ enum end_reason {
 	END_NO_UPSTREAM,     /* no upstream could be used and on_proxy_failure = refuse */
 	END_DIRECT_FAILED,   /* direct connection failed */
 	END_REPLY_FAILURE,   /* the proxy told that the server cannot be reached */
+	END_FAILED_LATELY,   /* the server could not be reached a moment ago */
 	END_BUDGET,          /* idle, and descriptors or memory were needed */
 	END_MAYBE_EXECUTED,  /* upstream failed after it may have acted: nothing is tried twice */
 	/* sixpath-proxy */

@@ -46,6 +46,10 @@ extern const struct bypass_ops bypass_nft;   /* sets of our nft table; arg: stru
 extern const struct bypass_ops bypass_ipset; /* sixpath4, sixpath6; arg: bool *, IPv6 too? */
 extern const struct bypass_ops bypass_none;  /* does nothing; arg: NULL */
 
+/* Changes, as above, to the sets SET4 and SET6 of our nft table, of address and port with timeouts. */
+struct rules;
+int bypass_nft_apply(struct rules *r, const char *set, const struct bypass_item *v, size_t n);
+
 /* For a back end that was not built: -ENOSYS. */
 int bypass_absent(void **be, void *arg);
 

@@ -6,6 +6,7 @@
 static const char *const texts[] = {
 	[DECIDE_LOOP] = "one of our own connections: ended",
 	[DECIDE_DIRECT] = "the destination is a proxy itself: directly, over TCP",
+	[DECIDE_REFUSE] = "the server has just failed: refused at once",
 	[DECIDE_BYPASS] = "the server is known to speak MPTCP: directly, over MPTCP",
 	[DECIDE_PROXY] = "through a proxy",
 };
@@ -32,5 +33,7 @@ enum decision decide(const struct redir *rd, const struct redir_conf *conf, cons
 		return DECIDE_LOOP;
 	if (pool_has_address(pool, dst))
 		return DECIDE_DIRECT;
+	if (failed_look(rd->failed, dst, now_s, use))
+		return DECIDE_REFUSE;
 	return may_bypass(rd, conf, dst, now_s, use) ? DECIDE_BYPASS : DECIDE_PROXY;
 }

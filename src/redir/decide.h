@@ -17,6 +17,7 @@ struct pool;
 enum decision {
 	DECIDE_LOOP,   /* it is one of our own connections: end it */
 	DECIDE_DIRECT, /* to a proxy itself: let it through */
+	DECIDE_REFUSE, /* the server has just failed (failed.h): refuse it */
 	DECIDE_BYPASS, /* the server speaks MPTCP: dial it over MPTCP */
 	DECIDE_PROXY   /* through a proxy, else what on_proxy_failure says */
 };

@@ -9,13 +9,28 @@
 #define PASSES(name, why)                                                                          \
 	(struct explain_rule)                                                                      \
 	{                                                                                          \
-		name, why, false                                                                   \
+		name, why, false, false                                                            \
 	}
 #define TAKEN(name, why)                                                                           \
 	(struct explain_rule)                                                                      \
 	{                                                                                          \
-		name, why, true                                                                    \
+		name, why, true, false                                                             \
 	}
+#define REFUSED(name, why)                                                                         \
+	(struct explain_rule)                                                                      \
+	{                                                                                          \
+		name, why, false, true                                                             \
+	}
+
+/* What begins the chains that take a SYN, then who sent it there. */
+static struct explain_rule take(const struct explain_facts *f, struct explain_rule taken)
+{
+	if (f->paused)
+		return PASSES("paused", "a limit is near: nothing new is captured");
+	if (f->failed)
+		return REFUSED("failed", "the server could not be reached a moment ago");
+	return taken;
+}
 
 struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
 {
@@ -34,19 +49,15 @@ struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
 		return PASSES("user-bypass", "in a bypass set of inet sixpath_user");
 	if (f->upstream)
 		return PASSES("upstream", "the destination is one of the proxies");
-	if (f->user_proxy && f->paused)
-		return PASSES("paused", "a limit is near: nothing new is captured");
 	if (f->user_proxy)
-		return TAKEN("user-proxy", "in a proxy set of inet sixpath_user");
+		return take(f, TAKEN("user-proxy", "in a proxy set of inet sixpath_user"));
 	if (f->exclude)
 		return PASSES("exclude", "the destination is in exclude, or never captured");
 	if (learned)
 		return PASSES("learned", "the server is known to speak MPTCP");
 	if (!f->port)
 		return PASSES("port", "the port is not in ports");
-	if (f->paused)
-		return PASSES("paused", "a limit is near: nothing new is captured");
-	return TAKEN("capture", "nothing says otherwise");
+	return take(f, TAKEN("capture", "nothing says otherwise"));
 }
 
 static void report_learned(struct report *r, struct redir *rd, const struct addr *dst)
@@ -74,6 +85,7 @@ static const char *route_of(enum decision what, const char *proxy, const struct 
 {
 	switch (what) {
 	case DECIDE_LOOP:
+	case DECIDE_REFUSE:
 		break;
 	case DECIDE_DIRECT:
 		return "direct";
@@ -103,7 +115,8 @@ static void report_case(struct report *r, struct redir *rd, const char *name,
 	report_str(r, "route", !rule->captured ? "none" : route_of(what, proxy, rd->conf));
 	report_str(r, "why", rule->why);
 	report_str(r, "then",
-		   !rule->captured                 ? "the kernel forwards it, not through us"
+		   rule->refused                   ? "the kernel refuses it"
+		   : !rule->captured               ? "the kernel forwards it, not through us"
 		   : what != DECIDE_PROXY || proxy ? decision_str(what)
 						   : failures[rd->conf->on_proxy_failure]);
 	report_str(r, "proxy", proxy);

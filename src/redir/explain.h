@@ -24,6 +24,7 @@ struct explain_facts {
 	bool exclude;                 /* ... or in exclude */
 	bool learned;                 /* in the kernel's learned set */
 	bool port;                    /* in ports */
+	bool failed; /* in one of the kernel's sets of servers that have just failed */
 	bool paused; /* near a limit (budget.h): nothing new is captured */
 	enum bypass_action action;
 };
@@ -37,6 +38,7 @@ struct explain_rule {
 	const char *name;
 	const char *why;
 	bool captured;
+	bool refused; /* not captured, and not forwarded either */
 };
 
 struct control_request;

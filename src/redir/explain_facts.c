@@ -23,6 +23,14 @@ static bool port_in(const struct port_list *l, uint16_t port)
 
 #ifdef HAVE_LIBMNL
 
+static bool net_in(const struct prefix_list *l, const struct addr *a)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (prefix_contains(&l->v[i], a))
+			return true;
+	return false;
+}
+
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -133,16 +141,31 @@ static bool has_addr(struct netlink *nl, const char *table, const char *name, co
 	return has(nl, table, set, p, len);
 }
 
-static bool has_server(struct netlink *nl, const struct addr *a)
+/* In a set of addresses and ports. */
+static bool has_server(struct netlink *nl, const char *name, const struct addr *a)
 {
 	uint8_t key[16 + 4] = {0};
+	char set[32];
 	const void *p;
 	size_t len = octets(a, &p);
 
 	memcpy(key, p, len);
 	key[len] = (uint8_t)(addr_port(a) >> 8);
 	key[len + 1] = (uint8_t)addr_port(a);
-	return has(nl, RULES_NFT_TABLE, len == 4 ? "learned4" : "learned6", key, len + 4);
+	snprintf(set, sizeof(set), "%s%c", name, len == 4 ? '4' : '6');
+	return has(nl, RULES_NFT_TABLE, set, key, len + 4);
+}
+
+static bool has_failed(struct netlink *nl, const struct addr *a)
+{
+	char name[24];
+
+	for (enum held_answer i = HELD_RESET; i <= HELD_PROHIBITED; i++) {
+		snprintf(name, sizeof(name), RULES_FAILED "%s", failed_answer_str(i));
+		if (has_server(nl, name, a))
+			return true;
+	}
+	return false;
 }
 
 /* Is the connection in one of the administrator's sets of this kind? */
@@ -199,7 +222,8 @@ static int ask_kernel(struct explain_facts *f, struct redir *rd, struct netlink 
 	f->user_proxy = user_says(nl, "proxy", dst, &mac);
 	f->upstream = has_addr(nl, RULES_NFT_TABLE, "upstream", dst);
 	f->exclude = has_addr(nl, RULES_NFT_TABLE, "exclude", dst);
-	f->learned = has_server(nl, dst);
+	f->learned = has_server(nl, "learned", dst);
+	f->failed = has_failed(nl, dst);
 	f->paused = has(nl, RULES_NFT_TABLE, "paused", &tcp, sizeof(tcp));
 	return 0;
 }
@@ -219,7 +243,8 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 		return 0;
 	held_count(rd->held, &held);
 	f->held = held.open && rd->conf->mode == MODE_TPROXY &&
-		  port_in(&rd->conf->verify, addr_port(dst));
+		  (port_in(&rd->conf->verify.ports, addr_port(dst)) ||
+		   net_in(&rd->conf->verify.nets, dst));
 	f->ipv6_off = addr_family(dst) == AF_INET6 && !steer_ipv6(rd->steer);
 	rc = netlink_open(&routes, NETLINK_ROUTE);
 	if (rc < 0)

@@ -243,12 +243,22 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	flow_end(f, reason, err);
 }
 
+void flow_server_failed(struct flow *f, int err)
+{
+	char dst[ADDR_STRLEN];
+
+	if (failed_put(f->rw->redir->failed, &f->dst, err, flow_now(f)))
+		log_debug("%s has failed: %s: new connections to it are refused for a while",
+			  addr_str(&f->dst, dst, sizeof(dst)), strerror(err));
+}
+
 void flow_relay(struct flow *f, int up_fd, size_t sent)
 {
 	struct redir_worker *rw = f->rw;
 	struct relay *r = &f->relay;
 	int fd = f->fd;
 
+	failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
 	if (f->held) {
 		flow_held_ready(f, up_fd, sent);
 		return;
@@ -331,6 +341,16 @@ static void end_loop(struct flow *f)
 	flow_end(f, END_LOOP, 0);
 }
 
+static void refuse(struct flow *f)
+{
+	int err = failed_look(f->rw->redir->failed, &f->dst, flow_now(f), false);
+
+	if (err)
+		flow_end(f, END_FAILED_LATELY, err);
+	else
+		flow_next(f); /* reached by somebody else just now */
+}
+
 void flow_go(struct flow *f, enum decision what)
 {
 	switch (what) {
@@ -339,6 +359,9 @@ void flow_go(struct flow *f, enum decision what)
 		break;
 	case DECIDE_DIRECT:
 		flow_direct(f);
+		break;
+	case DECIDE_REFUSE:
+		refuse(f);
 		break;
 	case DECIDE_BYPASS:
 		flow_bypass(f);

@@ -17,10 +17,12 @@ static void direct_done(struct dial *d, int err)
 {
 	struct flow *f = d->owner;
 
-	if (err < 0)
+	if (err < 0) {
+		flow_server_failed(f, -err);
 		flow_end(f, END_DIRECT_FAILED, -err);
-	else
+	} else {
 		flow_relay(f, dial_take(d), 0);
+	}
 }
 
 /* Plain TCP, and no data in the SYN: to be no worse than without us is all it is for. */
@@ -37,7 +39,7 @@ void flow_direct(struct flow *f)
 	f->route = ROUTE_DIRECT;
 	flow_change(f, FLOW_DIRECT);
 	rc = dial_start(&f->at->dial, &f->rw->w, &wishes, direct_done, f);
-	if (rc < 0)
+	if (rc < 0) /* no packet has left: it says nothing about the server, and costs nothing */
 		flow_end(f, END_DIRECT_FAILED, -rc);
 	else
 		loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &f->dst);

@@ -7,44 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/s6glue.h"
 #include "core/sock.h"
 #include "redir/flow_priv.h"
 
 /* ---- the answer ---- */
 
-/* What the proxy says of the server, as the server's side would have said it. */
-static enum held_answer answer_of_reply(uint8_t code)
-{
-	switch (code) {
-	case S6_REPLY_NOT_ALLOWED:
-		return HELD_PROHIBITED;
-	case S6_REPLY_NET_UNREACHABLE:
-		return HELD_NET_UNREACHABLE;
-	case S6_REPLY_HOST_UNREACHABLE:
-	case S6_REPLY_TTL_EXPIRED:
-		return HELD_HOST_UNREACHABLE;
-	case S6_REPLY_TIMED_OUT:
-		return HELD_SILENCE;
-	default:
-		return HELD_RESET;
-	}
-}
-
+/* As the server's side would have said it. Who hears nothing tries again; that the server does not
+ * answer is only told to those who come later (failed.h). */
 static enum held_answer answer_of_errno(int err)
 {
-	switch (err) {
-	case EACCES:
-	case EPERM:
-		return HELD_PROHIBITED;
-	case ENETUNREACH:
-		return HELD_NET_UNREACHABLE;
-	case EHOSTUNREACH:
-		return HELD_HOST_UNREACHABLE;
-	case ETIMEDOUT:
+	enum held_answer a = failed_answer(err);
+
+	if (err == ETIMEDOUT)
 		return HELD_SILENCE;
-	default:
-		return HELD_RESET;
-	}
+	if (err == EPERM)
+		return HELD_PROHIBITED;
+	return a == HELD_GO_ON ? HELD_RESET : a;
 }
 
 void flow_held_end(struct flow *f, enum end_reason reason, int err)
@@ -53,10 +32,13 @@ void flow_held_end(struct flow *f, enum end_reason reason, int err)
 		return;
 	switch (reason) {
 	case END_REPLY_FAILURE:
-		held_answer(f->held, answer_of_reply(f->reply_code));
+		held_answer(f->held, answer_of_errno(s6glue_errno_of_reply(f->reply_code)));
 		break;
 	case END_DIRECT_FAILED:
 		held_answer(f->held, answer_of_errno(err));
+		break;
+	case END_FAILED_LATELY:
+		held_answer(f->held, failed_answer(err));
 		break;
 	case END_NO_UPSTREAM:
 	case END_MAYBE_EXECUTED:

@@ -110,6 +110,8 @@ void flow_note_facts(struct flow *f);
 /* Close what the current attempt has open; it may be followed by another. */
 void flow_attempt_close(struct flow *f);
 void flow_drop_upstream(struct flow *f);
+/* That is an outcome of the server's, and remembered (failed.h). */
+void flow_server_failed(struct flow *f, int err);
 /* Both sides are connected; sent octets of the device's bytes are on their way already. */
 void flow_relay(struct flow *f, int up_fd, size_t sent);
 

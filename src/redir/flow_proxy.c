@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "core/s6glue.h"
 #include "core/sock.h"
 #include "redir/flow_priv.h"
 
@@ -119,6 +120,9 @@ static void operation_failed(struct flow *f)
 		try_elsewhere(f);
 		break;
 	default:
+		/* What is not allowed may be so to one user only. */
+		if (code != S6_REPLY_NOT_ALLOWED)
+			flow_server_failed(f, s6glue_errno_of_reply(code));
 		flow_end(f, END_REPLY_FAILURE, 0);
 		break;
 	}

@@ -9,6 +9,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/decide.c src/redir/decide.h \
 	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
 	src/redir/demand.c src/redir/demand.h \
+	src/redir/failed.c src/redir/failed.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_held.c src/redir/flow_proxy.c \
@@ -31,6 +32,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/pool.c src/redir/pool.h \
 	src/redir/prewarm.c src/redir/prewarm.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
+	src/redir/refuser.c src/redir/refuser.h \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
 	src/redir/script.c src/redir/script.h src/redir/script_args.c \
 	src/redir/session.c src/redir/session.h \
@@ -64,6 +66,7 @@ tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_L
 if HAVE_CMOCKA
 redir_tests = \
 	tests/unit/test_redir_demand \
+	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
 	tests/unit/test_redir_held \
 	tests/unit/test_redir_budget \
@@ -90,6 +93,8 @@ tests_unit_test_redir_prewarm_SOURCES = tests/unit/test_redir_prewarm.c tests/un
 tests_unit_test_redir_prewarm_LDADD = $(redir_test_libs) $(EV_LIBS)
 tests_unit_test_redir_budget_SOURCES = tests/unit/test_redir_budget.c
 tests_unit_test_redir_budget_LDADD = $(redir_test_libs)
+tests_unit_test_redir_failed_SOURCES = tests/unit/test_redir_failed.c
+tests_unit_test_redir_failed_LDADD = $(redir_test_libs)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c
 tests_unit_test_redir_firstdata_LDADD = $(redir_test_libs)
 # the kernel's part is the test's

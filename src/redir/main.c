@@ -14,6 +14,7 @@
 #include "redir/learner.h"
 #include "redir/noop.h"
 #include "redir/redir.h"
+#include "redir/refuser.h"
 #include "redir/steer.h"
 
 static const struct daemon_about about = {
@@ -160,6 +161,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	rd->pool = pool_get(s->pool); /* snapshot_done runs on this thread, later */
 	set_log_level(rd);
 	learner_reload(rd->learner);
+	refuser_reload(rd->refuser);
 	budget_reload(&rd->budget);
 	if (rd->steer)
 		steer_reload(rd->steer);
@@ -456,7 +458,8 @@ static int setup(struct redir *rd)
 	if (rc)
 		return rc;
 	rd->learner = learner_new(rd);
-	if (!rd->learner)
+	rd->refuser = refuser_new(rd);
+	if (!rd->learner || !rd->refuser)
 		return EX_OSERR;
 	rd->resolver = resolver_new(&rd->main, NULL, rd->conf->mark);
 	if (!rd->resolver) {
@@ -519,6 +522,7 @@ static void undo(struct redir *rd)
 	steer_free(rd->steer);
 	tune_restore(rd->tune);
 	learner_free(rd->learner);
+	refuser_free(rd->refuser);
 	loopguard_free(rd->loopguard);
 	if (rd->main.loop)
 		worker_fini(&rd->main);

@@ -16,6 +16,7 @@
 #include "core/resolve.h"
 #include "core/worker.h"
 #include "redir/budget.h"
+#include "redir/failed.h"
 #include "redir/firstdata.h"
 #include "redir/held.h"
 #include "redir/learned.h"
@@ -62,6 +63,8 @@ struct redir {
 	struct firstdata firstdata;  /* shared; atomic */
 	struct learned *learned;     /* shared; locks itself */
 	struct learner *learner;     /* looks after it */
+	struct failed *failed;       /* shared; locks itself */
+	struct refuser *refuser;     /* looks after it */
 	struct tune *tune;           /* kernel settings to set back */
 	struct held *held;           /* shared; locks itself */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */

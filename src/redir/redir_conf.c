@@ -19,23 +19,61 @@ static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const protocols[] = {"socks6", NULL};
 
-/* no | yes | ports */
+/* Appends the item of a comma separated list. */
+static void append(char *list, const char *item, size_t len)
+{
+	if (*list)
+		strcat(list, ",");
+	strncat(list, item, len);
+}
+
+/* Ports and networks, comma separated, into lists of their own. */
+static bool parse_destinations(const char *text, struct verify *v, const struct conf_key *key,
+			       char *err, size_t errcap)
+{
+	size_t cap = strlen(text) + 1;
+	char *ports = calloc(cap, 1), *nets = calloc(cap, 1);
+	bool good = ports && nets;
+
+	for (const char *at = text; good; at++) {
+		size_t len = strcspn(at, ",");
+
+		append(strcspn(at, ".:/") < len ? nets : ports, at, len);
+		at += len;
+		if (!*at)
+			break;
+	}
+	good = good && (*nets || *ports) &&
+	       (!*ports || conf_port_list(ports, &v->ports, key, err, errcap)) &&
+	       (!*nets || conf_prefix_list(nets, &v->nets, key, err, errcap));
+	free(ports);
+	free(nets);
+	if (good)
+		return true;
+	free(v->ports.v);
+	*v = (struct verify){0};
+	return false;
+}
+
+/* no | yes | ports and networks */
 static bool parse_verify(const char *text, void *dst, const struct conf_key *key, char *err,
 			 size_t errcap)
 {
-	struct port_list *out = dst;
-	bool on;
+	struct verify *out = dst, v = {0};
+	bool on = false, good = parse_destinations(text, &v, key, err, errcap);
 
-	if (conf_port_list(text, dst, key, err, errcap))
-		return true;
-	if (!conf_bool(text, &on, key, err, errcap)) {
-		snprintf(err, errcap, "must be yes, no, or ports such as 80, 443, 8000-9000");
+	if (!good)
+		good = conf_bool(text, &on, key, err, errcap) &&
+		       (!on || conf_port_list("1-65535", &v.ports, key, err, errcap));
+	if (!good) {
+		snprintf(err, errcap,
+			 "must be yes, no, or ports and networks such as 80, 8000-9000, "
+			 "203.0.113.0/24");
 		return false;
 	}
-	if (on)
-		return conf_port_list("1-65535", dst, key, err, errcap);
-	free(out->v);
-	*out = (struct port_list){0};
+	free(out->ports.v);
+	free(out->nets.v);
+	*out = v;
 	return true;
 }
 
@@ -156,6 +194,12 @@ static const struct conf_key connect_keys[] = {
 	 .def = "75s",
 	 .min = 1,
 	 .max = 600},
+	{.name = "remember_failed",
+	 .parse = conf_seconds,
+	 .offset = KEY(remember_failed_s),
+	 .def = "5s",
+	 .min = 0,
+	 .max = 60},
 	{.name = NULL},
 };
 
@@ -331,7 +375,8 @@ static void conf_free(struct redir_conf *c)
 	free(c->state_dir);
 	free(c->capture.v);
 	free(c->ports.v);
-	free(c->verify.v);
+	free(c->verify.ports.v);
+	free(c->verify.nets.v);
 	free(c->exclude.v);
 	free(c->scripts);
 	free(c);
@@ -386,6 +431,11 @@ void redir_conf_put(struct redir_conf *c)
 {
 	if (c && atomic_fetch_sub(&c->refs, 1) == 1)
 		conf_free(c);
+}
+
+bool redir_conf_verifies(const struct redir_conf *c)
+{
+	return c->verify.ports.n > 0 || c->verify.nets.n > 0;
 }
 
 bool redir_conf_by_script(const struct redir_conf *c)

@@ -39,6 +39,12 @@ struct proxy_section {
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 };
 
+/* A destination is meant by its port or by its address. */
+struct verify {
+	struct port_list ports;
+	struct prefix_list nets;
+};
+
 struct redir_conf {
 	atomic_uint refs;
 	/* [redir]; those marked R need a restart */
@@ -73,7 +79,8 @@ struct redir_conf {
 	int on_proxy_failure; /* enum on_failure */
 	int balance;          /* enum balance_by */
 	double idle_s, dial_timeout_s, reply_timeout_s;
-	struct port_list verify; /* hold SYNs to these; none = no */
+	double remember_failed_s; /* 0 = not at all */
+	struct verify verify; /* hold SYNs to these */
 	/* [proxy NAME] */
 	struct list proxies;
 };
@@ -85,6 +92,9 @@ struct redir_conf {
 struct redir_conf *redir_conf_load(const char *path, const char *proxy, FILE *errors);
 struct redir_conf *redir_conf_get(struct redir_conf *c);
 void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
+
+/* Is there anything that verify means? */
+bool redir_conf_verifies(const struct redir_conf *c);
 
 /* The rules that are wanted are a script's (script.h), not the daemon's own. */
 bool redir_conf_by_script(const struct redir_conf *c);

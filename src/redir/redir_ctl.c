@@ -8,6 +8,7 @@
 #include "redir/flow.h"
 #include "redir/learner.h"
 #include "redir/redir.h"
+#include "redir/refuser.h"
 #include "redir/rules.h"
 #include "redir/steer.h"
 
@@ -86,6 +87,22 @@ static void report_held(struct report *r, struct held *h)
 	report_end(r);
 }
 
+static void report_failed(struct report *r, struct redir *rd)
+{
+	struct failed_counts c;
+
+	failed_count(rd->failed, worker_now(&rd->main), &c);
+	report_object(r, "failed");
+	report_u64(r, "now", c.now);
+	report_u64(r, "remembered", c.remembered);
+	report_u64(r, "refused", c.refused);
+	report_u64(r, "refused_by_rule", refuser_by_rule(rd));
+	report_u64(r, "recovered", c.recovered);
+	report_u64(r, "disputed", c.disputed);
+	report_u64(r, "evicted", c.evicted);
+	report_end(r);
+}
+
 /* Who keeps the rules, and whether others are kept from changing them. */
 static void report_rules(struct report *r, const struct redir *rd)
 {
@@ -119,6 +136,7 @@ static void status_done(struct survey *s)
 	budget_report(&rd->budget, r);
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
 	report_held(r, rd->held);
+	report_failed(r, rd);
 	report_counters(r, &g->sum);
 }
 
@@ -292,6 +310,8 @@ const struct control_command redir_commands[] = {
 	{"learned",
 	 "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
 	 learned_command},
+	{"failed", "servers that have just failed and are refused: [list | flush]",
+	 refuser_command},
 	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
 	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},

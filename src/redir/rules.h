@@ -40,6 +40,10 @@
 #define RULES_USER_TABLE "sixpath_user"
 #define RULES_STANDIN_TABLE "sixpath_standin"
 
+/* Sets of servers that have just failed, by what a SYN to them is answered with: this, then
+ * failed_answer_str, then 4 or 6. */
+#define RULES_FAILED "failed_"
+
 /* Plain data; what it points to is only read during the call that takes it. */
 struct rules_conf {
 	enum redir_mode mode;
@@ -53,8 +57,10 @@ struct rules_conf {
 	struct prefix_list exclude; /* beyond those that are never captured */
 	enum bypass_action action;  /* what is done with servers known to speak MPTCP */
 	bool learn_passive;
-	const struct port_range *verify; /* hold SYNs to these; none = hold nothing; tproxy only */
+	const struct port_range *verify; /* hold SYNs to these; tproxy only */
 	size_t n_verify;
+	struct prefix_list verify_nets; /* and to these; neither = hold nothing */
+	bool refuse;    /* SYNs to servers that have just failed (failed.h) */
 	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
 	bool stand_in;  /* at rules_open: the table is another daemon's yet, see rules_take_over */
@@ -140,7 +146,7 @@ int rules_seen(struct rules *r, rules_seen_fn *fn, void *ctx);
 
 /* Packets that each deciding rule has seen, by chain ("capture", "capture_local") and the name
  * in the rule's comment ("local", "user-bypass", "upstream", "user-proxy", "exclude", "mp-join",
- * "learned", "port", "paused", "capture", "no-listener", "own"). 0 or -errno. */
+ * "learned", "port", "paused", "failed", "capture", "no-listener", "own"). 0 or -errno. */
 typedef void rules_counter_fn(void *ctx, const char *chain, const char *name, uint64_t packets);
 int rules_counters(struct rules *r, rules_counter_fn *fn, void *ctx);
 

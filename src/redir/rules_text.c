@@ -8,6 +8,7 @@
  */
 #include "redir/rules.h"
 
+#include "redir/failed.h"
 #include "redir/held.h"
 
 #include <stdio.h>
@@ -39,13 +40,26 @@ static bool iface_good(const char *name)
 	return n > 0 && n <= IFACE_MAX && name[n] == '\0' && strcmp(name, "lo") != 0;
 }
 
+static bool has_bad(const struct prefix_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (addr_family(&l->v[i].base) == AF_UNSPEC)
+			return true;
+	return false;
+}
+
+static bool wants_held(const struct rules_conf *c)
+{
+	return c->n_verify > 0 || c->verify_nets.n > 0;
+}
+
 const char *rules_conf_bad(const struct rules_conf *c)
 {
 	if (c->port == 0)
 		return "the listener has no port";
 	if (c->mark == 0 || c->mark & (RULES_FWMARK | RULES_USER_MASK))
 		return "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8";
-	if (c->n_verify && c->mark & RULES_HELD)
+	if (wants_held(c) && c->mark & RULES_HELD)
 		return "mark must not contain the bit 0x10 with verify";
 	if (c->n_capture == 0 && !c->capture_local)
 		return "nothing to capture: name interfaces in capture, or set capture_local";
@@ -58,26 +72,48 @@ const char *rules_conf_bad(const struct rules_conf *c)
 	for (size_t i = 0; i < c->n_verify; i++)
 		if (c->verify[i].first == 0 || c->verify[i].first > c->verify[i].last)
 			return "verify has a bad range";
-	for (size_t i = 0; i < c->exclude.n; i++)
-		if (addr_family(&c->exclude.v[i].base) == AF_UNSPEC)
-			return "exclude has a bad prefix";
+	if (has_bad(&c->exclude))
+		return "exclude has a bad prefix";
+	if (has_bad(&c->verify_nets))
+		return "verify has a bad prefix";
 	return NULL;
 }
 
 /* ---- pieces ---- */
 
-static void put_prefixes(FILE *f, const char *const *always, const struct prefix_list *more,
-			 sa_family_t family)
+/* A set of networks. */
+static void put_networks(FILE *f, const char *name, bool v4, const char *const *always,
+			 const struct prefix_list *more)
 {
+	sa_family_t family = v4 ? AF_INET : AF_INET6;
 	char text[ADDR_STRLEN];
+	bool any = false;
 
-	for (size_t i = 0; always[i]; i++)
-		fprintf(f, "%s%s", i ? ", " : "", always[i]);
-	for (size_t i = 0; i < more->n; i++)
-		if (addr_family(&more->v[i].base) == family)
-			fprintf(f, ", %s/%u", addr_ip_str(&more->v[i].base, text, sizeof(text)),
-				more->v[i].bits);
+	fprintf(f, "\tset %s%c {\n\t\ttype %s\n\t\tflags interval\n\t\tauto-merge\n", name,
+		v4 ? '4' : '6', v4 ? "ipv4_addr" : "ipv6_addr");
+	for (size_t i = 0; always && always[i]; i++, any = true)
+		fprintf(f, "%s%s", any ? ", " : "\t\telements = { ", always[i]);
+	for (size_t i = 0; i < more->n; i++) {
+		if (addr_family(&more->v[i].base) != family)
+			continue;
+		fprintf(f, "%s%s/%u", any ? ", " : "\t\telements = { ",
+			addr_ip_str(&more->v[i].base, text, sizeof(text)), more->v[i].bits);
+		any = true;
+	}
+	fprintf(f, "%s\t}\n", any ? " }\n" : "");
 }
+
+/* What a SYN to a server that has just failed is answered with, as held ones are. */
+static const struct {
+	enum held_answer answer;
+	const char *with;
+} answers[] = {
+	{HELD_RESET, "tcp reset"},
+	{HELD_HOST_UNREACHABLE, "icmpx host-unreachable"},
+	{HELD_NET_UNREACHABLE, "icmpx no-route"},
+	{HELD_PROHIBITED, "icmpx admin-prohibited"},
+};
+#define ANSWERS (sizeof(answers) / sizeof(answers[0]))
 
 /* The sets of one family, "4" or "6". */
 static void put_sets(FILE *f, const struct rules_conf *c, char n)
@@ -85,13 +121,17 @@ static void put_sets(FILE *f, const struct rules_conf *c, char n)
 	bool v4 = n == '4';
 	const char *type = v4 ? "ipv4_addr" : "ipv6_addr";
 
-	fprintf(f, "\tset exclude%c {\n\t\ttype %s\n\t\tflags interval\n\t\tauto-merge\n", n, type);
-	fprintf(f, "\t\telements = { ");
-	put_prefixes(f, v4 ? always4 : always6, &c->exclude, v4 ? AF_INET : AF_INET6);
-	fprintf(f, " }\n\t}\n");
+	put_networks(f, "exclude", v4, v4 ? always4 : always6, &c->exclude);
+	if (c->verify_nets.n > 0)
+		put_networks(f, "verify", v4, NULL, &c->verify_nets);
 	fprintf(f, "\tset upstream%c {\n\t\ttype %s\n\t}\n", n, type);
 	fprintf(f, "\tset learned%c {\n\t\ttype %s . inet_service\n\t\tflags timeout\n\t}\n", n,
 		type);
+	for (size_t i = 0; c->refuse && i < ANSWERS; i++)
+		fprintf(f,
+			"\tset " RULES_FAILED "%s%c {\n\t\ttype %s . inet_service\n\t\tflags "
+			"timeout\n\t}\n",
+			failed_answer_str(answers[i].answer), n, type);
 	if (c->learn_passive)
 		fprintf(f,
 			"\tset seen%c {\n\t\ttype %s . inet_service\n\t\tsize %d\n"
@@ -103,11 +143,6 @@ static void put_sets(FILE *f, const struct rules_conf *c, char n)
 static void put_paused_set(FILE *f)
 {
 	fprintf(f, "\tset paused {\n\t\ttype inet_proto\n\t}\n");
-}
-
-static void put_paused(FILE *f)
-{
-	fprintf(f, "\t\tmeta l4proto @paused counter return comment \"paused\"\n");
 }
 
 static void put_ifaces(FILE *f, const struct rules_conf *c, const char *key)
@@ -149,6 +184,19 @@ static void put_ports(FILE *f, const struct rules_conf *c)
 		if ((c)->v6)                                                                       \
 			fprintf(f, format, "ip6", '6');                                            \
 	} while (0)
+
+/* What begins each chain that takes a SYN: whether it is to be taken at all. */
+static void put_unless(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f, "\t\tmeta l4proto @paused counter return comment \"paused\"\n");
+	for (size_t i = 0; c->refuse && i < ANSWERS; i++)
+		for (int v6 = 0; v6 <= c->v6; v6++)
+			fprintf(f,
+				"\t\t%s daddr . tcp dport @" RULES_FAILED
+				"%s%c counter reject with %s comment \"failed\"\n",
+				v6 ? "ip6" : "ip", failed_answer_str(answers[i].answer),
+				v6 ? '6' : '4', answers[i].with);
+}
 
 static void put_learned(FILE *f, const struct rules_conf *c)
 {
@@ -197,24 +245,27 @@ static void put_clear(FILE *f)
 
 static bool verifies(const struct rules_conf *c)
 {
-	return c->n_verify > 0 && c->n_capture > 0;
+	return wants_held(c) && c->n_capture > 0;
 }
 
 /* A SYN to be held gets a mark instead of being taken. Who queues it looks for that at priority
  * mangle, between deciding and taking; where nobody does it is taken all the same. */
 static void put_hold(FILE *f, const struct rules_conf *c)
 {
-	fprintf(f, "\t\ttcp dport { ");
-	put_ranges(f, c->verify, c->n_verify);
-	fprintf(f,
-		" } meta mark set meta mark & 0x%08x | 0x%08x counter accept comment \"verify\"\n",
-		CLEAR_MASK, RULES_HELD);
-}
+	static const char how[] =
+		"meta mark set meta mark & 0x%08x | 0x%08x counter accept comment \"verify\"\n";
 
-static void put_refusal(FILE *f, enum held_answer a, const char *with)
-{
-	fprintf(f, "\t\tmeta l4proto tcp meta mark 0x%08x counter reject with %s\n",
-		RULES_REFUSED(a), with);
+	if (c->n_verify > 0) {
+		fprintf(f, "\t\ttcp dport { ");
+		put_ranges(f, c->verify, c->n_verify);
+		fprintf(f, " } ");
+		fprintf(f, how, CLEAR_MASK, RULES_HELD);
+	}
+	for (int v6 = 0; c->verify_nets.n > 0 && v6 <= c->v6; v6++) {
+		fprintf(f, "\t\tmeta l4proto tcp %s daddr @verify%c ", v6 ? "ip6" : "ip",
+			v6 ? '6' : '4');
+		fprintf(f, how, CLEAR_MASK, RULES_HELD);
+	}
 }
 
 /* What becomes of a SYN that was held: another base chain, because the verdict ends the one in
@@ -235,10 +286,9 @@ static void put_held(FILE *f, const struct rules_conf *c)
 		c->port, ~RULES_HELD, RULES_FWMARK, ~RULES_HELD);
 	fprintf(f, "\tchain held {\n\t\ttype filter hook prerouting priority mangle + 5; policy "
 		   "accept;\n");
-	put_refusal(f, HELD_RESET, "tcp reset");
-	put_refusal(f, HELD_HOST_UNREACHABLE, "icmpx host-unreachable");
-	put_refusal(f, HELD_NET_UNREACHABLE, "icmpx no-route");
-	put_refusal(f, HELD_PROHIBITED, "icmpx admin-prohibited");
+	for (size_t i = 0; i < ANSWERS; i++)
+		fprintf(f, "\t\tmeta l4proto tcp meta mark 0x%08x counter reject with %s\n",
+			RULES_REFUSED(answers[i].answer), answers[i].with);
 	put_ifaces(f, c, "iifname");
 	fprintf(f, SYN " meta mark & 0x%08x == 0x%08x goto take_held\n\t}\n", RULES_HELD,
 		RULES_HELD);
@@ -269,7 +319,7 @@ static void put_captured_local(FILE *f, const struct rules_conf *c)
 static void put_tproxy(FILE *f, const struct rules_conf *c)
 {
 	fprintf(f, "\tchain take {\n");
-	put_paused(f);
+	put_unless(f, c);
 	if (verifies(c))
 		put_hold(f, c);
 	fprintf(f,
@@ -306,7 +356,7 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 static void put_tproxy_local(FILE *f, const struct rules_conf *c)
 {
 	fprintf(f, "\tchain take_local {\n");
-	put_paused(f);
+	put_unless(f, c);
 	fprintf(f,
 		"\t\tct mark set ct mark | 0x%08x counter comment "
 		"\"capture\"\n\t}\n",
@@ -322,7 +372,7 @@ static void put_tproxy_local(FILE *f, const struct rules_conf *c)
 static void put_redirect(FILE *f, const struct rules_conf *c)
 {
 	fprintf(f, "\tchain take {\n");
-	put_paused(f);
+	put_unless(f, c);
 	fprintf(f,
 		"\t\tmeta l4proto tcp meta mark set meta mark & 0x%08x counter "
 		"redirect to :%u comment \"capture\"\n\t}\n",

@@ -10,6 +10,7 @@
 #include "redir/learner.h"
 #include "redir/passive.h"
 #include "redir/redir.h"
+#include "redir/refuser.h"
 #include "redir/rules.h"
 
 #define SEEN_TICKS   5 /* between looks at the servers seen */
@@ -55,8 +56,10 @@ static struct rules_conf rules_conf_of(const struct steer *s, const char **names
 		.exclude = c->exclude,
 		.action = (enum bypass_action)c->action,
 		.learn_passive = c->learn_passive,
-		.verify = c->verify.v,
-		.n_verify = c->verify.n,
+		.verify = c->verify.ports.v,
+		.n_verify = c->verify.ports.n,
+		.verify_nets = c->verify.nets,
+		.refuse = c->remember_failed_s > 0,
 		.queue = s->queue,
 		.v6 = s->v6,
 		.owner = true,
@@ -86,7 +89,7 @@ static int load_rules(struct steer *s)
 	struct rules_conf c;
 	int rc;
 
-	s->queue = s->rd->conf->verify.n > 0 && rules_have_queue();
+	s->queue = redir_conf_verifies(s->rd->conf) && rules_have_queue();
 	if (!names)
 		return -ENOMEM;
 	c = rules_conf_of(s, names);
@@ -238,8 +241,10 @@ static void tick_rules(struct steer *s)
 	unsigned n = upstreams(s->rd, up, UPSTREAM_MAX);
 
 	rules_set_upstreams(s->rules, up, n);
-	if (rules_check(s->rules) == RULES_RELOADED)
+	if (rules_check(s->rules) == RULES_RELOADED) {
 		s->reconcile = true;
+		refuser_sets_lost(s->rd->refuser);
+	}
 	if (s->rd->conf->learn_passive && s->ticks % SEEN_TICKS == 0)
 		rules_seen(s->rules, saw, s->rd);
 }
@@ -260,7 +265,7 @@ static void open_held(struct steer *s)
 {
 	const struct redir_conf *c = s->rd->conf;
 
-	if (c->verify.n == 0)
+	if (!redir_conf_verifies(c))
 		return;
 	if (c->mode == MODE_TPROXY && s->rules) {
 		if (!s->queue)
@@ -274,6 +279,7 @@ static void open_held(struct steer *s)
 
 static void open_rest(struct steer *s)
 {
+	refuser_sets_lost(s->rd->refuser);
 	open_bypass(s);
 	open_held(s);
 	/* Our own rules collect in the kernel what is seen. */
@@ -375,6 +381,8 @@ void steer_reload(struct steer *s)
 	rc = load_rules(s);
 	if (rc < 0)
 		log_error("rules: the old ones stay: %s", strerror(-rc));
+	else
+		refuser_sets_lost(s->rd->refuser);
 	bypass_free(s->bypass);
 	s->bypass = NULL;
 	open_bypass(s);

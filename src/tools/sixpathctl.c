@@ -34,6 +34,8 @@ static const struct command {
 	{"paths", "", "a row for each proxy and local address (sixpath-redir)", run_ask},
 	{"learned", " [ARG...]", "servers known to speak MPTCP: list, add, remove, clear (sixpath-redir)",
 	 run_ask},
+	{"failed", " [list|flush]", "servers that have just failed and are refused (sixpath-redir)",
+	 run_ask},
 	{"explain", " SRC DST:PORT", "what happens to such a connection, and why (sixpath-redir)",
 	 run_ask},
 	{"reload", "", "load the configuration anew; connections stay", run_ask},

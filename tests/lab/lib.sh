@@ -511,6 +511,8 @@ lab_conf_defaults() {
 		["proxy home.password_file"]=$LAB_DIR/secret
 		# Most tests look at how connections are made; t_prewarm at those that are there already.
 		["proxy home.prewarm"]=${LAB_PREWARM:-0}
+		# Nor at servers that failed in the test's last step: that is for t_failed.
+		[connect.remember_failed]=${LAB_REMEMBER:-0}
 	)
 	LAB_PROXY_CONF=(
 		[proxy.listen]="[::]:1080" [proxy.user]=$LAB_USER [proxy.log]=debug [proxy.log_to]=stderr

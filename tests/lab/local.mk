@@ -27,6 +27,7 @@ EXTRA_DIST += \
 	tests/lab/t_daemon.sh \
 	tests/lab/t_doctor.sh \
 	tests/lab/t_explain.sh \
+	tests/lab/t_failed.sh \
 	tests/lab/t_failover.sh \
 	tests/lab/t_fallback.sh \
 	tests/lab/t_handover.sh \

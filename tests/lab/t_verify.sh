@@ -112,6 +112,16 @@ check "nothing is held any more" lab_wait 15 none_held
 conf connect.verify="81-90, 443"
 expect "verify = ports: another port" "$SRV4" 99 connected 0 30
 expect "verify = ports: one of them" "$SRV4" 83 ECONNREFUSED 55 500
+conf connect.verify="443, 203.0.113.0/24, $SRV4, $SRV6"
+expect "verify = networks: one of them" "$SRV4" 83 ECONNREFUSED 55 500
+expect "verify = networks: one of them, IPv6" "$SRV6" 83 ECONNREFUSED 55 500
+expect "verify = networks: another" 192.0.2.1 80 connected 0 30
+expect "verify = networks: another, IPv6" "$SRV6B" 83 connected 0 30
+expect "verify = networks: another, but one of the ports" "$SRV6B" 443 ECONNREFUSED 55 500
+check_eq "verify = networks: explain" "$(for d in "$DEV4 $SRV4B:83" "$DEV6 [$SRV6B]:83"; do
+	# shellcheck disable=SC2086
+	lab_ctl redir explain $d --json | json - 'j["cases"][0]["held"]'
+done | tr '\n' ' ')" "true false "
 conf connect.verify=no
 expect "verify = no" "$SRV4" 83 connected 0 30
 conf connect.verify=yes

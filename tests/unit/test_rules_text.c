@@ -187,6 +187,92 @@ static void test_verify(void **state)
 	assert_null(rules_conf_bad(&c));
 }
 
+/* By destination: in sets, for networks may overlap. */
+static void test_verify_networks(void **state)
+{
+	static const struct port_range ports[] = {{443, 443}};
+	struct rules_conf c = base();
+	struct prefix nets[2];
+	char *text;
+
+	(void)state;
+	assert_true(prefix_parse(&nets[0], "203.0.113.0/24"));
+	assert_true(prefix_parse(&nets[1], "203.0.113.7"));
+	c.verify_nets = (struct prefix_list){nets, 2};
+	c.v6 = true;
+	text = text_of(&c);
+	assert_has(text,
+		   "\tset verify4 {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\tauto-merge\n"
+		   "\t\telements = { 203.0.113.0/24, 203.0.113.7/32 }\n\t}\n");
+	assert_has(text, "\tset verify6 {\n\t\ttype ipv6_addr\n\t\tflags interval\n"
+			 "\t\tauto-merge\n\t}\n");
+	assert_has(text, "\t\tmeta l4proto tcp ip daddr @verify4 meta mark set meta mark & "
+			 "0xfffffff3 | 0x00000010 counter accept comment \"verify\"\n"
+			 "\t\tmeta l4proto tcp ip6 daddr @verify6 meta mark set");
+	assert_has(text, "\tchain held {\n");
+	assert_lacks(text, "tcp dport {");
+	free(text);
+	c.verify = ports;
+	c.n_verify = 1;
+	c.v6 = false;
+	text = text_of(&c);
+	assert_has(text, "\t\ttcp dport { 443 } meta mark set");
+	assert_has(text, "@verify4");
+	assert_lacks(text, "verify6");
+	free(text);
+	c.n_verify = 0;
+	c.mark = 0x5071;
+	assert_non_null(strstr(rules_conf_bad(&c), "0x10"));
+}
+
+/* Behind all that lets a SYN pass, before anything takes it: whoever sends it there. */
+static void test_failed(void **state)
+{
+	struct rules_conf c = base();
+	char *text;
+
+	(void)state;
+	c.refuse = true;
+	text = text_of(&c);
+	assert_has(text, "\tset failed_reset4 {\n\t\ttype ipv4_addr . inet_service\n\t\tflags "
+			 "timeout\n\t}\n");
+	assert_has(text,
+		   "\tchain take {\n"
+		   "\t\tmeta l4proto @paused counter return comment \"paused\"\n"
+		   "\t\tip daddr . tcp dport @failed_reset4 counter reject with tcp reset comment "
+		   "\"failed\"\n"
+		   "\t\tip daddr . tcp dport @failed_host4 counter reject with icmpx "
+		   "host-unreachable comment \"failed\"\n"
+		   "\t\tip daddr . tcp dport @failed_net4 counter reject with icmpx no-route comment "
+		   "\"failed\"\n"
+		   "\t\tip daddr . tcp dport @failed_prohibited4 counter reject with icmpx "
+		   "admin-prohibited comment \"failed\"\n"
+		   "\t\tmeta l4proto tcp tproxy to :1077");
+	assert_lacks(text, "failed_reset6");
+	free(text);
+	c.v6 = true;
+	c.capture_local = true;
+	text = text_of(&c);
+	assert_has(text, "\t\tip6 daddr . tcp dport @failed_reset6 counter reject with tcp reset "
+			 "comment \"failed\"\n");
+	assert_has(text, "\tchain take_local {\n"
+			 "\t\tmeta l4proto @paused counter return comment \"paused\"\n"
+			 "\t\tip daddr . tcp dport @failed_reset4 counter reject");
+	free(text);
+	c.mode = MODE_REDIRECT;
+	text = text_of(&c);
+	assert_has(text, "\tchain take {\n"
+			 "\t\tmeta l4proto @paused counter return comment \"paused\"\n"
+			 "\t\tip daddr . tcp dport @failed_reset4 counter reject");
+	assert_has(text, "@failed_prohibited6 counter reject with icmpx admin-prohibited comment "
+			 "\"failed\"\n\t\tmeta l4proto tcp meta mark set");
+	free(text);
+	c.refuse = false;
+	text = text_of(&c);
+	assert_lacks(text, "failed");
+	free(text);
+}
+
 static void test_redirect_with_all(void **state)
 {
 	struct prefix exclude[2];
@@ -449,6 +535,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tproxy_smallest),
 		cmocka_unit_test(test_verify),
+		cmocka_unit_test(test_verify_networks),
+		cmocka_unit_test(test_failed),
 		cmocka_unit_test(test_redirect_with_all),
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_local),

@@ -471,8 +471,9 @@ lab_served() {
 	grep -cF "\"service\":\"$2\"" "$LAB_DIR/$1.log"
 }
 
-# lab_get NAME ADDRESS PORT [OPTION...]: the device (or the namespace LAB_FROM) asks the server NAME for a page of a name of its
-# own; how that ends for it. When it ends well the server has written its line.
+# lab_get NAME ADDRESS PORT [OPTION...]: the device (or the namespace LAB_FROM) asks the server NAME
+# for a page of a name of its own; how that ends for it. When it ends well the server has written
+# its line.
 lab_get() {
 	local path=/get-${EPOCHREALTIME/[.,]/-}-$BASHPID end
 	end=$(lab_in "${LAB_FROM:-$DEV}" "$PEER" probe --get "$path" --want 12 --timeout-ms 5000 "${@:4}" "$2" "$3" | json - 'j["end"]')

@@ -144,7 +144,7 @@ check "interface down and up: captured" captured_again
 lab_kill redir KILL
 check "kill -9: the table is gone" no_table
 LIMIT=0 disturb "kill -9" 2 true
-check_eq "kill -9: direct" "$(who)" device
+check_eq "kill -9: direct" "$(probe "$SRV4")/$(who)" want/device
 check "kill -9: the administrator's table stays" nft_rtr list table inet sixpath_user
 lab_daemon_start redir
 lab_wait 10 have_table

@@ -116,7 +116,7 @@ static void status_done(struct survey *s)
 	report_u64(r, "proxies", rd->pool->n);
 	report_bool(r, "draining", rd->drain.runs);
 	status_descriptors(r, rd->nofile);
-	budget_report(&rd->budget, r);
+	budget_report(&rd->budget, "capturing", r);
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
 	report_held(r, rd->held);
 	report_counters(r, &g->sum);

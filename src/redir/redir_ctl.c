@@ -201,6 +201,7 @@ static void report_upstream(struct report *r, struct upstream *up, int weight, u
 	snprintf(share, sizeof(share), "%" PRIu64 "%%", sum ? up->n_flows_total * 100 / sum : 0);
 	report_str(r, "share", share);
 	report_u64(r, "ok", up->n_ok);
+	report_u64(r, "busy", up->n_busy);
 	report_u64(r, "failed", up->n_failed);
 	report_u64(r, "sessions_opened", up->n_sessions);
 	report_u64(r, "sessions_lost", up->n_lost);

@@ -14,7 +14,14 @@
 
 static bool take_one(struct proxy_worker *pw, const struct addr *peer, unsigned most)
 {
-	return perclient_take(pw->proxy->perclient, peer, (unsigned)pw->conf->max_per_client, most);
+	struct proxy *p = pw->proxy;
+
+	if (!perclient_take(p->perclient, peer, (unsigned)pw->conf->max_per_client, most))
+		return false;
+	if (budget_take(&p->budget, &pw->w))
+		return true;
+	perclient_give(p->perclient, peer);
+	return false;
 }
 
 /* Connections that have only been kept ready give way to new ones. */
@@ -37,12 +44,9 @@ static void admit(struct worker *w, int fd, const struct addr *peer)
 	log_limited(&pw->limit_accept, 5, LVL_WARNING,
 		    "client %s: too many connections (max_per_client = %d, in all %u)",
 		    addr_str(peer, text, sizeof(text)), c->max_per_client, most);
-	if (pw->shed < PROXY_SHED_MAX) {
-		client_start(pw, fd, peer, false); /* to be told so */
-		return;
-	}
-	pw->counters.ended[END_LIMIT]++;
-	sock_reset(fd);
+	if (pw->excess.count >= PROXY_SHED_MAX)
+		client_end_excess(pw);
+	client_start(pw, fd, peer, false); /* to be told so */
 }
 
 unsigned proxy_clients_max(const struct proxy *p, const struct proxy_conf *c)

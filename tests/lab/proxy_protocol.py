@@ -300,7 +300,7 @@ class Daemon:
             f.write(f"[proxy]\nlisten = [::]:{PORT}\ncontrol = {self.sock}\n"
                     f"resolve = 127.0.0.1:5353\n{proxy}\n")
             for default in ("workers = 2", "drain = 0", "user = root"):
-                if default.split()[0] not in proxy:
+                if not any(l.split()[:1] == default.split()[:1] for l in proxy.split("\n")):
                     f.write(default + "\n")
             f.write(f"[acl]\n{acl}\n")
             if users:

@@ -12,6 +12,7 @@
 #include "core/worker.h"
 
 #define ACCEPTS_PER_TURN 64 /* fairness: then other connections have their turn */
+#define FINISH_MAX       4096 /* no more than a queue holds: others go on knocking meanwhile */
 #define REST_S           1.0
 #define SHARE_MAX        256 /* sockets that one worker gets for one address */
 
@@ -46,31 +47,38 @@ static bool only_that_one(int err)
 	       err == ENOPROTOOPT || err == EOPNOTSUPP || err == EPERM;
 }
 
+/* False when there is no more, or no room for more. */
+static bool accept_one(struct listener *l)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	struct addr peer;
+	int fd = accept4(l->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0) {
+		if (errno == EAGAIN || errno == EWOULDBLOCK)
+			return false;
+		if (only_that_one(errno))
+			return true;
+		rest(l, errno);
+		return false;
+	}
+	if (addr_from_sockaddr(&peer, (const struct sockaddr *)&ss, len))
+		l->accepted(l->w, fd, &peer);
+	else
+		close(fd);
+	return true;
+}
+
 static void accept_cb(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct listener *l = container_of(io, struct listener, io);
 
 	(void)loop;
 	(void)events;
-	for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-		struct sockaddr_storage ss;
-		socklen_t len = sizeof(ss);
-		struct addr peer;
-		int fd = accept4(l->fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0) {
-			if (errno == EAGAIN || errno == EWOULDBLOCK)
-				return;
-			if (only_that_one(errno))
-				continue;
-			rest(l, errno);
+	for (int i = 0; i < ACCEPTS_PER_TURN; i++)
+		if (!accept_one(l))
 			return;
-		}
-		if (addr_from_sockaddr(&peer, (const struct sockaddr *)&ss, len))
-			l->accepted(l->w, fd, &peer);
-		else
-			close(fd);
-	}
 }
 
 static int add(struct listeners *ls, struct worker *w, const struct addr *addr, int fd,
@@ -157,6 +165,14 @@ void listeners_start(struct listeners *ls)
 	for (size_t i = 0; i < ls->n; i++)
 		if (ls->v[i].fd >= 0)
 			ev_io_start(ls->v[i].w->loop, &ls->v[i].io);
+}
+
+void listeners_finish(struct listeners *ls)
+{
+	for (size_t i = 0; i < ls->n; i++)
+		for (int k = 0; k < FINISH_MAX && ls->v[i].fd >= 0; k++)
+			if (!accept_one(&ls->v[i]))
+				break;
 }
 
 void listeners_close(struct listeners *ls)

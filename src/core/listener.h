@@ -54,6 +54,8 @@ int listeners_inherit(struct listeners *ls, struct worker *w, const struct addr_
 size_t listeners_fds(const struct listeners *ls, int *out, size_t cap);
 /* Begin to accept, unless closed meanwhile. */
 void listeners_start(struct listeners *ls);
+/* Accept all that wait in the queues now, for whom closing would be a reset. */
+void listeners_finish(struct listeners *ls);
 /* Close the sockets; connections that wait to be accepted are reset. Harmless when repeated. */
 void listeners_close(struct listeners *ls);
 /* Close and free all; harmless when nothing was opened. */

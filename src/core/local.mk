@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += src/core/libcore.la
 src_core_libcore_la_SOURCES = \
 	src/core/addr.c src/core/addr.h \
 	src/core/buf.c src/core/buf.h \
+	src/core/budget.c src/core/budget.h \
 	src/core/conf.c src/core/conf.h src/core/conf_diff.c src/core/conf_parse.c \
 	src/core/conf_scan.c src/core/conf_scan.h \
 	src/core/control.c src/core/control.h \
@@ -35,7 +36,8 @@ if HAVE_CMOCKA
 CORE_TESTS = tests/unit/test_addr tests/unit/test_buf tests/unit/test_worker \
 	tests/unit/test_sock tests/unit/test_dial tests/unit/test_relay \
 	tests/unit/test_s6glue tests/unit/test_resolve tests/unit/test_listener \
-	tests/unit/test_status tests/unit/test_siphash tests/unit/test_handover
+	tests/unit/test_status tests/unit/test_siphash tests/unit/test_handover \
+	tests/unit/test_budget
 check_PROGRAMS += $(CORE_TESTS)
 TESTS += $(CORE_TESTS)
 endif
@@ -64,3 +66,5 @@ tests_unit_test_status_SOURCES = tests/unit/test_status.c tests/unit/rig.h
 tests_unit_test_status_LDADD = $(core_test_libs)
 tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
 tests_unit_test_siphash_LDADD = $(core_test_libs)
+tests_unit_test_budget_SOURCES = tests/unit/test_budget.c tests/unit/rig.h
+tests_unit_test_budget_LDADD = $(core_test_libs)

@@ -11,6 +11,7 @@
 #include "core/worker.h"
 
 #define READS_PER_TURN 4    /* fairness: then other connections have their turn */
+#define SHED_MAX       64   /* relays ended in one go: each is a walk over all */
 #define TICK_S         15.0 /* how often an end is asked whether it is dead; at most */
 
 void relay_init(struct relay *r)
@@ -70,6 +71,7 @@ void relay_end(struct relay *r, enum end_reason reason, int err)
 	if (r->closing)
 		r->closing(r);
 	r->running = false;
+	list_remove(&r->w->relays, &r->node);
 	ev_io_stop(loop, &r->a.io);
 	ev_io_stop(loop, &r->b.io);
 	ev_timer_stop(loop, &r->tick);
@@ -310,9 +312,38 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 	r->quiet_s = 0.;
 	r->moved_s = worker_now(w);
 	r->running = true;
+	list_push(&w->relays, &r->node);
 	ev_io_init(&r->a.io, end_cb, fd_a, 0);
 	ev_io_init(&r->b.io, end_cb, fd_b, 0);
 	ev_timer_init(&r->tick, first_cb, 0., 0.);
 	ev_init(&r->pause, pause_cb);
 	ev_timer_start(w->loop, &r->tick);
+}
+
+static struct relay *idlest(struct worker *w, double idle_s, bool buffers)
+{
+	struct relay *found = NULL;
+
+	for (struct list_node *n = list_first(&w->relays); n; n = list_next(&w->relays, n)) {
+		struct relay *r = container_of(n, struct relay, node);
+
+		if (worker_now(w) - r->moved_s < idle_s ||
+		    (buffers && !r->a.in.mem && !r->b.in.mem))
+			continue;
+		if (!found || r->moved_s < found->moved_s)
+			found = r;
+	}
+	return found;
+}
+
+uint64_t relay_shed(struct worker *w, uint64_t n, double idle_s, bool buffers)
+{
+	struct relay *r;
+	uint64_t done = 0;
+
+	while (done < n && done < SHED_MAX && (r = idlest(w, idle_s, buffers))) {
+		relay_end(r, END_BUDGET, 0);
+		done++;
+	}
+	return done;
 }

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "core/list.h"
 #include "core/reason.h"
 
 struct worker;
@@ -62,6 +63,7 @@ struct relay {
 	double idle_s;
 	double moved_s; /* worker_now when the last byte moved, or the start */
 	/* private */
+	struct list_node node; /* in w->relays while it runs */
 	struct worker *w;
 	relay_done_fn *done;
 	ev_timer tick;     /* idle limit; also asks whether an end has died in silence */
@@ -78,5 +80,8 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 		 relay_done_fn *done);
 /* End it from outside with a reason: closes (resets for anything but END_CLOSED), calls done. */
 void relay_end(struct relay *r, enum end_reason reason, int err);
+/* End up to n of the worker's relays that have not moved a byte for idle_s, the idlest first, as
+ * END_BUDGET; buffers: only those that hold some. Returns how many. */
+uint64_t relay_shed(struct worker *w, uint64_t n, double idle_s, bool buffers);
 
 #endif

@@ -89,6 +89,7 @@ int worker_init(struct worker *w, unsigned index, void *owner)
 		return -ENOMEM;
 	bufpool_init(&w->pool, POOL_KEEP);
 	list_init(&w->corpses);
+	list_init(&w->relays);
 	list_init(&w->mail);
 	pthread_mutex_init(&w->lock, NULL);
 	ev_async_init(&w->wake, wake_cb);

@@ -34,6 +34,7 @@ struct worker {
 	unsigned index; /* 0.. for workers, UINT_MAX for the main thread */
 	void *owner;    /* the daemon's per-worker state */
 	struct bufpool pool;
+	struct list relays; /* those that run */
 
 	/* private */
 	double now_s;

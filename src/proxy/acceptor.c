@@ -14,7 +14,14 @@
 
 static bool take_one(struct proxy_worker *pw, const struct addr *peer, unsigned most)
 {
-	return perclient_take(pw->proxy->perclient, peer, (unsigned)pw->conf->max_per_client, most);
+	struct proxy *p = pw->proxy;
+
+	if (!perclient_take(p->perclient, peer, (unsigned)pw->conf->max_per_client, most))
+		return false;
+	if (budget_take(&p->budget, &pw->w))
+		return true;
+	perclient_give(p->perclient, peer);
+	return false;
 }
 
 /* Connections that have only been kept ready give way to new ones. */
@@ -23,26 +30,39 @@ static bool make_room(struct proxy_worker *pw, const struct addr *peer, unsigned
 	return client_make_room(pw, peer, perclient_total(pw->proxy->perclient) >= most);
 }
 
+static void tell_limit(struct proxy_worker *pw, const struct addr *peer, unsigned most)
+{
+	const struct proxy_conf *c = pw->conf;
+	bool all = perclient_total(pw->proxy->perclient) >= most;
+	char text[ADDR_STRLEN];
+
+	if (all && most < (unsigned)c->max_clients)
+		log_limited(&pw->limit_accept, 5, LVL_WARNING,
+			    "client %s is refused: descriptors are enough for %u clients only "
+			    "(raise the limit: ulimit -n, LimitNOFILE=)",
+			    addr_str(peer, text, sizeof(text)), most);
+	else
+		log_limited(&pw->limit_accept, 5, LVL_WARNING,
+			    "client %s is refused: too many connections (%s = %d)",
+			    addr_str(peer, text, sizeof(text)),
+			    all ? "max_clients" : "max_per_client",
+			    all ? c->max_clients : c->max_per_client);
+}
+
 static void admit(struct worker *w, int fd, const struct addr *peer)
 {
 	struct proxy_worker *pw = proxy_worker_of(w);
 	const struct proxy_conf *c = pw->conf;
 	unsigned most = proxy_clients_max(pw->proxy, c);
-	char text[ADDR_STRLEN];
 
 	if (take_one(pw, peer, most) || (make_room(pw, peer, most) && take_one(pw, peer, most))) {
 		client_start(pw, fd, peer, true);
 		return;
 	}
-	log_limited(&pw->limit_accept, 5, LVL_WARNING,
-		    "client %s: too many connections (max_per_client = %d, in all %u)",
-		    addr_str(peer, text, sizeof(text)), c->max_per_client, most);
-	if (pw->shed < PROXY_SHED_MAX) {
-		client_start(pw, fd, peer, false); /* to be told so */
-		return;
-	}
-	pw->counters.ended[END_LIMIT]++;
-	sock_reset(fd);
+	tell_limit(pw, peer, most);
+	if (pw->excess.count >= PROXY_SHED_MAX)
+		client_end_excess(pw);
+	client_start(pw, fd, peer, false); /* to be told so */
 }
 
 unsigned proxy_clients_max(const struct proxy *p, const struct proxy_conf *c)

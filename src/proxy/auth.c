@@ -14,6 +14,7 @@
 #include "proxy/perclient.h"
 
 #define QUEUE_MAX      256
+#define QUEUE_SHARE    2 /* one address may have one in so many of its places */
 #define HASH_MAX       CRYPT_OUTPUT_SIZE
 #define FAIL_SLOTS     1024
 #define FAIL_BURST     8 /* failures of an address before it has to wait ... */
@@ -286,12 +287,22 @@ void auth_free(struct auth *a)
 	free(a);
 }
 
+/* The lock is held. One address must not fill the queue: it would lock out all others. */
+static bool has_share(const struct auth *a, const struct addr *from)
+{
+	unsigned same = 0;
+
+	for (struct list_node *n = list_first(&a->queue); n; n = list_next(&a->queue, n))
+		same += addr_equal_ip(&container_of(n, struct auth_check, node)->from, from);
+	return same < QUEUE_MAX / QUEUE_SHARE;
+}
+
 static bool enqueue(struct auth *a, struct auth_check *c)
 {
 	bool room;
 
 	pthread_mutex_lock(&a->lock);
-	room = a->queue.count < QUEUE_MAX && !must_wait(a, &c->from);
+	room = a->queue.count < QUEUE_MAX && has_share(a, &c->from) && !must_wait(a, &c->from);
 	if (room) {
 		list_push(&a->queue, &c->node);
 		pthread_cond_signal(&a->wake);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Password checks in a thread of their own, because good password hashes are slow by
- * design and must not hold up an event loop. The queue is bounded. An address that keeps
+ * design and must not hold up an event loop. The queue is bounded, in all
+ * and for each address. An address that keeps
  * failing is answered "no" without a computation until some time has passed. A password
  * that was right is known for half a minute, so that many connections of a client at once
  * (after a restart) cost one computation.

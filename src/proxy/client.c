@@ -30,7 +30,8 @@
  */
 #define YIELDS_S  1.0 /* a client that has waited so long makes room for another one */
 #define DRAIN_S   2.0
-#define SHED_S    2.0 /* REQUEST, of a client that is only to be told that there are too many */
+#define SHED_S    2.0    /* REQUEST, of a client that is only to be told that there are too many, */
+			 /* or that the proxy stops */
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
 
 /* A running connection is asked about MPTCP soon after the subflows can have joined, then now
@@ -148,10 +149,12 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	if (cl->fd >= 0)
 		close(cl->fd);
 	cl->fd = -1;
-	if (cl->counted)
+	if (cl->counted) {
 		perclient_give(pw->proxy->perclient, &cl->peer);
-	else
-		pw->shed--;
+		budget_give(&pw->proxy->budget);
+	} else {
+		list_remove(&pw->excess, &cl->excess);
+	}
 	if (cl->counted_user)
 		peruser_give(pw->proxy->peruser, cl->user);
 	list_remove(&pw->clients, &cl->node);
@@ -191,7 +194,7 @@ void client_change(struct client *cl, enum client_state state)
 	cl->state = state;
 	switch (state) {
 	case CLIENT_REQUEST:
-		client_deadline(cl, cl->counted ? first_octet_s(cl) : SHED_S);
+		client_deadline(cl, cl->counted && !cl->pw->leaving ? first_octet_s(cl) : SHED_S);
 		break;
 	case CLIENT_AUTH:
 		client_deadline(cl, cl->conf->request_timeout_s);
@@ -295,28 +298,51 @@ static void connected(void *owner, const struct op_connect_result *result)
 
 /* ---- the request ---- */
 
-/* False: there are too many already, and it has been told so. A general failure says nothing
- * about the server, so that the client may go another way. */
-static bool within_limits(struct client *cl)
+/* One more connection of this user? */
+static bool take_user(struct client *cl)
 {
 	struct proxy_worker *pw = cl->pw;
 	char user[ISSUED_USER_MAX * 4];
 
-	if (cl->counted && cl->command == S6_CMD_CONNECT && cl->user[0]) {
-		cl->counted_user = peruser_take(pw->proxy->peruser, cl->user,
-						(unsigned)cl->conf->max_per_user);
-		if (!cl->counted_user) {
-			text_escape(user, sizeof(user), cl->user);
-			log_limited(&pw->limit_accept, 5, LVL_WARNING,
-				    "user %s: too many connections (max_per_user = %d)", user,
-				    cl->conf->max_per_user);
-		}
-	}
-	if (cl->counted &&
-	    (cl->counted_user || cl->command != S6_CMD_CONNECT || !cl->user[0]))
+	if (!cl->user[0])
+		return true;
+	cl->counted_user =
+		peruser_take(pw->proxy->peruser, cl->user, (unsigned)cl->conf->max_per_user);
+	if (cl->counted_user)
+		return true;
+	text_escape(user, sizeof(user), cl->user);
+	log_limited(&pw->limit_user, 5, LVL_WARNING,
+		    "user %s: too many connections (max_per_user = %d)", user,
+		    cl->conf->max_per_user);
+	return false;
+}
+
+/* Why the request is refused, or END_NONE. The acceptor and the budget have logged their limits. */
+static enum end_reason refusal(struct client *cl)
+{
+	struct proxy_worker *pw = cl->pw;
+
+	if (!cl->counted)
+		return END_LIMIT;
+	if (pw->leaving && !pw->proxy->handed_over)
+		return END_SHUTDOWN;
+	if (cl->command != S6_CMD_CONNECT)
+		return END_NONE;
+	if (budget_short_of_memory(&pw->proxy->budget, &pw->w))
+		return END_BUDGET;
+	return take_user(cl) ? END_NONE : END_LIMIT;
+}
+
+/* False: it is refused, and has been told so. A general failure says nothing about the server, so
+ * that the client may go another way. */
+static bool within_limits(struct client *cl)
+{
+	enum end_reason reason = refusal(cl);
+
+	if (reason == END_NONE)
 		return true;
 	if (reply_op(cl, S6_REPLY_FAILURE, NULL))
-		client_drain(cl, END_LIMIT);
+		client_drain(cl, reason);
 	return false;
 }
 
@@ -456,7 +482,10 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	} else if (cl->state == CLIENT_DRAIN) {
 		client_end(cl, cl->drain_reason, cl->err);
 	} else {
-		client_end(cl, END_REQUEST_TIMEOUT, 0);
+		client_end(cl,
+			   list_linked(&cl->wait) && cl->pw->leaving ? END_SHUTDOWN
+								     : END_REQUEST_TIMEOUT,
+			   0);
 	}
 }
 
@@ -466,8 +495,10 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool
 	struct sock_info info;
 
 	if (!cl) {
-		if (counted)
+		if (counted) {
 			perclient_give(pw->proxy->perclient, peer);
+			budget_give(&pw->proxy->budget);
+		}
 		pw->counters.ended[END_NO_MEMORY]++;
 		close(fd);
 		return;
@@ -477,7 +508,6 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool
 	cl->id = ++pw->next_id;
 	cl->peer = *peer;
 	cl->counted = counted;
-	pw->shed += !counted;
 	cl->fd = fd;
 	cl->started = worker_now(&pw->w);
 	relay_init(&cl->relay);
@@ -497,8 +527,7 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool
 		cl->relay.room = relay_room;
 		cl->relay.wrote = relay_wrote;
 	}
-	if (counted)
-		list_push(&pw->waiting, &cl->wait);
+	list_push(counted ? &pw->waiting : &pw->excess, counted ? &cl->wait : &cl->excess);
 	cl->patient = counted &&
 		      perclient_wait(pw->proxy->perclient, peer, (unsigned)cl->conf->max_per_client,
 				     (unsigned)cl->conf->max_clients);
@@ -526,15 +555,23 @@ bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all
 	return false;
 }
 
-void client_end_silent(struct proxy_worker *pw)
+void client_end_excess(struct proxy_worker *pw)
+{
+	client_end(container_of(list_first(&pw->excess), struct client, excess), END_LIMIT, 0);
+}
+
+void client_leave(struct proxy_worker *pw)
 {
 	struct list_node *n, *tmp;
 
-	list_for_each_safe (&pw->clients, n, tmp) {
-		struct client *cl = container_of(n, struct client, node);
-		if (cl->state == CLIENT_REQUEST && cl->relay.a.bytes_in == 0)
-			client_end(cl, END_SHUTDOWN, 0);
-	}
+	pw->leaving = true;
+	list_for_each_safe (&pw->waiting, n, tmp)
+		client_deadline(container_of(n, struct client, wait), SHED_S);
+}
+
+uint64_t client_memory(const struct proxy_worker *pw)
+{
+	return (uint64_t)pw->clients.count * sizeof(struct client);
 }
 
 void client_end_all(struct proxy_worker *pw, enum end_reason reason)

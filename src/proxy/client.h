@@ -6,6 +6,8 @@
 #ifndef PROXY_CLIENT_H
 #define PROXY_CLIENT_H
 
+#include <stdint.h>
+
 #include "core/addr.h"
 #include "core/reason.h"
 
@@ -21,8 +23,15 @@ bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all
  * many, and the client is only told so. */
 void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool counted);
 
-/* End those that have not asked for anything yet. */
-void client_end_silent(struct proxy_worker *pw);
+/* There are too many that are only to be told so: end the one that has had the longest time. */
+void client_end_excess(struct proxy_worker *pw);
+
+/* The worker takes no more: those that have asked for nothing yet have a moment to do so. They are
+ * refused then, or, where a successor has the sockets, served. */
+void client_leave(struct proxy_worker *pw);
+
+/* Octets of a worker's clients, without buffers. */
+uint64_t client_memory(const struct proxy_worker *pw);
 
 /* End all clients of a worker. */
 void client_end_all(struct proxy_worker *pw, enum end_reason reason);

@@ -26,6 +26,7 @@ enum client_state {
 struct client {
 	struct list_node node; /* in proxy_worker.clients */
 	struct list_node wait; /* in proxy_worker.waiting, until it says something */
+	struct list_node excess; /* in proxy_worker.excess, if not counted */
 	bool patient;          /* it may wait for waiting_timeout */
 	struct corpse corpse;
 	struct proxy_worker *pw;

@@ -32,8 +32,10 @@ static void visit_leave(struct worker *w, void *ctx)
 	struct proxy_worker *pw = proxy_worker_of(w);
 
 	(void)ctx;
+	client_leave(pw);
+	if (!pw->proxy->handed_over)
+		listeners_finish(&pw->listeners);
 	listeners_close(&pw->listeners);
-	client_end_silent(pw);
 }
 
 static void nothing_more(void *ctx)
@@ -61,6 +63,7 @@ static void stop_done(void *ctx)
 /* No new clients; the others have time to end. */
 static void drain(struct proxy *p)
 {
+	budget_stop(&p->budget);
 	worker_gather(&p->main, p->list, p->n_workers, visit_leave, nothing_more, NULL);
 	p->drain = (struct drain){.main_worker = &p->main,
 				  .workers = p->list,
@@ -123,6 +126,7 @@ static void successor_said(void *ctx, bool there)
 	log_notice("restart: the successor is ready; connections have %.0f s to end",
 		   p->conf->drain_s);
 	answer_restart(p, "the successor is ready", true);
+	p->handed_over = true;
 	control_leave(p->control);
 	handover_release(&p->handover);
 	drain(p);
@@ -195,6 +199,7 @@ static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index
 	pw->conf = proxy_conf_get(p->conf);
 	list_init(&pw->clients);
 	list_init(&pw->waiting);
+	list_init(&pw->excess);
 	rc = worker_init(&pw->w, index, pw);
 	if (rc == 0)
 		rc = synwatch_init(&pw->synwatch, &pw->w);
@@ -353,6 +358,43 @@ static unsigned room_for_clients(const struct proxy *p)
 	return (unsigned)((p->nofile - other) / 2);
 }
 
+static uint64_t memory_of_clients(struct worker *w)
+{
+	return client_memory(proxy_worker_of(w));
+}
+
+static const char *budget_changed(void *ctx, enum budget_state state)
+{
+	(void)ctx;
+	switch (state) {
+	case BUDGET_FREE:
+		return "new requests are served";
+	case BUDGET_FLOWS:
+		return "at the limit new requests are refused";
+	case BUDGET_MEMORY:
+		break;
+	}
+	return "new requests are refused, and connections that hold buffers without moving a byte "
+	       "are ended";
+}
+
+/* What is idle is kept: a client that is refused can go another way, one that is ended cannot. */
+static void start_budget(struct proxy *p)
+{
+	const struct budget_wishes wishes = {.main_worker = &p->main,
+					     .workers = p->list,
+					     .n = p->n_workers,
+					     .nofile = p->nofile,
+					     .flows_max = p->clients_room,
+					     .keep_idle = true,
+					     .memory_mib = p->conf->memory_mib,
+					     .memory = memory_of_clients,
+					     .changed = budget_changed,
+					     .ctx = p};
+
+	budget_start(&p->budget, &wishes);
+}
+
 static int run(struct proxy *p)
 {
 	p->signals.stop = on_stop;
@@ -366,12 +408,16 @@ static int run(struct proxy *p)
 	if ((unsigned)p->conf->max_clients > p->clients_room)
 		log_notice("descriptors are enough for %u clients (max_clients = %d)",
 			   p->clients_room, p->conf->max_clients);
+	start_budget(p);
 	if (workers_start(p->list, p->n_workers) < 0) {
 		log_error("cannot start a thread");
 		return EX_OSERR;
 	}
-	log_notice("sixpath-proxy %s is up: %u workers, %zu users, at most %lu descriptors",
-		   daemon_version(), p->n_workers, users_count(p->conf->users), p->nofile);
+	log_notice(
+		"sixpath-proxy %s is up: %u workers, %zu users, at most %u clients, %d sessions, "
+		"%lu descriptors",
+		daemon_version(), p->n_workers, users_count(p->conf->users),
+		proxy_clients_max(p, p->conf), p->conf->max_sessions, p->nofile);
 	if (!p->conf->users)
 		log_notice("no users file: only clients on this machine are served");
 	if (p->inherited.channel >= 0)
@@ -391,6 +437,7 @@ static void undo(struct proxy *p)
 		daemon_signals_end(&p->signals, p->main.loop);
 		handover_end(&p->handover);
 		drain_end(&p->drain);
+		budget_stop(&p->budget);
 	}
 	control_free(p->control);
 	for (unsigned i = 0; i < p->n_workers; i++)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/report.h"
 #include "proxy/issued.h"
 
 #define BUCKETS 256 /* a power of 2; names are the administrator's, not strangers' */
@@ -13,6 +14,7 @@
 struct entry {
 	struct entry *next;
 	unsigned count;
+	uint64_t taken, refused; /* ever */
 	char user[ISSUED_USER_MAX];
 };
 
@@ -73,22 +75,40 @@ bool peruser_take(struct peruser *p, const char *user, unsigned max)
 	}
 	e = *link;
 	ok = e && e->count < max;
-	if (ok)
+	if (ok) {
 		e->count++;
+		e->taken++;
+	} else if (e) {
+		e->refused++;
+	}
 	pthread_mutex_unlock(&p->lock);
 	return ok;
 }
 
 void peruser_give(struct peruser *p, const char *user)
 {
-	struct entry **link, *e;
+	struct entry *e;
 
 	pthread_mutex_lock(&p->lock);
-	link = find(p, user);
-	e = *link;
-	if (e && --e->count == 0) {
-		*link = e->next;
-		free(e);
+	e = *find(p, user);
+	if (e)
+		e->count--;
+	pthread_mutex_unlock(&p->lock);
+}
+
+void peruser_report(struct peruser *p, struct report *r)
+{
+	report_list(r, "by_user");
+	pthread_mutex_lock(&p->lock);
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (const struct entry *e = p->buckets[i]; e; e = e->next) {
+			report_row(r);
+			report_str(r, "user", e->user);
+			report_u64(r, "clients", e->count);
+			report_u64(r, "served", e->taken);
+			report_u64(r, "refused", e->refused);
+		}
 	}
 	pthread_mutex_unlock(&p->lock);
+	report_end(r);
 }

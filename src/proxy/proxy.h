@@ -6,6 +6,7 @@
 #ifndef PROXY_H
 #define PROXY_H
 
+#include "core/budget.h"
 #include "core/control.h"
 #include "core/daemon.h"
 #include "core/drain.h"
@@ -47,10 +48,11 @@ struct proxy_worker {
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list clients;
 	struct list waiting; /* those that have not said anything yet; oldest first */
-	unsigned shed; /* clients beyond the limits, being told so */
+	struct list excess;  /* clients beyond the limits, to be told so; oldest first */
+	bool leaving;        /* no more is accepted; what has been has a moment for its request */
 	uint64_t next_id; /* of clients; unique with the worker's index */
 	struct counters counters;
-	struct log_limit limit_auth, limit_accept, limit_protocol;
+	struct log_limit limit_auth, limit_accept, limit_user, limit_protocol;
 };
 
 struct proxy {
@@ -64,6 +66,7 @@ struct proxy {
 	struct auth *auth;           /* likewise */
 	struct perclient *perclient; /* likewise */
 	struct peruser *peruser;     /* likewise */
+	struct budget budget;        /* clients count themselves in it */
 	struct control *control;
 	struct daemon_signals signals;
 	double started; /* worker_now */
@@ -71,6 +74,7 @@ struct proxy {
 	unsigned clients_room; /* so many the descriptors are enough for; set before threads start */
 	struct inherited inherited; /* sockets that we were given at start */
 	struct handover handover;
+	bool handed_over;   /* a successor has the sockets; set before workers are told to leave */
 	struct drain drain; /* runs: this process takes no more clients and ends */
 	struct control_request *restart_rq; /* who asked for the restart, or NULL */
 	const char *self; /* the program, and its arguments */

@@ -35,6 +35,8 @@ static const struct conf_key proxy_keys[] = {
 	 .min = 1, .max = 1000000},
 	{.name = "max_per_user", .parse = conf_int, .offset = KEY(max_per_user), .def = "4096",
 	 .min = 1, .max = 1000000},
+	{.name = "memory", .parse = conf_mib, .offset = KEY(memory_mib), .def = "auto",
+	 .min = 4, .max = 65536},
 	{.name = "drain", .parse = conf_seconds, .offset = KEY(drain_s), .def = "60s",
 	 .min = 0, .max = 86400},
 	{.name = "max_sessions", .parse = conf_int, .offset = KEY(max_sessions), .def = "16384",

@@ -6,6 +6,7 @@
 #include "core/status.h"
 #include "libsocks6/socks6.h"
 #include "proxy/client.h"
+#include "proxy/peruser.h"
 #include "proxy/proxy.h"
 
 /* What travels from worker to worker. */
@@ -88,10 +89,13 @@ static void status_done(struct survey *s)
 	report_u64(r, "clients_waiting", g->waiting);
 	report_u64(r, "clients_max", proxy_clients_max(p, p->conf));
 	report_u64(r, "sessions", issued_count(p->issued));
+	report_u64(r, "sessions_max", (uint64_t)p->conf->max_sessions);
 	report_u64(r, "users", users_count(p->conf->users));
 	status_descriptors(r, p->nofile);
 	status_listeners(r, &p->workers[0].listeners, true); /* the others' are the same */
+	budget_report(&p->budget, NULL, r);
 	report_counters(r, g);
+	peruser_report(p->peruser, r);
 }
 
 static void log_done(struct survey *s)

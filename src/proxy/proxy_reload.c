@@ -79,6 +79,7 @@ static int switch_to(struct proxy *p, struct proxy_conf *c)
 	proxy_conf_put(p->conf);
 	p->conf = c;
 	issued_set_limits(p->issued, &limits);
+	budget_reload(&p->budget, c->memory_mib);
 	proxy_set_log_level(p);
 	return 0;
 }

@@ -477,7 +477,7 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	if (flow_held_claims(rw, fd, src))
 		return;
 	rw->counters.accepted++;
-	if (!budget_take(&rw->redir->budget, rw)) {
+	if (!budget_take(&rw->redir->budget, &rw->w)) {
 		rw->counters.ended[END_LIMIT]++;
 		sock_reset(fd);
 		return;
@@ -499,38 +499,6 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	    f->conf->first_data_ms == 0 ||
 	    !firstdata_waits(&rw->redir->firstdata, addr_port(&f->dst), flow_now(f)))
 		flow_go(f, f->decision);
-}
-
-static struct flow *idlest(struct redir_worker *rw, double idle_s, bool buffers)
-{
-	struct list_node *n, *tmp;
-	struct flow *found = NULL;
-
-	list_for_each_safe (&rw->flows, n, tmp) {
-		struct flow *f = container_of(n, struct flow, node);
-		const struct relay *r = &f->relay;
-
-		if (f->state != FLOW_RELAY || flow_now(f) - r->moved_s < idle_s ||
-		    (buffers && !r->a.in.mem && !r->b.in.mem))
-			continue;
-		if (!found || r->moved_s < found->relay.moved_s)
-			found = f;
-	}
-	return found;
-}
-
-#define SHED_MAX 64 /* in one go: each is a walk over all */
-
-uint64_t flow_shed(struct redir_worker *rw, uint64_t n, double idle_s, bool buffers)
-{
-	struct flow *f;
-	uint64_t done = 0;
-
-	while (done < n && done < SHED_MAX && (f = idlest(rw, idle_s, buffers))) {
-		relay_end(&f->relay, END_BUDGET, 0);
-		done++;
-	}
-	return done;
 }
 
 uint64_t flow_memory(const struct redir_worker *rw)

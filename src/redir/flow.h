@@ -26,9 +26,6 @@ void flow_hold(struct worker *w, struct held_syn *s);
 /* End all flows of a worker. */
 void flow_end_all(struct redir_worker *rw, enum end_reason reason);
 
-/* End up to n flows that have not moved a byte for idle_s, the idlest first; buffers: only those
- * that hold some. Returns how many. */
-uint64_t flow_shed(struct redir_worker *rw, uint64_t n, double idle_s, bool buffers);
 /* Octets of a worker's flows, without buffers. */
 uint64_t flow_memory(const struct redir_worker *rw);
 

@@ -172,7 +172,7 @@ void flow_hold(struct worker *w, struct held_syn *s)
 	struct flow *f;
 
 	/* Too many: the SYN goes on as if it had not been held. */
-	if (!budget_take(&rw->redir->budget, rw)) {
+	if (!budget_take(&rw->redir->budget, &rw->w)) {
 		held_syn_free(s);
 		return;
 	}

@@ -117,6 +117,8 @@ static void operation_failed(struct flow *f)
 	case S6_REPLY_ADDR_UNSUPPORTED:
 		/* The proxy cannot; that says nothing about the server. */
 		flow_because(f, "%s", s6_reply_str(code));
+		if (code == S6_REPLY_FAILURE) /* it has too much to do, or stops */
+			upstream_busy(f->up, flow_now(f));
 		try_elsewhere(f);
 		break;
 	default:

@@ -2,6 +2,7 @@
 #include "redir/health.h"
 
 #define DOWN_AFTER 2    /* soft failures in a row */
+#define BUSY_S     1.0
 #define SOON_S     60.0 /* up for less than this, then down again: a relapse */
 #define DOUBTS_MAX 2    /* good probes wanted beside the first, at most */
 
@@ -60,6 +61,12 @@ bool health_question(struct health *h)
 
 	h->in_question = h->state == UPSTREAM_UP;
 	return h->in_question && !before;
+}
+
+void health_busy(struct health *h, double now_s)
+{
+	health_ok(h, now_s);
+	h->busy_s = now_s + BUSY_S;
 }
 
 bool health_failed(struct health *h, double now_s, enum upstream_failure kind)

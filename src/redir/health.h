@@ -35,6 +35,7 @@ struct health {
 	unsigned relapses; /* in a row: how often it failed again soon after it had come up */
 	unsigned good;     /* probes in a row while it is down */
 	bool was_down;
+	double busy_s; /* it said so, and is used last until then */
 };
 
 /* Something came from it. */
@@ -45,6 +46,8 @@ void health_ok(struct health *h, double now_s);
 bool health_overdue(struct health *h);
 /* The same has befallen another one. True if that is news. */
 bool health_question(struct health *h);
+/* It has answered, but that it cannot at the moment: use others first for a while. */
+void health_busy(struct health *h, double now_s);
 /* True if the state has changed. */
 bool health_failed(struct health *h, double now_s, enum upstream_failure kind);
 /* A probe was answered properly. True if the state has changed. */

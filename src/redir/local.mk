@@ -2,7 +2,6 @@
 dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
-	src/redir/budget.c src/redir/budget.h \
 	src/redir/balance.c src/redir/balance.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
@@ -69,7 +68,6 @@ redir_tests = \
 	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
 	tests/unit/test_redir_held \
-	tests/unit/test_redir_budget \
 	tests/unit/test_redir_health \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
 	tests/unit/test_redir_loopguard \
@@ -91,8 +89,6 @@ tests_unit_test_redir_demand_SOURCES = tests/unit/test_redir_demand.c
 tests_unit_test_redir_demand_LDADD = $(redir_test_libs)
 tests_unit_test_redir_prewarm_SOURCES = tests/unit/test_redir_prewarm.c tests/unit/rig.h
 tests_unit_test_redir_prewarm_LDADD = $(redir_test_libs) $(EV_LIBS)
-tests_unit_test_redir_budget_SOURCES = tests/unit/test_redir_budget.c
-tests_unit_test_redir_budget_LDADD = $(redir_test_libs)
 tests_unit_test_redir_failed_SOURCES = tests/unit/test_redir_failed.c
 tests_unit_test_redir_failed_LDADD = $(redir_test_libs)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c

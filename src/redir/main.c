@@ -162,7 +162,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	set_log_level(rd);
 	learner_reload(rd->learner);
 	refuser_reload(rd->refuser);
-	budget_reload(&rd->budget);
+	budget_reload(&rd->budget, c->memory_mib);
 	if (rd->steer)
 		steer_reload(rd->steer);
 	if (noop_follow_pool(rd) < 0)
@@ -471,6 +471,36 @@ static int setup(struct redir *rd)
 	return daemon_control(&rd->control, &rd->main, rd->conf->control, redir_commands, rd);
 }
 
+static uint64_t memory_of_flows(struct worker *w)
+{
+	return flow_memory(redir_worker_of(w));
+}
+
+static const char *budget_changed(void *ctx, enum budget_state state)
+{
+	struct redir *rd = ctx;
+	bool ours = steer_pause(rd->steer, state != BUDGET_FREE);
+
+	if (state == BUDGET_FREE)
+		return "new connections are captured";
+	return ours ? "new connections go directly"
+		    : "the rules are not ours, so idle connections make room for new ones";
+}
+
+static void start_budget(struct redir *rd)
+{
+	const struct budget_wishes wishes = {.main_worker = &rd->main,
+					     .workers = rd->list,
+					     .n = rd->n_workers,
+					     .nofile = rd->nofile,
+					     .memory_mib = rd->conf->memory_mib,
+					     .memory = memory_of_flows,
+					     .changed = budget_changed,
+					     .ctx = rd};
+
+	budget_start(&rd->budget, &wishes);
+}
+
 static int run(struct redir *rd)
 {
 	rd->signals.stop = on_stop;
@@ -479,7 +509,7 @@ static int run(struct redir *rd)
 	rd->signals.restart = on_restart;
 	rd->signals.ctx = rd;
 	daemon_signals_start(&rd->signals, rd->main.loop);
-	budget_start(&rd->budget, rd);
+	start_budget(rd);
 	if (workers_start(rd->list, rd->n_workers) < 0) {
 		log_error("cannot start a thread");
 		return EX_OSERR;

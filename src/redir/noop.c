@@ -194,6 +194,11 @@ static void verdict(struct noop *n, enum up_verdict v)
 		try_address(n); /* the same again, opening a session */
 		break;
 	case UP_REPLY:
+		if (n->proto.code == S6_REPLY_FAILURE && !n->tries_fresh && upstream_is_up(n->up)) {
+			upstream_busy(n->up, now_of(n)); /* too much to do is not down */
+			round_end(n, CONFIRM_S);
+			break;
+		}
 		because(n, "NOOP answered: %s", s6_reply_str(n->proto.code));
 		address_failed(n, UPSTREAM_HARD);
 		break;

@@ -70,7 +70,7 @@ void pool_put(struct pool *p)
 }
 
 /* Those of the least priority value that may be taken. */
-static unsigned candidates(const struct pool *p, uint64_t tried, bool trouble,
+static unsigned candidates(const struct pool *p, uint64_t tried, bool avoided, double now_s,
 			   struct balance_candidate *v)
 {
 	unsigned n = 0;
@@ -83,7 +83,7 @@ static unsigned candidates(const struct pool *p, uint64_t tried, bool trouble,
 		if (tried & (uint64_t)1 << i)
 			continue;
 		look = upstream_look(p->v[i]);
-		if (look.usable && look.trouble == trouble)
+		if (look.usable && (look.trouble || now_s < look.busy_s) == avoided)
 			v[n++] = (struct balance_candidate){
 				.index = i, .weight = p->weight[i], .rtt_us = look.rtt_us};
 	}
@@ -96,9 +96,9 @@ struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct
 	unsigned n, i;
 
 	for (;;) {
-		n = candidates(p, *tried, false, v);
+		n = candidates(p, *tried, false, now_s, v);
 		if (n == 0)
-			n = candidates(p, *tried, true, v);
+			n = candidates(p, *tried, true, now_s, v);
 		if (n == 0)
 			return NULL;
 		pthread_mutex_lock(&p->lock);

@@ -6,6 +6,7 @@
 #ifndef REDIR_H
 #define REDIR_H
 
+#include "core/budget.h"
 #include "core/control.h"
 #include "core/daemon.h"
 #include "core/drain.h"
@@ -15,7 +16,6 @@
 #include "core/reason.h"
 #include "core/resolve.h"
 #include "core/worker.h"
-#include "redir/budget.h"
 #include "redir/failed.h"
 #include "redir/firstdata.h"
 #include "redir/held.h"

@@ -133,7 +133,7 @@ static void status_done(struct survey *s)
 	report_u64(r, "proxies", rd->pool->n);
 	report_bool(r, "draining", rd->drain.runs);
 	status_descriptors(r, rd->nofile);
-	budget_report(&rd->budget, r);
+	budget_report(&rd->budget, "capturing", r);
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
 	report_held(r, rd->held);
 	report_failed(r, rd);
@@ -219,6 +219,7 @@ static void report_upstream(struct report *r, struct upstream *up, int weight, u
 	snprintf(share, sizeof(share), "%" PRIu64 "%%", sum ? up->n_flows_total * 100 / sum : 0);
 	report_str(r, "share", share);
 	report_u64(r, "ok", up->n_ok);
+	report_u64(r, "busy", up->n_busy);
 	report_u64(r, "failed", up->n_failed);
 	report_u64(r, "sessions_opened", up->n_sessions);
 	report_u64(r, "sessions_lost", up->n_lost);

@@ -223,6 +223,14 @@ void upstream_ok(struct upstream *up, double now_s)
 	pthread_mutex_unlock(&up->lock);
 }
 
+void upstream_busy(struct upstream *up, double now_s)
+{
+	pthread_mutex_lock(&up->lock);
+	health_busy(&up->health, now_s);
+	up->n_busy++;
+	pthread_mutex_unlock(&up->lock);
+}
+
 void upstream_heard(struct upstream *up, double now_s)
 {
 	pthread_mutex_lock(&up->lock);
@@ -259,6 +267,7 @@ struct upstream_view upstream_look(struct upstream *up)
 		.state = up->health.state,
 		.usable = usable(up),
 		.trouble = up->health.trouble,
+		.busy_s = up->health.busy_s,
 		.urgent = up->health.trouble || up->health.in_question,
 		.heard_s = up->health.heard_s,
 		.wanted = health_wanted(&up->health),

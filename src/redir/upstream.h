@@ -45,7 +45,7 @@ struct upstream {
 	bool tfo_works; /* the last SYN data were taken */
 	bool kicked;
 	struct job kick_job;
-	uint64_t n_ok, n_failed, n_sessions, n_lost;
+	uint64_t n_ok, n_failed, n_sessions, n_lost, n_busy;
 	uint64_t n_flows, n_flows_total; /* now; ever */
 	uint64_t n_warm; /* prewarmed connections that are ready, now */
 	uint64_t n_warm_used, n_warm_dead;
@@ -88,6 +88,8 @@ void upstream_heard(struct upstream *up, double now_s);
 /* A flow has waited for its patience and has no answer: others are used first, without Fast Open
  * data if there are none, and a NOOP finds out. True the first time. */
 bool upstream_overdue(struct upstream *up);
+/* It has answered that it cannot: it is alive, but others come first for a moment. */
+void upstream_busy(struct upstream *up, double now_s);
 /* That has happened to another upstream, so ask this one too. */
 void upstream_question(struct upstream *up);
 /* A dial has succeeded: what came of Fast Open and MPTCP. Fast Open backs off by itself. */
@@ -112,6 +114,7 @@ struct upstream_view {
 	enum upstream_state state;
 	bool usable;  /* upstream_grant would grant */
 	bool trouble; /* an answer is overdue */
+	double busy_s; /* it has said that it can take no more: last choice until then */
 	bool urgent;  /* here or elsewhere: it is to be probed at once */
 	double heard_s;
 	unsigned wanted; /* good probes until it is up */

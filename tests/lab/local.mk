@@ -33,6 +33,7 @@ EXTRA_DIST += \
 	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \
 	tests/lab/t_matrix.sh \
+	tests/lab/t_overload.sh \
 	tests/lab/t_ownrules.sh \
 	tests/lab/t_passive.sh \
 	tests/lab/t_prewarm.sh \

@@ -297,8 +297,12 @@ class Daemon:
 
     def write(self, proxy="", users=False, acl=""):
         with open(self.conf, "w", encoding="ascii") as f:
-            f.write(f"[proxy]\nlisten = [::]:{PORT}\nuser = root\nworkers = 2\ndrain = 0\ncontrol = {self.sock}\n"
-                    f"resolve = 127.0.0.1:5353\n{proxy}\n[acl]\n{acl}\n")
+            f.write(f"[proxy]\nlisten = [::]:{PORT}\ncontrol = {self.sock}\n"
+                    f"resolve = 127.0.0.1:5353\n{proxy}\n")
+            for default in ("workers = 2", "drain = 0", "user = root"):
+                if not any(l.split()[:1] == default.split()[:1] for l in proxy.split("\n")):
+                    f.write(default + "\n")
+            f.write(f"[acl]\n{acl}\n")
             if users:
                 f.write(f"[auth]\nusers = {self.users}\n")
 
@@ -910,6 +914,293 @@ def t_descriptors_run_out():
         until("serves again", lambda: code_of(request(NOOP)) == 0)
 
 
+def t_excess():
+    """Far more connections than are served or told so: nobody waits for others' patience, what asks at
+    once is answered, however many say nothing."""
+    with daemon(proxy="max_clients = 4\nworkers = 1\nrequest_timeout = 60s\nwaiting_timeout = 60s") as d:
+        held = [Client(b"\x06") for _ in range(4)]
+        until("full", lambda: d.control("status")["clients"] == 4)
+        silent = [Client() for _ in range(200)]
+        until("the oldest have given way", lambda: d.control("status")["clients"] <= 4 + 64)
+        start = time.monotonic()
+        for _ in range(20):
+            want(code_of(request(CONNECT, PUBLIC4, 7001)), 1, "answered")
+        want(time.monotonic() - start < 1.5, True, "at once")
+        for c in held + silent:
+            c.s.close()
+        until("all gone", lambda: d.control("status")["clients"] == 0)
+        want(code_of(request(CONNECT, PUBLIC4, 7001)), 0, "serves again")
+
+
+def abort(c):
+    c.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    c.s.close()
+
+
+def t_no_count_leaks():
+    """10,000 connections that are given up, in every state: limits as tight as they are held afterwards
+    show that none was counted for good."""
+    write_users(alice="wonder")
+    with daemon(users=True, proxy="max_clients = 70\nmax_per_client = 60\nmax_per_user = 50\n"
+                                  "connect_timeout = 30s") as d:
+        sid = open_session(8, userpass("alice", "wonder"))[0]
+        d.idle()
+        before = d.descriptors()
+
+        def before_request():
+            abort(Client())
+
+        def in_request():
+            abort(Client(request(CONNECT, PUBLIC4, 7001, session(sid))[:9]))
+
+        def in_auth():
+            abort(Client(request(CONNECT, PUBLIC4, 7001, userpass("alice", "wonder"))))
+
+        def failed_auth():
+            expect(request(NOOP, "0.0.0.0", 0, session(bytes(16))), bytes.fromhex("0601000400090004"))
+
+        def at(host, port, wait):
+            def one():
+                c = Client(request(CONNECT, host, port, session(sid)) + b"x")
+                want(c.auth()[0], 0)
+                if wait:
+                    c.op()
+                abort(c)
+            return one
+
+        kinds = {"before the request": before_request, "in the request": in_request, "in auth": in_auth,
+                 "after failed auth": failed_auth, "in resolve": at("silent.test", 80, False),
+                 "in connect": at(DARK4, 80, False), "refused": at(PUBLIC4, 9, True),
+                 "in relay": at(PUBLIC4, 7001, True)}
+        for what, one in kinds.items():
+            for _ in range(10000 // len(kinds)):
+                with contextlib.suppress(ConnectionError):
+                    one()
+            until(f"{what}: none is left", lambda: d.control("status")["clients"] == 0)
+            status = d.control("status")
+            want(status["budget"]["flows"], 0, f"{what}: budget")
+            row, = status["by_user"] or [{"user": "alice", "clients": 0}]
+            want((row["user"], row["clients"]), ("alice", 0), what)
+        want(d.control("status")["counters"]["accepted"] >= 9900, True, "as many as that")
+        until("descriptors", lambda: d.descriptors() <= before + 2, 5)
+        held = [Client(request(CONNECT, PUBLIC4, 7001, session(sid))) for _ in range(50)]
+        for c in held:
+            want(c.replies()[0], 0, "the user's limit is whole")
+        want(code_of(request(CONNECT, PUBLIC4, 7001, session(sid))), 1, "the next one of this user")
+        row, = d.control("status")["by_user"]
+        want((row["clients"], row["refused"] >= 1), (50, True), "counted by user")
+        others = [Client(b"\x06") for _ in range(10)]
+        until("the address's limit is whole", lambda: d.control("status")["clients"] == 60)
+        want(code_of(request(NOOP, "0.0.0.0", 0, session(sid))), 1, "the next one of this address")
+        other = [Client(b"\x06", source="127.0.0.7") for _ in range(10)]
+        until("the limit in all is whole", lambda: d.control("status")["clients"] == 70)
+        want(code_of(request(NOOP, "0.0.0.0", 0, session(sid)), source="127.0.0.8"), 1, "in all")
+        for c in held + others + other:
+            c.s.close()
+
+
+def t_prefix():
+    """Addresses of one /64 count together, those of another do not."""
+    for n in range(1, 8):
+        run("ip", "addr", "add", f"2a00:1::{n}/128", "dev", "lo")
+    run("ip", "addr", "add", "2a00:1:0:1::1/128", "dev", "lo")
+    with daemon(proxy="max_per_client = 5") as d:
+        to = ("2a00:1::7", PORT)
+        held = [Client(b"\x06", to=to, source=f"2a00:1::{n}") for n in range(1, 6)]
+        until("five clients", lambda: d.control("status")["clients"] == 5)
+        want(code_of(request(NOOP), to=to, source="2a00:1::6"), 1, "the sixth of this /64")
+        want(code_of(request(NOOP), to=to, source="2a00:1:0:1::1"), 0, "of another /64")
+        for c in held:
+            c.s.close()
+
+
+def rss_kb(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return int(next(l.split()[1] for l in f if l.startswith("VmRSS")))
+
+
+def pour(c):
+    """To one who does not read."""
+    block = bytes(65536)
+    while True:
+        c.sendall(block)
+
+
+def t_slow_readers():
+    """A thousand clients that do not read what they have asked for, and servers that do not: within the
+    budget; new requests are told to go elsewhere; then it is as before."""
+    Server("0.0.0.0", 7010, pour)
+    enough = threading.Event()
+    Server("0.0.0.0", 7011, lambda c: enough.wait(120))
+    with daemon(proxy="memory = 16 MiB\nmax_per_client = 3000") as d:
+        budget = lambda: d.control("status")["budget"]
+        want(budget()["memory_max"], 16 << 20, "shown at the start")
+        want("16 MiB" in d.text(), True, "and logged")
+        want(code_of(request(CONNECT, PUBLIC4, 7001)), 0)
+        d.idle()
+        before, most, codes, held = rss_kb(d.p.pid), 0, [], []
+        for n in range(1000):
+            c = Client(request(CONNECT, PUBLIC4, 7010 + n % 2))
+            held.append(c)
+            with contextlib.suppress(ConnectionError):
+                codes.append(c.replies()[0])
+                if n % 2 and codes[-1] == 0:  # to a server that does not read
+                    c.s.setblocking(False)
+                    with contextlib.suppress(BlockingIOError):
+                        while True:
+                            c.s.send(bytes(65536))
+            if n % 20 == 0:
+                most = max(most, budget()["memory"])
+        want(set(codes) == {0, 1}, True, f"some are served, some are told so: {sorted(set(codes))}")
+        until("memory is short", lambda: budget()["state"] == "memory", 5)
+        want(most < 24 << 20, True, f"the budget is kept: {most}")
+        grown = rss_kb(d.p.pid) - before
+        print(f"# 1000 slow readers: {codes.count(0)} served, {codes.count(1)} refused, "
+              f"{most >> 20} MiB at most, RSS {grown} kB more", flush=True)
+        want(grown < (150 if "asan" in maps(d.p.pid) else 48) * 1024, True, f"memory: {grown} kB more")
+        # what holds buffers without moving a byte is ended, idlest first, until there is room
+        until("room again", lambda: budget()["state"] == "free", 60)
+        want(D.control("status")["ended"]["budget"] > 0, True)
+        want(code_of(request(CONNECT, PUBLIC4, 7001)), 0, "served again")
+        enough.set()
+        for c in held:
+            c.s.close()
+
+
+def maps(pid):
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as f:
+        return f.read()
+
+
+def t_dribble():
+    """An octet a second is no progress: request_timeout counts for the whole request."""
+    with daemon(proxy="request_timeout = 3s") as d:
+        c = Client()
+        start = time.monotonic()
+        with contextlib.suppress(OSError):
+            for x in request(CONNECT, PUBLIC4, 7001):
+                c.send(bytes([x]))
+                if select.select([c.s], [], [], 1)[0]:
+                    break
+        want(2.5 < time.monotonic() - start < 6, True, "cut in time")
+        c.s.close()
+        d.idle()
+        want(d.control("status")["ended"]["request-timeout"], 1)
+
+
+# ---- tests: restart and stop ----
+
+INVALID = bytes.fromhex("0601000400090004")
+
+
+def t_restart_sessions():
+    """Sessions and tokens of a process that has ended mean nothing to the next."""
+    with daemon():
+        sid, base, _ = open_session()
+        with Client(request(CONNECT, PUBLIC4, 7001, session(sid), spend(base)) + b"x") as c:
+            want((c.replies()[0], c.read(1)), (0, b"x"))
+    before = SERVERS[7001].count
+    with daemon():
+        expect(request(CONNECT, PUBLIC4, 7001, session(sid), spend(base)) + b"x", INVALID, "spent there")
+        expect(request(CONNECT, PUBLIC4, 7001, session(sid), spend(base + 1)) + b"x", INVALID, "not spent")
+        want(open_session()[0] != sid, True)
+    want(SERVERS[7001].count, before, "nothing was executed")
+
+
+def t_handover_sessions():
+    """Handing over: a token spent at the one cannot be spent at the other, in both directions. What had
+    connected before is served by the one it had connected to."""
+    os.chmod(D.dir, 0o777)  # the successor is started by whom the proxy has become
+    D.start("drain = 20s\nuser = nobody\n")
+    try:
+        old = D.control("status")["pid"]
+        sid, base, _ = open_session()
+        running = Client(request(CONNECT, PUBLIC4, 7001, session(sid), spend(base)) + b"x")
+        want((running.replies()[0], running.read(1)), (0, b"x"))
+        waiting = [Client() for _ in range(3)]
+        until("they wait", lambda: D.control("status")["clients_waiting"] == 3)
+        D.control("restart")
+        until("a successor", lambda: successor(old))
+        new = D.control("status")["pid"]
+        before = SERVERS[7001].count
+        for token in (base, base + 1):
+            expect(request(CONNECT, PUBLIC4, 7001, session(sid), spend(token)) + b"x", INVALID, "replayed")
+        want(SERVERS[7001].count, before, "nothing was executed")
+        mine, first, _ = open_session()
+        waiting[0].send(request(CONNECT, PUBLIC4, 7001, session(sid), spend(base)) + b"y")
+        want(waiting[0].auth()[0], 1, "spent already")
+        waiting[1].send(request(CONNECT, PUBLIC4, 7001, session(sid), spend(base + 1)) + b"y")
+        want((waiting[1].replies()[0], waiting[1].read(1)), (0, b"y"), "served by the old one")
+        waiting[2].send(request(CONNECT, PUBLIC4, 7001, session(mine), spend(first)) + b"y")
+        want(waiting[2].rest(), INVALID, "the new one's session")
+        expect(request(NOOP, "0.0.0.0", 0, session(sid), spend(base + 1)), INVALID, "spent at the old one")
+        running.send(b"z")
+        want(running.read(1), b"z", "what runs goes on")
+        for c in waiting + [running]:
+            c.s.close()
+        want(D.p.wait(DEADLINE), 0, "the old one's exit code")
+    finally:
+        with contextlib.suppress(OSError, Wrong):
+            os.kill(D.control("status")["pid"], signal.SIGTERM)
+        if D.p.poll() is None:
+            D.p.kill()
+            D.p.wait()
+    until("the successor has ended", lambda: not os.path.exists(f"/proc/{new}"))
+
+
+def successor(old):
+    with contextlib.suppress(OSError):
+        return D.control("status")["pid"] != old
+    return False
+
+
+def t_graceful_stop():
+    D.start("drain = 30s\n")
+    d = D
+    sid, base, _ = open_session()
+    running = [Client(request(CONNECT, PUBLIC4, 7001) + b"x") for _ in range(3)]
+    for c in running:
+        want((c.replies()[0], c.read(1)), (0, b"x"))
+    waiting = [Client() for _ in range(3)]
+    half = Client(b"\x06")
+    until("all are there", lambda: d.control("status")["clients"] == 7)
+    d.p.send_signal(signal.SIGTERM)
+    until("draining", lambda: d.control("status")["draining"])
+    try:
+        Client().s.close()
+        raise Wrong("still listens")
+    except ConnectionRefusedError:
+        pass
+    # what was accepted before is refused in a way that sends it elsewhere
+    before = SERVERS[7001].count
+    waiting[0].send(request(CONNECT, PUBLIC4, 7001, session(sid), spend(base)) + b"x")
+    want(waiting[0].replies()[0], 1, "a request now")
+    half.send(request(CONNECT, PUBLIC4, 7001)[1:])
+    want(half.replies()[0], 1, "half a request before")
+    want(SERVERS[7001].count, before, "nothing was executed")
+    for c in waiting[1:]:
+        want(c.rest(), b"", "a clean close of one that says nothing")
+    for c in running:
+        c.send(b"y")
+        want(c.read(1), b"y", "what runs goes on")
+    want(d.p.poll(), None, "it waits for them")
+    running.pop().s.close()
+    d.p.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    want(d.p.wait(DEADLINE), 0, "exit code")
+    want(time.monotonic() - start < 5, True, "a second signal ends at once")
+    for c in running + waiting + [half]:
+        c.s.close()
+    # without a second one it ends with the last connection
+    D.start("drain = 30s\n")
+    last = Client(request(CONNECT, PUBLIC4, 7001) + b"x")
+    want((last.replies()[0], last.read(1)), (0, b"x"))
+    d.p.send_signal(signal.SIGTERM)
+    until("draining", lambda: d.control("status")["draining"])
+    last.s.close()
+    want(d.p.wait(DEADLINE), 0)
+
+
 def cpu_s(pid):
     with open(f"/proc/{pid}/stat", encoding="ascii") as f:
         fields = f.read().rsplit(")", 1)[1].split()
@@ -1019,7 +1310,7 @@ BAD_VALUES = (
     "session_ttl = 31d", "token_window = 7", "token_window = 65537", "request_timeout = 0",
     "request_timeout = 301", "waiting_timeout = 0", "waiting_timeout = 3601", "connect_timeout = 0.5", "idle = 9", "max_clients = 0",
     "max_clients = 1000001", "max_per_client = 0", "max_sessions = 0", "max_sessions_per_user = 0",
-    "max_sessions_per_user = x", "repeat_session_id = 2", "idle = 30\nidle = 40", "user =")
+    "max_sessions_per_user = x", "memory = 3 MiB", "memory = much", "repeat_session_id = 2", "idle = 30\nidle = 40", "user =")
 
 
 def check_conf(text):

@@ -116,6 +116,49 @@ static void accepts(void **state)
 	listeners_free(&ls);
 }
 
+static void count_and_close(struct worker *on, int fd, const struct addr *peer)
+{
+	(void)on;
+	(void)peer;
+	came.n++;
+	close(fd);
+}
+
+/* Those who wait are accepted before the socket is closed; also if accepting was never begun. */
+static void finishes(void **state)
+{
+	struct listeners ls;
+	int fd[5];
+
+	(void)state;
+	open_one(&ls);
+	ls.v[0].accepted = count_and_close;
+	for (int i = 0; i < 5; i++)
+		fd[i] = client_of(&ls.v[0]);
+	listeners_finish(&ls);
+	assert_int_equal(came.n, 5);
+	asked = 0;
+	listeners_finish(&ls); /* nobody waits */
+	assert_int_equal(came.n, 5);
+	assert_int_equal(asked, 1);
+	fail_errno = EMFILE;
+	fail_n = 1000;
+	listeners_finish(&ls); /* does not insist */
+	assert_int_equal(fail_n, 999);
+	listeners_close(&ls);
+	asked = 0;
+	listeners_finish(&ls);
+	assert_int_equal(asked, 0);
+	for (int i = 0; i < 5; i++) {
+		char c;
+
+		assert_true(rig_wait(fd[i], POLLIN));
+		assert_int_equal(recv(fd[i], &c, 1, 0), 0); /* in order, no reset */
+		close(fd[i]);
+	}
+	listeners_free(&ls);
+}
+
 /* All addresses, or none of the later ones: the count tells which could not be had. */
 static void opens_in_order(void **state)
 {
@@ -243,9 +286,10 @@ static void fair(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts), cmocka_unit_test(opens_in_order),
-		cmocka_unit_test(rests),   cmocka_unit_test(closed_at_rest),
-		cmocka_unit_test(errors),  cmocka_unit_test(fair),
+		cmocka_unit_test(accepts),        cmocka_unit_test(finishes),
+		cmocka_unit_test(opens_in_order), cmocka_unit_test(rests),
+		cmocka_unit_test(closed_at_rest), cmocka_unit_test(errors),
+		cmocka_unit_test(fair),
 	};
 	int rc;
 

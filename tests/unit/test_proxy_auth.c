@@ -249,6 +249,23 @@ static void test_full_queue(void **state)
 	assert_false(ask.accepted);
 }
 
+/* One address does not fill the queue: there is room for others. */
+static void test_queue_share(void **state)
+{
+	struct rig *r = *state;
+	struct ask ask = {.rig = r}, other = {.rig = r};
+	int n = 0;
+
+	while (n < 1000 && begin(&ask, "6.6.6.6", true, "x"))
+		n++;
+	assert_in_range(n, 100, 200);
+	assert_non_null(begin(&other, "7.7.7.7", true, "wonder"));
+	while ((int)ask.answers < n || other.answers == 0)
+		run_loop(r);
+	assert_false(ask.accepted);
+	assert_true(other.accepted);
+}
+
 static void test_recent(void **state)
 {
 	struct rig *r = *state;
@@ -313,6 +330,7 @@ int main(void)
 		THREAD_TEST(test_failures_of_one_address),
 		THREAD_TEST(test_burst),
 		THREAD_TEST(test_full_queue),
+		THREAD_TEST(test_queue_share),
 		THREAD_TEST(test_recent),
 		THREAD_TEST(test_cancel),
 	};

@@ -821,6 +821,31 @@ static void test_pool_trouble(void **state)
 	pool_put(p);
 }
 
+/* One that says that it can take no more comes last for a moment. It is up all the while. */
+static void test_pool_busy(void **state)
+{
+	struct scene *s = *state;
+	struct pool *p = pool_of(s, "12", NULL);
+	struct upstream_grant g;
+	uint64_t tried = 0;
+
+	bring_up(p->v[0], "192.0.2.1");
+	bring_up(p->v[1], "192.0.2.2");
+	upstream_busy(p->v[0], 10);
+	assert_true(upstream_is_up(p->v[0]));
+	assert_false(upstream_look(p->v[0]).trouble);
+	assert_ptr_equal(pool_next(p, &tried, 10.5, &g), p->v[1]);
+	assert_ptr_equal(pool_next(p, &tried, 10.5, &g), p->v[0]); /* better than none */
+	assert_true(g.tfo); /* it answers: nothing speaks against data in the SYN */
+	assert_null(pool_next(p, &tried, 10.5, &g));
+	tried = 0;
+	assert_ptr_equal(pool_next(p, &tried, 11.5, &g), p->v[0]);
+	for (int i = 0; i < 10; i++)
+		upstream_busy(p->v[0], 12);
+	assert_true(upstream_is_up(p->v[0])); /* however often */
+	pool_put(p);
+}
+
 static unsigned first_of(struct pool *p)
 {
 	struct upstream_grant g;
@@ -958,6 +983,7 @@ int main(void)
 		ON_STAGE(test_pool_order),
 		ON_STAGE(test_pool_next),
 		ON_STAGE(test_pool_trouble),
+		ON_STAGE(test_pool_busy),
 		ON_STAGE(test_pool_weights),
 		ON_STAGE(test_pool_reload),
 		ON_STAGE(test_pool_counts),

@@ -812,6 +812,43 @@ static void silent_death(void **state)
 	assert_true(run(undo));
 }
 
+/* The idlest first, none that has just moved, none without a buffer where buffers count. */
+static void sheds_the_idlest(void **state)
+{
+	struct outcome old, busy, stuck;
+	struct both x;
+
+	(void)state;
+	open_link(&old, false, false, FOREVER, NULL);
+	open_link(&stuck, false, false, FOREVER, NULL);
+	memset(&x, 0, sizeof(x));
+	x.up = (struct flow){.from = stuck.device,
+			     .to = stuck.server,
+			     .seed = 5,
+			     .total = 64u << 20,
+			     .chunk = 100000};
+	assert_true(rig_until(&w, sender_stuck, &x));
+	run_for(0.3);
+	open_link(&busy, false, false, FOREVER, NULL);
+	run_for(0.05);
+	assert_int_equal(w.relays.count, 3);
+	assert_int_equal(relay_shed(&w, 10, 3600., false), 0);
+	assert_int_equal(relay_shed(&w, 10, 0.2, true), 1);
+	check_end(&stuck, END_BUDGET);
+	hear_reset(stuck.device);
+	assert_int_equal(relay_shed(&w, 0, 0., false), 0);
+	assert_int_equal(relay_shed(&w, 1, 0., false), 1);
+	check_end(&old, END_BUDGET);
+	assert_int_equal(relay_shed(&w, 10, 0.2 + 3600., false), 0);
+	assert_int_equal(relay_shed(&w, 10, 0., false), 1);
+	check_end(&busy, END_BUDGET);
+	assert_int_equal(relay_shed(&w, 10, 0., false), 0);
+	assert_int_equal(w.relays.count, 0);
+	close_ours(&old);
+	close_ours(&busy);
+	close_ours(&stuck);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -831,6 +868,7 @@ int main(void)
 		cmocka_unit_test(ended_from_outside),
 		cmocka_unit_test(dead_on_arrival),
 		cmocka_unit_test(silent_death),
+		cmocka_unit_test(sheds_the_idlest),
 	};
 	int failed;
 

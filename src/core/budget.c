@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "redir/budget.h"
+#include "core/budget.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "core/buf.h"
+#include "core/list.h"
+#include "core/relay.h"
 #include "core/report.h"
 #include "core/status.h"
-#include "redir/flow.h"
-#include "redir/redir.h"
-#include "redir/steer.h"
 
 #define TICK_S      1.0
 #define COUNT_TICKS 10   /* between counts of all descriptors, which take a while */
@@ -63,7 +62,7 @@ uint64_t budget_quota(uint64_t flows, uint64_t flows_max)
 {
 	uint64_t low = flows_max * BUDGET_LOW / 100;
 
-	return flows > low ? (flows - low) / 8 + 1 : 0;
+	return above(flows, flows_max, BUDGET_LOW) ? (flows - low) / 8 + 1 : 0;
 }
 
 /* ---- looking ---- */
@@ -78,20 +77,20 @@ struct look {
 
 static void visit(struct worker *w, void *ctx)
 {
-	struct redir_worker *rw = redir_worker_of(w);
 	struct look *l = ctx;
 
 	if (l->quota > 0)
-		l->shed += flow_shed(rw, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
+		l->shed += relay_shed(w, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
 	w->pool.keep = l->keep;
-	l->memory += (uint64_t)w->pool.lent * BUF_SIZE + flow_memory(rw);
+	l->memory += (uint64_t)w->pool.lent * BUF_SIZE + l->b->wishes.memory(w);
 }
 
 static void change(struct budget *b, enum budget_state state)
 {
 	static const char *const what[] = {"room again", "descriptors", "memory"};
-	bool ours;
+	const char *means;
 
+	atomic_store(&b->no_memory, state == BUDGET_MEMORY);
 	if (b->state == state)
 		return;
 	if (b->state != BUDGET_FREE && state != BUDGET_FREE) {
@@ -99,12 +98,11 @@ static void change(struct budget *b, enum budget_state state)
 		return;
 	}
 	b->state = state;
-	ours = steer_pause(b->rd->steer, state != BUDGET_FREE);
+	means = b->wishes.changed(b->wishes.ctx, state);
 	if (state == BUDGET_FREE) {
 		log_limited(&b->limit, 10, LVL_NOTICE,
-			    "budget: room again (%" PRIu64 " connections, %" PRIu64
-			    " MiB): new connections are captured",
-			    (uint64_t)atomic_load(&b->flows), b->memory / MIB);
+			    "budget: room again (%" PRIu64 " connections, %" PRIu64 " MiB): %s",
+			    (uint64_t)atomic_load(&b->flows), b->memory / MIB, means);
 		return;
 	}
 	b->pauses++;
@@ -113,8 +111,7 @@ static void change(struct budget *b, enum budget_state state)
 		    " of %" PRIu64 " MiB): %s",
 		    what[state], (uint64_t)atomic_load(&b->flows),
 		    (uint64_t)atomic_load(&b->flows_max), b->memory / MIB, b->memory_max / MIB,
-		    ours ? "new connections go directly"
-			 : "the rules are not ours, so idle connections make room for new ones");
+		    means);
 }
 
 static void looked(void *ctx)
@@ -132,26 +129,28 @@ static void looked(void *ctx)
 
 static uint64_t quota_of(const struct budget *b)
 {
-	uint64_t n = 0;
+	uint64_t n = 0, octets;
 
-	if (b->state == BUDGET_FLOWS)
+	if (b->state == BUDGET_FLOWS && !b->wishes.keep_idle)
 		n = budget_quota(atomic_load(&b->flows), atomic_load(&b->flows_max));
-	else if (b->state == BUDGET_MEMORY)
-		n = budget_quota(b->memory / BUF_SIZE, b->memory_max / BUF_SIZE);
-	return n > 0 ? n / b->rd->n_workers + 1 : 0;
+	if (b->state == BUDGET_MEMORY) {
+		octets = budget_quota(b->memory, b->memory_max);
+		n = octets > 0 ? octets / BUF_SIZE + 1 : 0;
+	}
+	return n > 0 ? n / b->wishes.n + 1 : 0;
 }
 
 /* Free buffers are no part of the sum, so they are few where the budget is small. */
 static size_t keep_of(const struct budget *b)
 {
-	uint64_t n = b->memory_max / BUF_SIZE / 8 / b->rd->n_workers;
+	uint64_t n = b->memory_max / BUF_SIZE / 8 / b->wishes.n;
 
 	return n < KEEP_MAX ? (size_t)n : KEEP_MAX;
 }
 
 static void look(struct budget *b)
 {
-	struct redir *rd = b->rd;
+	const struct budget_wishes *w = &b->wishes;
 	struct look *l;
 
 	if (b->looking)
@@ -163,7 +162,7 @@ static void look(struct budget *b)
 	l->state = b->state;
 	l->quota = quota_of(b);
 	l->keep = keep_of(b);
-	b->looking = worker_gather(&rd->main, rd->list, rd->n_workers, visit, looked, l) == 0;
+	b->looking = worker_gather(w->main_worker, w->workers, w->n, visit, looked, l) == 0;
 	if (!b->looking)
 		free(l);
 }
@@ -171,12 +170,18 @@ static void look(struct budget *b)
 /* What is open beside the flows. Those that are just beginning have one only. */
 static void count_base(struct budget *b)
 {
-	uint64_t open = status_descriptors_open(), flows = 2 * atomic_load(&b->flows);
-	uint64_t base = open > flows ? open - flows : 0;
+	uint64_t open, flows, base;
 
+	if (b->wishes.flows_max > 0) {
+		atomic_store(&b->flows_max, b->wishes.flows_max);
+		return;
+	}
+	open = status_descriptors_open();
+	flows = 2 * atomic_load(&b->flows);
+	base = open > flows ? open - flows : 0;
 	if (base > b->base)
 		b->base = base;
-	atomic_store(&b->flows_max, budget_flows_max(b->rd->nofile, b->base));
+	atomic_store(&b->flows_max, budget_flows_max(b->wishes.nofile, b->base));
 }
 
 static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
@@ -212,45 +217,45 @@ static uint64_t machine_memory(void)
 	return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : 0;
 }
 
-void budget_reload(struct budget *b)
+void budget_reload(struct budget *b, int memory_mib)
 {
-	int mib = b->rd->conf->memory_mib;
-
-	b->memory_max = mib > 0 ? (uint64_t)mib * MIB : budget_memory_auto(machine_memory());
+	b->memory_max =
+		memory_mib > 0 ? (uint64_t)memory_mib * MIB : budget_memory_auto(machine_memory());
+	atomic_store(&b->share, b->memory_max / b->wishes.n);
 }
 
-void budget_start(struct budget *b, struct redir *rd)
+void budget_start(struct budget *b, const struct budget_wishes *wishes)
 {
-	b->rd = rd;
+	b->wishes = *wishes;
 	b->wake.run = wake_run;
-	budget_reload(b);
+	budget_reload(b, wishes->memory_mib);
 	count_base(b);
 	ev_timer_init(&b->tick, tick_cb, TICK_S, TICK_S);
-	ev_timer_start(rd->main.loop, &b->tick);
+	ev_timer_start(wishes->main_worker->loop, &b->tick);
 	log_notice("budget: at most %" PRIu64 " connections (%lu descriptors) and %" PRIu64
 		   " MiB for them",
-		   (uint64_t)atomic_load(&b->flows_max), rd->nofile, b->memory_max / MIB);
+		   (uint64_t)atomic_load(&b->flows_max), wishes->nofile, b->memory_max / MIB);
 	if (atomic_load(&b->flows_max) < 128)
 		log_warning("budget: %lu descriptors are few: raise the limit (ulimit -n, "
 			    "LimitNOFILE=)",
-			    rd->nofile);
+			    wishes->nofile);
 }
 
 void budget_stop(struct budget *b)
 {
-	if (b->rd)
-		ev_timer_stop(b->rd->main.loop, &b->tick);
+	if (b->wishes.main_worker)
+		ev_timer_stop(b->wishes.main_worker->loop, &b->tick);
 }
 
-bool budget_take(struct budget *b, struct redir_worker *rw)
+bool budget_take(struct budget *b, struct worker *w)
 {
 	uint64_t max = atomic_load(&b->flows_max), n = atomic_fetch_add(&b->flows, 1) + 1;
 
 	if (above(n, max, BUDGET_HIGH) && !atomic_exchange(&b->woken, true))
-		worker_post(&rw->redir->main, &b->wake);
+		worker_post(b->wishes.main_worker, &b->wake);
 	if (n <= max)
 		return true;
-	if (flow_shed(rw, 1, IDLE_HARD_S, false) > 0)
+	if (!b->wishes.keep_idle && relay_shed(w, 1, IDLE_HARD_S, false) > 0)
 		return true;
 	atomic_fetch_sub(&b->flows, 1);
 	return false;
@@ -261,13 +266,20 @@ void budget_give(struct budget *b)
 	atomic_fetch_sub(&b->flows, 1);
 }
 
-void budget_report(const struct budget *b, struct report *r)
+bool budget_short_of_memory(struct budget *b, const struct worker *w)
+{
+	return atomic_load(&b->no_memory) ||
+	       (uint64_t)w->pool.lent * BUF_SIZE >= atomic_load(&b->share);
+}
+
+void budget_report(const struct budget *b, const char *free, struct report *r)
 {
 	static const char *const words[] = {"free", "descriptors", "memory"};
 
 	report_object(r, "budget");
 	report_str(r, "state", words[b->state]);
-	report_bool(r, "capturing", b->state == BUDGET_FREE);
+	if (free)
+		report_bool(r, free, b->state == BUDGET_FREE);
 	report_u64(r, "flows", atomic_load(&b->flows));
 	report_u64(r, "flows_max", atomic_load(&b->flows_max));
 	report_bytes(r, "memory", b->memory);

@@ -9,6 +9,12 @@
  * the last byte; the relay is over when both directions have ended. A reset is
  * passed on as a reset.
  *
+ * How bytes move is chosen for each direction by what is seen on it. All begin by being copied
+ * through a buffer. While reads fill it and the peer takes all of it, the buffer is a big one.
+ * Then, between plain TCP sockets, a pipe is tried: it spares copying, but a slot of it holds one
+ * segment, so where segments are small (no offload) copying is cheaper and goes on. A direction
+ * that has calmed down is copied again.
+ *
  * Embedded in its owner. The relay owns both descriptors from relay_start on.
  */
 #ifndef SIXPATH_RELAY_H
@@ -19,6 +25,7 @@
 #include <stdint.h>
 
 #include "core/buf.h"
+#include "core/pipe.h"
 #include "core/reason.h"
 
 struct worker;
@@ -34,6 +41,12 @@ struct end {
 	bool shut;          /* our half-close has been sent */
 	/* private */
 	bool mptcp;
+	bool splices;      /* through pipes: bytes read go there */
+	bool kept_up;      /* the peer took all that was read last */
+	uint8_t bulk;      /* large reads since there were many small ones */
+	uint8_t calm;      /* small ones in a row */
+	struct pipe *pipe; /* lent while bytes are in it; in is empty then */
+	uint64_t try_at;   /* no pipe is tried before bytes_in gets there */
 	ev_io io;
 	struct end *peer;
 	struct relay *relay;

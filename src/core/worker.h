@@ -14,6 +14,7 @@
 
 #include "core/buf.h"
 #include "core/list.h"
+#include "core/pipe.h"
 
 struct worker;
 
@@ -34,6 +35,7 @@ struct worker {
 	unsigned index; /* 0.. for workers, UINT_MAX for the main thread */
 	void *owner;    /* the daemon's per-worker state */
 	struct bufpool pool;
+	struct pipepool pipes;
 
 	/* private */
 	double now_s;

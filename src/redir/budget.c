@@ -84,7 +84,7 @@ static void visit(struct worker *w, void *ctx)
 	if (l->quota > 0)
 		l->shed += flow_shed(rw, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
 	w->pool.keep = l->keep;
-	l->memory += (uint64_t)w->pool.lent * BUF_SIZE + flow_memory(rw);
+	l->memory += w->pool.lent_bytes + flow_memory(rw);
 }
 
 static void change(struct budget *b, enum budget_state state)

@@ -35,6 +35,14 @@ void relay_init(struct relay *r)
 
 static bool end_flush(struct end *e);
 
+/* Also if it has fallen back to TCP. Asked when it matters only: most connections are short. */
+static bool end_is_mptcp(struct end *e)
+{
+	if (e->kind == END_UNKNOWN)
+		e->kind = sock_is_mptcp(e->fd) ? END_MPTCP : END_TCP;
+	return e->kind == END_MPTCP;
+}
+
 /* A pipe is emptied before more is put into it: what it holds is memory of the kernel's, and it is
  * wanted elsewhere. */
 static bool end_has_room(const struct end *e)
@@ -61,10 +69,9 @@ static void end_watch(struct end *e)
 	if (ev_is_active(&e->io) && (e->io.events & (EV_READ | EV_WRITE)) == want)
 		return;
 	ev_io_stop(loop, &e->io);
-	if (want) {
-		ev_io_set(&e->io, e->fd, want);
+	ev_io_modify(&e->io, want); /* unlike ev_io_set, costs no system call if it is as before */
+	if (want)
 		ev_io_start(loop, &e->io);
-	}
 }
 
 static void end_close(struct end *e, struct worker *w, bool reset)
@@ -231,21 +238,12 @@ static void count_in(struct end *e, size_t n)
 		r->first(r, e);
 }
 
-static bool is_plain_tcp(int fd)
-{
-	int protocol = 0;
-	socklen_t len = sizeof(protocol);
-
-	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
-	       protocol == IPPROTO_TCP;
-}
-
 /* Time to see what a pipe would do? */
 static bool end_tries(struct end *e)
 {
 	if (e->splices || e->bulk < BULK_SPLICE || e->bytes_in < e->try_at || e->in.len > 0)
 		return false;
-	if (is_plain_tcp(e->fd) && is_plain_tcp(e->peer->fd))
+	if (!end_is_mptcp(e) && !end_is_mptcp(e->peer))
 		return true;
 	e->try_at = UINT64_MAX; /* an MPTCP socket copies anyway, and a pipe makes it worse */
 	return false;
@@ -392,11 +390,11 @@ static void end_cb(struct ev_loop *loop, ev_io *io, int events)
 
 /* A dead MPTCP connection reports nothing for a long time, and an end that has half-closed
  * is not watched while there is nothing to write to it. */
-static bool end_is_dead(const struct end *e)
+static bool end_is_dead(struct end *e)
 {
 	char c;
 
-	if (e->eof ? e->shut : !e->mptcp)
+	if (e->eof ? e->shut : !end_is_mptcp(e))
 		return false; /* ended in order, or the loop will tell */
 	if (!sock_mptcp_dead(e->fd))
 		return false;
@@ -421,19 +419,15 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
+	if (!r->keepalive)
+		sock_keepalive(r->b.fd); /* a has it from its listener */
+	r->keepalive = true;
 	if (end_is_dead(&r->a))
 		relay_end(r, END_RESET_DOWN, ENOTCONN);
 	else if (end_is_dead(&r->b))
 		relay_end(r, END_RESET_UP, ENOTCONN);
 	else if (is_idle(r))
 		relay_end(r, END_IDLE, 0);
-}
-
-static bool is_mptcp(int fd)
-{
-	struct sock_info info;
-
-	return sock_info(fd, &info) == 0 && info.mptcp;
 }
 
 /* The first turn: send on what came early. Its own event, so that done is never called
@@ -461,14 +455,12 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 	r->b.fd = fd_b;
 	r->idle_s = idle_s;
 	r->done = done;
-	r->a.mptcp = is_mptcp(fd_a);
-	r->b.mptcp = is_mptcp(fd_b);
 	r->quiet_s = 0.;
 	r->moved_s = worker_now(w);
 	r->running = true;
 	ev_io_init(&r->a.io, end_cb, fd_a, 0);
 	ev_io_init(&r->b.io, end_cb, fd_b, 0);
-	ev_timer_init(&r->tick, first_cb, 0., 0.);
+	ev_init(&r->tick, first_cb);
 	ev_init(&r->pause, pause_cb);
-	ev_timer_start(w->loop, &r->tick);
+	ev_feed_event(w->loop, &r->tick, 0); /* still in this turn */
 }

@@ -31,6 +31,8 @@
 struct worker;
 struct relay;
 
+enum end_kind { END_UNKNOWN, END_TCP, END_MPTCP };
+
 struct end {
 	int fd;
 	struct buf in;      /* read from fd, not yet written to the peer */
@@ -40,7 +42,7 @@ struct end {
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
 	/* private */
-	bool mptcp;
+	uint8_t kind;      /* enum end_kind */
 	bool splices;      /* through pipes: bytes read go there */
 	bool kept_up;      /* the peer took all that was read last */
 	uint8_t bulk;      /* large reads since there were many small ones */
@@ -82,6 +84,7 @@ struct relay {
 	double quiet_s;    /* time in ticks without a byte */
 	uint64_t progress; /* bytes both ways when it ticked last */
 	bool running;
+	bool keepalive; /* set on b, which short connections do without */
 };
 
 /* Zero everything; descriptors -1. Then the owner may fill a.in and b.in with bytes that

@@ -82,7 +82,7 @@ static void visit(struct worker *w, void *ctx)
 	if (l->quota > 0)
 		l->shed += relay_shed(w, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
 	w->pool.keep = l->keep;
-	l->memory += (uint64_t)w->pool.lent * BUF_SIZE + l->b->wishes.memory(w);
+	l->memory += w->pool.lent_bytes + l->b->wishes.memory(w);
 }
 
 static void change(struct budget *b, enum budget_state state)

@@ -14,61 +14,68 @@ void bufpool_init(struct bufpool *p, size_t keep)
 void bufpool_fini(struct bufpool *p)
 {
 	assert(p->lent == 0);
-	while (p->free) {
-		void *next = *(void **)p->free;
-		free(p->free);
-		p->free = next;
+	for (int big = 0; big < 2; big++) {
+		while (p->free[big].first) {
+			void *next = *(void **)p->free[big].first;
+			free(p->free[big].first);
+			p->free[big].first = next;
+		}
+		p->free[big].count = 0;
 	}
-	p->free_count = 0;
 }
 
-static uint8_t *pool_lend(struct bufpool *p)
+static uint8_t *pool_lend(struct bufpool *p, const struct buf *b)
 {
-	void *mem = p->free;
+	void *mem = p->free[b->big].first;
 
 	if (mem) {
-		p->free = *(void **)mem;
-		p->free_count--;
+		p->free[b->big].first = *(void **)mem;
+		p->free[b->big].count--;
 	} else {
-		mem = malloc(BUF_SIZE);
+		mem = malloc(buf_size(b));
 	}
-	if (mem)
+	if (mem) {
 		p->lent++;
+		p->lent_bytes += buf_size(b);
+	}
 	return mem;
 }
 
-static void pool_return(struct bufpool *p, uint8_t *mem)
+static void pool_return(struct bufpool *p, struct buf *b)
 {
+	void *mem = b->mem;
+
 	p->lent--;
-	if (p->free_count >= p->keep) {
+	p->lent_bytes -= buf_size(b);
+	if (p->free[b->big].count >= (b->big ? p->keep / 4 : p->keep)) {
 		free(mem);
 		return;
 	}
-	*(void **)(void *)mem = p->free;
-	p->free = mem;
-	p->free_count++;
+	*(void **)mem = p->free[b->big].first;
+	p->free[b->big].first = mem;
+	p->free[b->big].count++;
 }
 
 uint8_t *buf_room(struct buf *b, struct bufpool *p, size_t *room)
 {
 	*room = 0;
 	if (!b->mem) {
-		b->mem = pool_lend(p);
+		b->mem = pool_lend(p, b);
 		if (!b->mem)
 			return NULL;
 		b->off = b->len = 0;
 	}
-	if (b->off > 0 && b->off + b->len == BUF_SIZE) {
+	if (b->off > 0 && b->off + b->len == buf_size(b)) {
 		memmove(b->mem, b->mem + b->off, b->len);
 		b->off = 0;
 	}
-	*room = BUF_SIZE - (b->off + b->len);
+	*room = buf_size(b) - (b->off + b->len);
 	return *room ? b->mem + b->off + b->len : NULL;
 }
 
 void buf_added(struct buf *b, size_t n)
 {
-	assert(b->mem && n <= (size_t)BUF_SIZE - (b->off + b->len));
+	assert(b->mem && n <= buf_size(b) - (b->off + b->len));
 	b->len += (uint32_t)n;
 }
 
@@ -108,6 +115,6 @@ void buf_consume(struct buf *b, struct bufpool *p, size_t n)
 void buf_clear(struct buf *b, struct bufpool *p)
 {
 	if (b->mem)
-		pool_return(p, b->mem);
+		pool_return(p, b);
 	memset(b, 0, sizeof(*b));
 }

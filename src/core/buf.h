@@ -7,17 +7,22 @@
 #ifndef SIXPATH_BUF_H
 #define SIXPATH_BUF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define BUF_SIZE 65536 /* memory of one buffer, octets */
+#define BUF_SIZE 65536  /* memory of one buffer, octets */
+#define BUF_BIG  262144 /* where bytes come in bulk: fewer, larger reads and writes */
 
 /* One pool per worker, used by that worker's thread only. */
 struct bufpool {
-	void *free; /* singly linked through the first pointer of each block */
-	size_t free_count;
-	size_t lent; /* blocks in use now */
-	size_t keep; /* free blocks kept; more are returned to the system */
+	struct {
+		void *first; /* singly linked through the first pointer of each block */
+		size_t count;
+	} free[2];         /* by buf.big */
+	size_t lent;       /* blocks in use now, */
+	size_t lent_bytes; /* and their memory */
+	size_t keep;       /* free blocks of each kind that are kept; of big ones a quarter */
 };
 
 void bufpool_init(struct bufpool *p, size_t keep);
@@ -26,7 +31,14 @@ void bufpool_fini(struct bufpool *p); /* every block must have been given back *
 struct buf {
 	uint8_t *mem; /* NULL when empty */
 	uint32_t off, len;
+	bool big; /* BUF_BIG; may be set while there is no memory, buf_clear resets it */
 };
+
+/* Octets it can hold. */
+static inline size_t buf_size(const struct buf *b)
+{
+	return b->big ? BUF_BIG : BUF_SIZE;
+}
 
 /* Room behind the bytes, after moving them to the front if that gains room; lends
  * memory if there is none. Returns NULL with *room = 0 when full or out of memory. */

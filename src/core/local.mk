@@ -15,6 +15,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/listener.c src/core/listener.h \
 	src/core/log.c src/core/log.h \
 	src/core/notify.c src/core/notify.h \
+	src/core/pipe.c src/core/pipe.h \
 	src/core/priv.c src/core/priv.h \
 	src/core/reason.c src/core/reason.h \
 	src/core/relay.c src/core/relay.h \

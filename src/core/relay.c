@@ -2,7 +2,10 @@
 #include "core/relay.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,9 +13,17 @@
 #include "core/sock.h"
 #include "core/worker.h"
 
-#define READS_PER_TURN 4    /* fairness: then other connections have their turn */
-#define SHED_MAX       64   /* relays ended in one go: each is a walk over all */
-#define TICK_S         15.0 /* how often an end is asked whether it is dead; at most */
+#define READS_PER_TURN 4              /* fairness: then other connections have their turn */
+#define SHED_MAX       64             /* relays ended in one go: each is a walk over all */
+#define BULK_READ      BUF_SIZE       /* a read of so much is large, */
+#define CALM_READ      (BUF_SIZE / 4) /* less than so much is small */
+#define BULK_SPLICE    3              /* so many large ones, and a pipe is tried */
+#define CALM_COPY      8              /* so many small ones, and it is no more in bulk */
+#define SLOT_WORTH     2048           /* octets in a pipe's slot that make it worth while */
+#define SLOW_S         0.5            /* a peer that takes so long for a pipe gets none */
+#define TRY_SOON       (UINT64_C(1) << 20)
+#define TRY_LATE       (UINT64_C(64) << 20)
+#define TICK_S         15.0           /* how often an end is asked whether it is dead; at most */
 
 void relay_init(struct relay *r)
 {
@@ -25,9 +36,25 @@ void relay_init(struct relay *r)
 
 static bool end_flush(struct end *e);
 
+/* Also if it has fallen back to TCP. Asked when it matters only: most connections are short. */
+static bool end_is_mptcp(struct end *e)
+{
+	if (e->kind == END_UNKNOWN)
+		e->kind = sock_is_mptcp(e->fd) ? END_MPTCP : END_TCP;
+	return e->kind == END_MPTCP;
+}
+
+/* A pipe is emptied before more is put into it: what it holds is memory of the kernel's, and it is
+ * wanted elsewhere. */
 static bool end_has_room(const struct end *e)
 {
-	return e->in.len < BUF_SIZE;
+	return !e->pipe && e->in.len < buf_size(&e->in);
+}
+
+/* Read from e, and not yet written to its peer. */
+static size_t end_held(const struct end *e)
+{
+	return e->pipe ? e->pipe->len : e->in.len;
 }
 
 /* Interest follows buffers: room means read, bytes from the peer mean write. */
@@ -38,20 +65,22 @@ static void end_watch(struct end *e)
 
 	if (!e->eof && end_has_room(e))
 		want |= EV_READ;
-	if (e->peer->in.len > 0 && !(e == &e->relay->a && ev_is_active(&e->relay->pause)))
+	if (end_held(e->peer) > 0 && !(e == &e->relay->a && ev_is_active(&e->relay->pause)))
 		want |= EV_WRITE;
 	if (ev_is_active(&e->io) && (e->io.events & (EV_READ | EV_WRITE)) == want)
 		return;
 	ev_io_stop(loop, &e->io);
-	if (want) {
-		ev_io_set(&e->io, e->fd, want);
+	ev_io_modify(&e->io, want); /* unlike ev_io_set, costs no system call if it is as before */
+	if (want)
 		ev_io_start(loop, &e->io);
-	}
 }
 
-static void end_close(struct end *e, struct bufpool *pool, bool reset)
+static void end_close(struct end *e, struct worker *w, bool reset)
 {
-	buf_clear(&e->in, pool);
+	buf_clear(&e->in, &w->pool);
+	if (e->pipe)
+		pipe_give(&w->pipes, e->pipe);
+	e->pipe = NULL;
 	if (e->fd < 0)
 		return;
 	if (reset)
@@ -76,8 +105,8 @@ void relay_end(struct relay *r, enum end_reason reason, int err)
 	ev_io_stop(loop, &r->b.io);
 	ev_timer_stop(loop, &r->tick);
 	ev_timer_stop(loop, &r->pause);
-	end_close(&r->a, &r->w->pool, reset);
-	end_close(&r->b, &r->w->pool, reset);
+	end_close(&r->a, r->w, reset);
+	end_close(&r->b, r->w, reset);
 	r->done(r, reason, err);
 }
 
@@ -123,18 +152,53 @@ static void pause_cb(struct ev_loop *loop, ev_timer *t, int events)
 	end_watch(&r->b);
 }
 
+/* No pipe for a while. */
+static void end_copies(struct end *e)
+{
+	e->splices = false;
+	e->try_at = e->bytes_in + TRY_LATE;
+}
+
+/* What came from the peer goes out to e. Octets written, or -1 with errno. */
+static ssize_t put_copied(struct end *e, size_t len)
+{
+	struct buf *in = &e->peer->in;
+	ssize_t n = send(e->fd, buf_data(in), len, MSG_NOSIGNAL);
+
+	if (n > 0)
+		buf_consume(in, &e->relay->w->pool, (size_t)n);
+	return n;
+}
+
+static ssize_t put_spliced(struct end *e, size_t len)
+{
+	struct pipe *p = e->peer->pipe;
+	ssize_t n = splice(p->r, NULL, e->fd, NULL, len, SPLICE_F_NONBLOCK);
+
+	if (n <= 0)
+		return n;
+	p->len -= (uint32_t)n;
+	if (p->len == 0) {
+		if (worker_now(e->relay->w) - p->since_s > SLOW_S)
+			end_copies(e->peer);
+		pipe_give(&e->relay->w->pipes, p);
+		e->peer->pipe = NULL;
+	}
+	return n;
+}
+
 /* What came from the peer goes out to e, then the peer's end of file. False when the
  * relay has ended. */
 static bool end_flush(struct end *e)
 {
 	struct relay *r = e->relay;
-	struct buf *in = &e->peer->in;
+	size_t held;
 
-	while (in->len > 0) {
-		size_t len = may_write(e, in->len);
+	while ((held = end_held(e->peer)) > 0) {
+		size_t len = may_write(e, held);
 		if (len == 0)
 			return true; /* paused */
-		ssize_t n = send(e->fd, buf_data(in), len, MSG_NOSIGNAL);
+		ssize_t n = e->peer->pipe ? put_spliced(e, len) : put_copied(e, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -147,7 +211,6 @@ static bool end_flush(struct end *e)
 		r->moved_s = worker_now(r->w);
 		if (e == &r->a && r->room)
 			r->wrote(r, (size_t)n);
-		buf_consume(in, &r->w->pool, (size_t)n);
 	}
 	if (e->peer->eof && !e->shut) {
 		e->shut = true;
@@ -177,46 +240,137 @@ static void count_in(struct end *e, size_t n)
 		r->first(r, e);
 }
 
+/* Time to see what a pipe would do? */
+static bool end_tries(struct end *e)
+{
+	if (e->splices || e->bulk < BULK_SPLICE || e->bytes_in < e->try_at || e->in.len > 0)
+		return false;
+	if (!end_is_mptcp(e) && !end_is_mptcp(e->peer))
+		return true;
+	e->try_at = UINT64_MAX; /* an MPTCP socket copies anyway, and a pipe makes it worse */
+	return false;
+}
+
+/* The narrow pipe has got n octets. If its slots ran out before the socket did, their mean is
+ * known. */
+static void end_judge(struct end *e, ssize_t n)
+{
+	int more = 0;
+
+	if (n >= PIPE_NARROW * SLOT_WORTH) {
+		e->splices = true;
+		pipe_widen(&e->relay->w->pipes, e->pipe);
+	} else {
+		bool ran_out = ioctl(e->fd, FIONREAD, &more) == 0 && more > 0;
+		e->try_at = e->bytes_in + (ran_out ? TRY_LATE : TRY_SOON);
+	}
+}
+
+/* Read into a pipe: octets, 0 at the end of file, -1 with errno, ENOBUFS if there is no pipe. */
+static ssize_t get_spliced(struct end *e)
+{
+	struct pipepool *pool = &e->relay->w->pipes;
+	bool tries = !e->splices;
+	ssize_t n;
+
+	e->pipe = tries ? pipe_take_narrow(pool) : pipe_take(pool);
+	if (!e->pipe) {
+		end_copies(e);
+		errno = ENOBUFS;
+		return -1;
+	}
+	do
+		n = splice(e->fd, NULL, e->pipe->w, NULL, PIPE_BYTES, SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		e->pipe->len = (uint32_t)n;
+		e->pipe->since_s = worker_now(e->relay->w);
+		if (tries)
+			end_judge(e, n);
+	} else {
+		int err = errno;
+		pipe_give(pool, e->pipe);
+		e->pipe = NULL;
+		errno = err;
+	}
+	return n;
+}
+
+/* The same into the buffer; ENOBUFS: it is full, ENOMEM: there is none. */
+static ssize_t get_copied(struct end *e, size_t *room)
+{
+	struct bufpool *pool = &e->relay->w->pool;
+	uint8_t *at;
+	ssize_t n;
+
+	if (!e->in.mem)
+		e->in.big = e->bulk > 0 && e->kept_up;
+	at = buf_room(&e->in, pool, room);
+	if (!at) {
+		errno = e->in.mem ? ENOBUFS : ENOMEM;
+		return -1;
+	}
+	do
+		n = recv(e->fd, at, *room, 0);
+	while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		buf_added(&e->in, (size_t)n);
+	} else if (e->in.len == 0) {
+		int err = errno;
+		buf_clear(&e->in, pool);
+		errno = err;
+	}
+	return n;
+}
+
+/* n octets were read, and written as far as the peer took them. */
+static void end_learn(struct end *e, size_t n)
+{
+	e->kept_up = end_held(e) == 0;
+	if (n >= BULK_READ && e->bulk < BULK_SPLICE)
+		e->bulk++;
+	if (n >= CALM_READ) {
+		e->calm = 0;
+	} else if (++e->calm >= CALM_COPY) {
+		e->calm = e->bulk = 0;
+		e->splices = false;
+	}
+}
+
 /* Read e until it is dry or its turn is over, sending on at once. False when the relay
  * has ended. */
 static bool end_read(struct end *e)
 {
 	struct relay *r = e->relay;
-	uint8_t *at;
-	size_t room;
-	ssize_t n;
 
-	for (int i = 0; i < READS_PER_TURN && !e->eof; i++) {
-		at = buf_room(&e->in, &r->w->pool, &room);
-		if (!at) {
-			if (e->in.mem)
-				return true; /* full: back-pressure */
+	for (int i = 0; i < READS_PER_TURN && !e->eof && end_has_room(e); i++) {
+		size_t room = PIPE_BYTES;
+		ssize_t n = -1;
+
+		errno = ENOBUFS;
+		if (e->splices || end_tries(e))
+			n = get_spliced(e);
+		if (n < 0 && errno == ENOBUFS)
+			n = get_copied(e, &room);
+		if (n < 0 && errno == ENOMEM) {
 			relay_end(r, END_NO_MEMORY, ENOMEM);
 			return false;
 		}
-		do
-			n = recv(e->fd, at, room, 0);
-		while (n < 0 && errno == EINTR);
 		if (n < 0) {
-			int err = errno;
-			if (e->in.len == 0)
-				buf_clear(&e->in, &r->w->pool);
-			if (err == EAGAIN || err == EWOULDBLOCK)
+			if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
 				return true;
-			end_error(e, err);
+			end_error(e, errno);
 			return false;
 		}
-		if (n == 0) {
+		if (n == 0)
 			e->eof = true;
-			if (e->in.len == 0)
-				buf_clear(&e->in, &r->w->pool);
-		} else {
-			buf_added(&e->in, (size_t)n);
+		else
 			count_in(e, (size_t)n);
-		}
 		if (!end_flush(e->peer))
 			return false;
-		if (n > 0 && (size_t)n < room)
+		if (n > 0)
+			end_learn(e, (size_t)n);
+		if (n > 0 && (size_t)n < room && !(e->splices && n >= BULK_READ))
 			return true; /* most likely dry; if not, the loop says so */
 	}
 	return true;
@@ -238,11 +392,11 @@ static void end_cb(struct ev_loop *loop, ev_io *io, int events)
 
 /* A dead MPTCP connection reports nothing for a long time, and an end that has half-closed
  * is not watched while there is nothing to write to it. */
-static bool end_is_dead(const struct end *e)
+static bool end_is_dead(struct end *e)
 {
 	char c;
 
-	if (e->eof ? e->shut : !e->mptcp)
+	if (e->eof ? e->shut : !end_is_mptcp(e))
 		return false; /* ended in order, or the loop will tell */
 	if (!sock_mptcp_dead(e->fd))
 		return false;
@@ -267,19 +421,15 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
+	if (!r->keepalive)
+		sock_keepalive(r->b.fd); /* a has it from its listener */
+	r->keepalive = true;
 	if (end_is_dead(&r->a))
 		relay_end(r, END_RESET_DOWN, ENOTCONN);
 	else if (end_is_dead(&r->b))
 		relay_end(r, END_RESET_UP, ENOTCONN);
 	else if (is_idle(r))
 		relay_end(r, END_IDLE, 0);
-}
-
-static bool is_mptcp(int fd)
-{
-	struct sock_info info;
-
-	return sock_info(fd, &info) == 0 && info.mptcp;
 }
 
 /* The first turn: send on what came early. Its own event, so that done is never called
@@ -307,17 +457,15 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 	r->b.fd = fd_b;
 	r->idle_s = idle_s;
 	r->done = done;
-	r->a.mptcp = is_mptcp(fd_a);
-	r->b.mptcp = is_mptcp(fd_b);
 	r->quiet_s = 0.;
 	r->moved_s = worker_now(w);
 	r->running = true;
 	list_push(&w->relays, &r->node);
 	ev_io_init(&r->a.io, end_cb, fd_a, 0);
 	ev_io_init(&r->b.io, end_cb, fd_b, 0);
-	ev_timer_init(&r->tick, first_cb, 0., 0.);
+	ev_init(&r->tick, first_cb);
 	ev_init(&r->pause, pause_cb);
-	ev_timer_start(w->loop, &r->tick);
+	ev_feed_event(w->loop, &r->tick, 0); /* still in this turn */
 }
 
 static struct relay *idlest(struct worker *w, double idle_s, bool buffers)

@@ -9,6 +9,12 @@
  * the last byte; the relay is over when both directions have ended. A reset is
  * passed on as a reset.
  *
+ * How bytes move is chosen for each direction by what is seen on it. All begin by being copied
+ * through a buffer. While reads fill it and the peer takes all of it, the buffer is a big one.
+ * Then, between plain TCP sockets, a pipe is tried: it spares copying, but a slot of it holds one
+ * segment, so where segments are small (no offload) copying is cheaper and goes on. A direction
+ * that has calmed down is copied again.
+ *
  * Embedded in its owner. The relay owns both descriptors from relay_start on.
  */
 #ifndef SIXPATH_RELAY_H
@@ -20,10 +26,13 @@
 
 #include "core/buf.h"
 #include "core/list.h"
+#include "core/pipe.h"
 #include "core/reason.h"
 
 struct worker;
 struct relay;
+
+enum end_kind { END_UNKNOWN, END_TCP, END_MPTCP };
 
 struct end {
 	int fd;
@@ -34,7 +43,13 @@ struct end {
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
 	/* private */
-	bool mptcp;
+	uint8_t kind;      /* enum end_kind */
+	bool splices;      /* through pipes: bytes read go there */
+	bool kept_up;      /* the peer took all that was read last */
+	uint8_t bulk;      /* large reads since there were many small ones */
+	uint8_t calm;      /* small ones in a row */
+	struct pipe *pipe; /* lent while bytes are in it; in is empty then */
+	uint64_t try_at;   /* no pipe is tried before bytes_in gets there */
 	ev_io io;
 	struct end *peer;
 	struct relay *relay;
@@ -71,6 +86,7 @@ struct relay {
 	double quiet_s;    /* time in ticks without a byte */
 	uint64_t progress; /* bytes both ways when it ticked last */
 	bool running;
+	bool keepalive; /* set on b, which short connections do without */
 };
 
 /* Zero everything; descriptors -1. Then the owner may fill a.in and b.in with bytes that

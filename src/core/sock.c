@@ -83,7 +83,7 @@ static bool set_ttl(int fd, sa_family_t family, int ttl)
 	return set_int(fd, IPPROTO_IP, IP_TTL, ttl) == 0;
 }
 
-static void set_keepalive(int fd)
+void sock_keepalive(int fd)
 {
 	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S);
@@ -112,7 +112,7 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
 	if (wishes->ttl > 0)
 		got.ttl = set_ttl(fd, family, wishes->ttl);
 	if (wishes->keepalive)
-		set_keepalive(fd);
+		sock_keepalive(fd);
 	if (granted)
 		*granted = got;
 	return fd;
@@ -177,13 +177,11 @@ int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 
 int sock_adopt(int fd, const struct sock_wishes *wishes, struct sock_granted *granted)
 {
-	int protocol = 0, family = 0, rc = 0;
-	socklen_t len = sizeof(protocol);
+	int family = 0, rc = 0;
+	socklen_t len = sizeof(family);
 
 	memset(granted, 0, sizeof(*granted));
-	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0)
-		granted->mptcp = protocol == IPPROTO_MPTCP;
-	len = sizeof(family);
+	granted->mptcp = sock_is_mptcp(fd);
 	if (wishes->transparent && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0)
 		rc = set_transparent(fd, (sa_family_t)family);
 	if (wishes->keepalive)
@@ -262,6 +260,15 @@ int sock_window(int fd, struct sock_window *w)
 			w->window[w->number++] = infos.one[i].tcpi_snd_wnd;
 	w->rtt_us = last->tcpi_rtt;
 	return 0;
+}
+
+bool sock_is_mptcp(int fd)
+{
+	int protocol = 0;
+	socklen_t len = sizeof(protocol);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+	       protocol == IPPROTO_MPTCP;
 }
 
 bool sock_mptcp_dead(int fd)

@@ -53,6 +53,8 @@ int sock_source(const struct addr *dst, uint32_t mark, struct addr *local);
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted);
 
+/* As sock_wishes.keepalive, on a socket that is open. */
+void sock_keepalive(int fd);
 /* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */
 void sock_keepalive_idle(int fd, int s);
 
@@ -87,6 +89,9 @@ struct sock_window {
 };
 /* 0, or -errno: no MPTCP (any more), or a kernel before 5.16. */
 int sock_window(int fd, struct sock_window *w);
+
+/* An MPTCP socket, though it may have fallen back to TCP. */
+bool sock_is_mptcp(int fd);
 
 /* True when the connection is closed below: MPTCP that has lost its last subflow although no
  * error was reported yet (kernel: a plain RST shows only after close_timeout), or TCP in

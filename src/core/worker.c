@@ -175,6 +175,7 @@ void worker_fini(struct worker *w)
 	ev_prepare_stop(w->loop, &w->turn);
 	ev_check_stop(w->loop, &w->clock);
 	bufpool_fini(&w->pool);
+	pipepool_fini(&w->pipes);
 	ev_loop_destroy(w->loop);
 	pthread_mutex_destroy(&w->lock);
 }

@@ -14,6 +14,7 @@
 
 #include "core/buf.h"
 #include "core/list.h"
+#include "core/pipe.h"
 
 struct worker;
 
@@ -35,6 +36,7 @@ struct worker {
 	void *owner;    /* the daemon's per-worker state */
 	struct bufpool pool;
 	struct list relays; /* those that run */
+	struct pipepool pipes;
 
 	/* private */
 	double now_s;

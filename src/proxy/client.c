@@ -522,7 +522,7 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool
 		pw->counters.fastopen_clients += info.syn_data_acked;
 	}
 	synwatch_add(&pw->synwatch, &cl->syn, fd);
-	if (cl->fastopen) {
+	if (cl->fastopen && sock_is_mptcp(fd)) { /* info does not say so yet */
 		sndlimit_init(&cl->limit, &info);
 		cl->relay.room = relay_room;
 		cl->relay.wrote = relay_wrote;

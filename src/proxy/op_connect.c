@@ -135,7 +135,6 @@ static void attempt_done(struct dial *d, int err)
 {
 	struct op_connect *op = d->owner;
 	struct op_connect_result *r = &op->result;
-	struct sock_info info;
 
 	op->open--;
 	if (err < 0) {
@@ -151,8 +150,9 @@ static void attempt_done(struct dial *d, int err)
 	r->local = d->local;
 	r->queued = d->queued;
 	r->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
-	r->mptcp = sock_info(r->fd, &info) == 0 && info.mptcp;
-	addr_of_socket(r->fd, &r->local); /* complete only now if it was bound to any */
+	r->mptcp = d->mptcp;
+	if (addr_is_any(&r->local))
+		addr_of_socket(r->fd, &r->local); /* complete only now if it was bound to any */
 	op_end(op, S6_REPLY_SUCCESS, END_NONE, 0);
 }
 
@@ -230,7 +230,6 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 
 	sock->tos = octet_or_unset(s, S6_STACK_TOS_REMOTE);
 	sock->ttl = octet_or_unset(s, S6_STACK_TTL_REMOTE);
-	sock->keepalive = true;
 	sock->mptcp =
 		s6_stack_has(s, S6_STACK_MULTIPATH) && s->value[S6_STACK_MULTIPATH] == S6_AVAIL_YES;
 	op->fastopen = s6_stack_has(s, S6_STACK_TFO);

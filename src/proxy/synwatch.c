@@ -19,15 +19,6 @@
 #define SYN_RECV    3 /* TCP_SYN_RECV of the kernel */
 
 /* Not MPTCP_INFO: during the handshake the socket does not say yet that it is MPTCP. */
-static bool is_mptcp(int fd)
-{
-	int protocol = 0;
-	socklen_t len = sizeof(protocol);
-
-	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
-	       protocol == IPPROTO_MPTCP;
-}
-
 static bool in_handshake(int fd)
 {
 	struct sock_info info;
@@ -103,7 +94,7 @@ void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd)
 {
 	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = e};
 
-	if (!is_mptcp(fd) || !in_handshake(fd))
+	if (!sock_is_mptcp(fd) || !in_handshake(fd))
 		return;
 	e->fd = fd;
 	list_push(&s->entries, &e->node);

@@ -219,7 +219,6 @@ static void relay_first(struct relay *r, struct end *e)
 
 	struct sock_info info;
 
-	flow_note_facts(f);
 	if (e == &r->b && f->route == ROUTE_BYPASS && sock_info(e->fd, &info) == 0)
 		flow_bypass_first(f, info.mptcp);
 	if (e == &r->b && r->a.bytes_in == 0)

@@ -30,7 +30,7 @@ void flow_direct(struct flow *f)
 {
 	struct dial_wishes wishes = {
 		.dst = f->dst,
-		.sock = {.mark = f->conf->mark, .tos = -1, .ttl = -1, .keepalive = true},
+		.sock = {.mark = f->conf->mark, .tos = -1, .ttl = -1},
 		.timeout_s = CONNECT_S,
 	};
 	int rc;
@@ -68,9 +68,8 @@ static void bypass_failed(struct flow *f)
 static void bypass_done(struct dial *d, int err)
 {
 	struct flow *f = d->owner;
-	struct sock_info info;
 
-	if (err == 0 && sock_info(d->fd, &info) == 0 && info.mptcp) {
+	if (err == 0 && d->mptcp) {
 		flow_relay(f, dial_take(d), 0);
 		return;
 	}
@@ -88,8 +87,7 @@ void flow_bypass(struct flow *f)
 		.sock = {.mptcp = true,
 			 .mark = f->conf->mark,
 			 .tos = -1,
-			 .ttl = -1,
-			 .keepalive = true},
+			 .ttl = -1},
 		.timeout_s = BYPASS_S,
 	};
 	int rc;

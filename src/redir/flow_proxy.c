@@ -137,7 +137,6 @@ static void ready(struct flow *f)
 	struct attempt *at = f->at;
 	int fd = at->fd;
 
-	flow_note_facts(f);
 	f->replied = true;
 	f->reply_code = S6_REPLY_SUCCESS;
 	f->server_mptcp = at->proto.server_mptcp;
@@ -415,8 +414,7 @@ static void flow_dial(struct flow *f)
 		.sock = {.mptcp = f->up->mptcp != 0,
 			 .mark = f->conf->mark,
 			 .tos = -1,
-			 .ttl = -1,
-			 .keepalive = true},
+			 .ttl = -1},
 		.fastopen = at->grant.tfo,
 		.data = syn,
 		.timeout_s = f->conf->dial_timeout_s,

@@ -25,11 +25,11 @@ static void borrow_and_return(void **state)
 	assert_null(buf_data(&b)); /* lent, but without bytes */
 	buf_clear(&b, &p);
 	assert_int_equal(p.lent, 0);
-	assert_int_equal(p.free_count, 1);
+	assert_int_equal(p.free[0].count, 1);
 
 	assert_int_equal(buf_put(&b, &p, "hello", 5), 5);
 	assert_memory_equal(buf_data(&b), "hello", 5);
-	assert_int_equal(p.free_count, 0); /* the same block again */
+	assert_int_equal(p.free[0].count, 0); /* the same block again */
 	buf_consume(&b, &p, 2);
 	assert_memory_equal(buf_data(&b), "llo", 3);
 	buf_consume(&b, &p, 3);
@@ -63,7 +63,34 @@ static void full(void **state)
 	assert_int_equal(b.len, BUF_SIZE);
 	assert_memory_equal(buf_data(&b) + BUF_SIZE - 4, "x123", 4);
 	buf_clear(&b, &p);
-	assert_int_equal(p.free_count, 0); /* keep is 0 */
+	assert_int_equal(p.free[0].count, 0); /* keep is 0 */
+	bufpool_fini(&p);
+}
+
+/* Big ones are counted, kept and freed as what they are. */
+static void big_ones(void **state)
+{
+	static uint8_t data[BUF_BIG + 1];
+	struct bufpool p;
+	struct buf b = {.big = true}, small = {.mem = NULL};
+
+	(void)state;
+	bufpool_init(&p, 4);
+	assert_int_equal(buf_put(&small, &p, "x", 1), 1);
+	assert_int_equal(buf_put(&b, &p, data, sizeof(data)), BUF_BIG);
+	assert_int_equal(p.lent, 2);
+	assert_int_equal(p.lent_bytes, BUF_SIZE + BUF_BIG);
+	buf_consume(&b, &p, BUF_BIG);
+	assert_false(b.big);
+	assert_int_equal(p.lent_bytes, BUF_SIZE);
+	assert_int_equal(p.free[1].count, 1);
+	assert_int_equal(p.free[0].count, 0);
+	buf_clear(&small, &p);
+	assert_int_equal(p.free[0].count, 1);
+	b.big = true;
+	assert_int_equal(buf_put(&b, &p, data, 1), 1);
+	assert_int_equal(p.free[1].count, 0); /* the same block again */
+	buf_clear(&b, &p);
 	bufpool_fini(&p);
 }
 
@@ -81,9 +108,9 @@ static void keeps_some(void **state)
 	for (int i = 0; i < 5; i++)
 		buf_consume(&b[i], &p, 1);
 	assert_int_equal(p.lent, 0);
-	assert_int_equal(p.free_count, 2);
+	assert_int_equal(p.free[0].count, 2);
 	bufpool_fini(&p);
-	assert_int_equal(p.free_count, 0);
+	assert_int_equal(p.free[0].count, 0);
 }
 
 /* Random puts and takes: the stream that comes out is the one that went in. */
@@ -127,6 +154,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(borrow_and_return),
 		cmocka_unit_test(full),
+		cmocka_unit_test(big_ones),
 		cmocka_unit_test(keeps_some),
 		cmocka_unit_test(stream),
 	};

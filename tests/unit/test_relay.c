@@ -121,6 +121,8 @@ static void check_end(struct outcome *o, enum end_reason reason)
 		fail_msg("ended with %s (%s), not %s", end_reason_str(o->reason), strerror(o->err),
 			 end_reason_str(reason));
 	assert_int_equal(w.pool.lent, 0);
+	assert_int_equal(w.pool.lent_bytes, 0);
+	assert_int_equal(w.pipes.lent, 0);
 }
 
 static void close_ours(struct outcome *o)
@@ -510,6 +512,169 @@ static void exactly_one_buffer(void **state)
 	close_ours(&o);
 }
 
+/* ---- through pipes ---- */
+
+struct bulk {
+	struct outcome *o;
+	struct flow flow;
+	bool spliced;     /* at some time */
+	size_t most_pipe; /* octets in one */
+};
+
+static void bulk_look(struct bulk *x)
+{
+	struct end *e;
+
+	if (x->o->done)
+		return;
+	e = x->flow.from == x->o->device ? &x->o->link->relay.a : &x->o->link->relay.b;
+	x->spliced |= e->splices;
+	if (e->pipe && e->pipe->len > x->most_pipe)
+		x->most_pipe = e->pipe->len;
+	assert_true(!e->pipe || e->in.len == 0); /* else the order would be lost */
+}
+
+static bool bulk_over(void *arg)
+{
+	struct bulk *x = arg;
+
+	bulk_look(x);
+	flow_send(&x->flow);
+	bulk_look(x);
+	flow_receive(&x->flow, 8);
+	return x->flow.ended || x->flow.broken;
+}
+
+static struct bulk bulk_of(struct outcome *o, bool up, uint32_t seed, uint64_t total)
+{
+	struct flow f = {.from = up ? o->device : o->server,
+			 .to = up ? o->server : o->device,
+			 .seed = seed,
+			 .total = total,
+			 .chunk = 100000};
+
+	return (struct bulk){.o = o, .flow = f};
+}
+
+/* One direction in bulk, whole and in order. True if it went through a pipe. */
+static bool moves_bulk(struct outcome *o, bool up, uint32_t seed)
+{
+	struct bulk x = bulk_of(o, up, seed, 4 * BULK);
+
+	assert_true(rig_until_s(&w, bulk_over, &x, 60));
+	assert_false(x.flow.wrong || x.flow.broken);
+	assert_true(x.flow.received == x.flow.total);
+	return x.spliced;
+}
+
+static void through_pipes(void **state)
+{
+	(void)state;
+	for (int mode = 0; mode < (rig_has_mptcp() ? 4 : 1); mode++) {
+		struct outcome o;
+
+		open_link(&o, mode & 1, mode >> 1, FOREVER, NULL);
+		assert_int_equal(moves_bulk(&o, true, 3), mode == 0);
+		assert_int_equal(moves_bulk(&o, false, 4), mode == 0);
+		check_end(&o, END_CLOSED);
+		assert_true(o.up == 4 * BULK && o.down == 4 * BULK);
+		close_ours(&o);
+	}
+	assert_in_range(w.pipes.n, 1, 2);
+}
+
+static void no_pipe_left(void **state)
+{
+	struct pipepool keep = w.pipes;
+	struct outcome o;
+
+	(void)state;
+	w.pipes = (struct pipepool){.n = 1000};
+	open_link(&o, false, false, FOREVER, NULL);
+	assert_false(moves_bulk(&o, true, 5));
+	assert_int_equal(w.pipes.n, 1000);
+	assert_false(moves_bulk(&o, false, 6));
+	check_end(&o, END_CLOSED);
+	close_ours(&o);
+	w.pipes = keep;
+}
+
+static bool pipe_full(void *arg)
+{
+	struct bulk *x = arg;
+	struct end *e = &x->o->link->relay.a;
+
+	flow_send(&x->flow);
+	/* Up to there the server takes what comes, so that a pipe is thought worth while. */
+	if (x->flow.received < BULK)
+		flow_receive(&x->flow, 8);
+	bulk_look(x);
+	return e->pipe && x->flow.received >= BULK && x->flow.send_errno == EAGAIN;
+}
+
+/* It ends while bytes are in the pipe: nobody else may get them. */
+static void ended_with_full_pipe(void **state)
+{
+	(void)state;
+	for (int how = 0; how < 3; how++) {
+		struct outcome o;
+		struct bulk x;
+
+		open_link(&o, false, false, FOREVER, NULL);
+		x = bulk_of(&o, true, 7, UINT64_MAX);
+		assert_true(rig_until_s(&w, pipe_full, &x, 60));
+		assert_int_equal(w.pipes.lent, 1);
+		assert_in_range(x.most_pipe, 1, PIPE_BYTES);
+		if (how == 0)
+			relay_end(&o.link->relay, END_SHUTDOWN, 0);
+		else
+			sock_reset(how == 1 ? o.device : o.server);
+		if (how == 1)
+			o.device = -1;
+		else if (how == 2)
+			o.server = -1;
+		check_end(&o, how == 0 ? END_SHUTDOWN : how == 1 ? END_RESET_DOWN : END_RESET_UP);
+		close_ours(&o);
+
+		open_link(&o, false, false, FOREVER, NULL);
+		assert_true(moves_bulk(&o, true, 8));
+		assert_true(moves_bulk(&o, false, 9));
+		check_end(&o, END_CLOSED);
+		close_ours(&o);
+	}
+}
+
+static bool bulk_arrived(void *arg)
+{
+	struct bulk *x = arg;
+
+	flow_receive(&x->flow, 8);
+	return x->flow.received == x->flow.sent;
+}
+
+/* Words instead of bulk: copied again, at once and without a pipe. */
+static void calms_down(void **state)
+{
+	struct outcome o;
+	struct bulk x;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, NULL);
+	x = bulk_of(&o, true, 10, UINT64_MAX);
+	assert_true(rig_until_s(&w, pipe_full, &x, 60));
+	assert_true(rig_until_s(&w, bulk_arrived, &x, 60));
+	assert_false(x.flow.wrong);
+	for (int i = 0; i < 10; i++) {
+		say(o.device, "hello");
+		hear(o.server, "hello");
+		assert_int_equal(w.pipes.lent, 0);
+	}
+	assert_false(o.link->relay.a.splices);
+	relay_end(&o.link->relay, END_CLOSED, 0);
+	check_end(&o, END_CLOSED);
+	close_ours(&o);
+}
+
 static void reset_passed_on(void **state)
 {
 	(void)state;
@@ -853,6 +1018,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bulk),
+		cmocka_unit_test(through_pipes),
+		cmocka_unit_test(no_pipe_left),
+		cmocka_unit_test(ended_with_full_pipe),
+		cmocka_unit_test(calms_down),
 		cmocka_unit_test(limited_room),
 		cmocka_unit_test(ended_in_a_pause),
 		cmocka_unit_test(half_close),

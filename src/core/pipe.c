@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "core/pipe.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* The kernel lets a user without privileges have 64 wide ones (fs.pipe-user-pages-soft). */
+#define PIPES_MAX 16
+
+static void pipe_free(struct pipepool *p, struct pipe *pipe)
+{
+	close(pipe->r);
+	close(pipe->w);
+	free(pipe);
+	p->n--;
+}
+
+void pipepool_fini(struct pipepool *p)
+{
+	assert(p->lent == 0);
+	while (p->free) {
+		struct pipe *next = p->free->next;
+		pipe_free(p, p->free);
+		p->free = next;
+	}
+}
+
+struct pipe *pipe_take_narrow(struct pipepool *p)
+{
+	struct pipe *pipe;
+	int fd[2];
+
+	if (p->n >= PIPES_MAX && p->free) {
+		pipe = p->free;
+		p->free = pipe->next;
+		pipe_free(p, pipe);
+	}
+	if (p->n >= PIPES_MAX)
+		return NULL;
+	pipe = calloc(1, sizeof(*pipe));
+	if (!pipe)
+		return NULL;
+	if (pipe2(fd, O_CLOEXEC | O_NONBLOCK) < 0) {
+		free(pipe);
+		return NULL;
+	}
+	pipe->r = fd[0];
+	pipe->w = fd[1];
+	p->n++;
+	p->lent++;
+	return pipe;
+}
+
+void pipe_widen(struct pipepool *p, struct pipe *pipe)
+{
+	if (!p->free)
+		pipe->wide = fcntl(pipe->w, F_SETPIPE_SZ, (int)PIPE_BYTES) >= 0;
+}
+
+struct pipe *pipe_take(struct pipepool *p)
+{
+	struct pipe *pipe = p->free;
+
+	if (pipe) {
+		p->free = pipe->next;
+		p->lent++;
+		return pipe;
+	}
+	pipe = pipe_take_narrow(p);
+	if (!pipe)
+		return NULL;
+	pipe_widen(p, pipe);
+	if (pipe->wide)
+		return pipe;
+	pipe_give(p, pipe);
+	return NULL;
+}
+
+void pipe_give(struct pipepool *p, struct pipe *pipe)
+{
+	p->lent--;
+	if (pipe->len > 0 || !pipe->wide) {
+		pipe_free(p, pipe);
+		return;
+	}
+	pipe->next = p->free;
+	p->free = pipe;
+}

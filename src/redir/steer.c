@@ -23,7 +23,8 @@ struct steer {
 	struct bypass *bypass;   /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
 	bool v6, no_owner;
-	bool queue; /* nft can queue packets */
+	bool queue; /* nft queues packets for us */
+	bool queue_known, have_queue; /* whether it can was asked; the answer */
 	bool standing_by, paused;
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
@@ -86,7 +87,11 @@ static int load_rules(struct steer *s)
 	struct rules_conf c;
 	int rc;
 
-	s->queue = s->rd->conf->verify.n > 0 && rules_have_queue();
+	/* At the start, once: libnftables does not stand descriptors beyond FD_SETSIZE. */
+	if (!s->queue_known)
+		s->have_queue = rules_have_queue();
+	s->queue_known = true;
+	s->queue = s->rd->conf->verify.n > 0 && s->have_queue;
 	if (!names)
 		return -ENOMEM;
 	c = rules_conf_of(s, names);

@@ -30,6 +30,7 @@
  */
 #define YIELDS_S  1.0 /* a client that has waited so long makes room for another one */
 #define PAUSE_S   0.2 /* longer than the handshake of most */
+#define LEAVE_S   2.0 /* for a request on its way to a daemon that has a successor */
 #define DRAIN_S   2.0
 #define SHED_S    2.0 /* REQUEST, of a client that is only to be told that there are too many */
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
@@ -536,7 +537,7 @@ void client_end_silent(struct proxy_worker *pw)
 	list_for_each_safe (&pw->clients, n, tmp) {
 		struct client *cl = container_of(n, struct client, node);
 		if (cl->state == CLIENT_REQUEST && cl->relay.a.bytes_in == 0)
-			client_end(cl, END_SHUTDOWN, 0);
+			client_deadline(cl, LEAVE_S);
 	}
 }
 

@@ -21,7 +21,8 @@ bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all
  * many, and the client is only told so. */
 void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool counted);
 
-/* End those that have not asked for anything yet. */
+/* End those that have not asked for anything yet, unless they do within two seconds: their request may be on
+ * its way. */
 void client_end_silent(struct proxy_worker *pw);
 
 /* End all clients of a worker. */

@@ -29,6 +29,8 @@
 #define KEEPALIVE_INTERVAL_S 30
 #define KEEPALIVE_PROBES     4
 
+#define WINDOW_AFTER_PAUSE (1 << 20) /* octets; the kernel takes no more than half of tcp_rmem */
+
 /* The part of struct mptcp_info up to subflows_total (Linux 6.7); natural alignment. */
 struct mptcp_state {
 	uint8_t subflows; /* beside the first */
@@ -94,6 +96,13 @@ void sock_keepalive(int fd)
 void sock_keepalive_idle(int fd, int s)
 {
 	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, s > 0 ? s : KEEPALIVE_IDLE_S);
+}
+
+void sock_window_after_pause(int fd)
+{
+	/* Unlike SO_RCVBUF this enlarges buffer and window without pinning them. */
+	set_int(fd, SOL_SOCKET, SO_RCVLOWAT, WINDOW_AFTER_PAUSE);
+	set_int(fd, SOL_SOCKET, SO_RCVLOWAT, 1);
 }
 
 int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_granted *granted)

@@ -58,6 +58,15 @@ void sock_keepalive(int fd);
 /* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */
 void sock_keepalive_idle(int fd, int s);
 
+/* Data come at last on an MPTCP connection that was idle from its beginning: let its receive window
+ * be as large as if they had come for a while.
+ *
+ * Seen on Linux 6.18: the first data echo the time stamp of before the pause, the kernel takes the
+ * pause for the round-trip time, and for as long again it does not enlarge the window, which begins
+ * with 64 KB. The kernel's tuning goes on from the window set here; memory is used only by what
+ * is not read. Kernels before 6.9 do nothing. */
+void sock_window_after_pause(int fd);
+
 /* Make a listening socket that we were given (nonblocking, close-on-exec) what the wishes say, as
  * far as that can be changed: 0 or -errno, where transparent is again the one that must be
  * granted. granted->mptcp tells what it is. */

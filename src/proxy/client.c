@@ -29,6 +29,7 @@
  *   RELAY    idle, kept by the relay
  */
 #define YIELDS_S  1.0 /* a client that has waited so long makes room for another one */
+#define PAUSE_S   0.2 /* longer than the handshake of most */
 #define DRAIN_S   2.0
 #define SHED_S    2.0    /* REQUEST, of a client that is only to be told that there are too many, */
 			 /* or that the proxy stops */
@@ -449,6 +450,8 @@ static void read_more(struct client *cl)
 	if (n == 0)
 		r->a.eof = true;
 	if (list_linked(&cl->wait)) {
+		if (cl->mptcp && !cl->fastopen && worker_now(&cl->pw->w) - cl->started > PAUSE_S)
+			sock_window_after_pause(cl->fd);
 		wait_over(cl);
 		client_deadline(cl, cl->conf->request_timeout_s);
 	}

@@ -61,6 +61,11 @@ int netlink_open(struct netlink **out, int bus)
 	return 0;
 }
 
+int netlink_fd(const struct netlink *nl)
+{
+	return mnl_socket_get_fd(nl->sock);
+}
+
 void netlink_close(struct netlink *nl)
 {
 	if (!nl)

@@ -22,6 +22,8 @@ struct netlink;
 /* bus: NETLINK_ROUTE, NETLINK_NETFILTER. 0 or -errno. */
 int netlink_open(struct netlink **out, int bus);
 void netlink_close(struct netlink *nl); /* NULL is allowed */
+/* Its descriptor, which stays its own. */
+int netlink_fd(const struct netlink *nl);
 
 /* Begin a request in buf (zeroed room follows the header); it is acknowledged or a dump. */
 struct nlmsghdr *netlink_begin(void *buf, uint16_t type, uint16_t flags);

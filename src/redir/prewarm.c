@@ -599,10 +599,13 @@ bool prewarm_is_better(const struct upstream *up, const struct upstream_grant *g
 static int hand_out(struct warm *w, struct loopguard_entry *guard)
 {
 	struct store *s = w->store;
+	struct sock_info info;
 	int fd = w->fd;
 
 	if (w->joining)
 		sock_keepalive_idle(fd, 0);
+	if (sock_info(fd, &info) == 0 && info.mptcp)
+		sock_window_after_pause(fd);
 	loopguard_add(s->p->rw->redir->loopguard, guard, &w->dial.local, &w->addr);
 	warm_release(w);
 	free(w);

@@ -242,7 +242,7 @@ static const struct conf_key proxy_keys[] = {
 	{.name = "prewarm",
 	 .parse = parse_prewarm,
 	 .offset = PROXY(prewarm),
-	 .def = "0",
+	 .def = "auto",
 	 .min = 0,
 	 .max = PREWARM_MAX},
 	{.name = "weight",
@@ -393,7 +393,7 @@ static bool take_argument(struct redir_conf *c, const char *proxy, FILE *errors)
 		return false;
 	p->mptcp = p->tfo = 2;
 	p->priority = 10;
-	p->prewarm = 0;
+	p->prewarm = PREWARM_AUTO;
 	p->weight = 1;
 	if (conf_hostport(proxy, &p->address, &address, err, sizeof(err)))
 		return true;

@@ -21,6 +21,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
+#include <sys/select.h>
 
 #include "redir/netlink.h"
 #include "redir/nft_read.h"
@@ -28,6 +29,7 @@
 
 #define TROUBLE_MAX 200
 #define SAID_MAX    150
+#define FDS_BETWEEN 64 /* what other threads may open in the meantime */
 #define PAUSE	    "add element inet " RULES_NFT_TABLE " paused { tcp }\n"
 #define RESUME	    "flush set inet " RULES_NFT_TABLE " paused\n"
 
@@ -204,9 +206,17 @@ static int nft_start(struct rules *r)
 {
 	int rc = netlink_open(&r->nl, NETLINK_NETFILTER);
 
-	/* Tried first, because libnftables ends the process when it gets no socket. */
+	/* Tried first, because libnftables ends the process when it gets no socket, and, as it uses
+	 * select(), also when the number of its socket is FD_SETSIZE or more: ours took the lowest
+	 * that is free, its next. */
 	if (rc < 0)
 		return rc;
+	if (netlink_fd(r->nl) >= FD_SETSIZE - FDS_BETWEEN) {
+		log_error("rules: libnftables cannot be used while more than %d descriptors are "
+			  "open: try again with fewer connections, or restart",
+			  FD_SETSIZE - FDS_BETWEEN);
+		return -EMFILE;
+	}
 	r->nft = nft_ctx_new(NFT_CTX_DEFAULT);
 	if (!r->nft || nft_ctx_buffer_output(r->nft) != 0 || nft_ctx_buffer_error(r->nft) != 0)
 		return -ENOMEM;

@@ -24,7 +24,8 @@ struct steer {
 	struct bypass *bypass;   /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
 	bool v6, no_owner;
-	bool queue; /* nft can queue packets */
+	bool queue; /* nft queues packets for us */
+	bool queue_known, have_queue; /* whether it can was asked; the answer */
 	bool standing_by, paused;
 	bool reconcile; /* the set has to be compared with the table */
 	unsigned ticks;
@@ -89,7 +90,11 @@ static int load_rules(struct steer *s)
 	struct rules_conf c;
 	int rc;
 
-	s->queue = redir_conf_verifies(s->rd->conf) && rules_have_queue();
+	/* At the start, once: libnftables does not stand descriptors beyond FD_SETSIZE. */
+	if (!s->queue_known)
+		s->have_queue = rules_have_queue();
+	s->queue_known = true;
+	s->queue = redir_conf_verifies(s->rd->conf) && s->have_queue;
 	if (!names)
 		return -ENOMEM;
 	c = rules_conf_of(s, names);

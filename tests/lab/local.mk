@@ -3,7 +3,7 @@
 check_PROGRAMS += tests/lab/wire tests/lab/peer
 tests_lab_wire_SOURCES = tests/lab/wire.c tests/lab/frame.c tests/lab/frame.h
 tests_lab_peer_SOURCES = tests/lab/peer.c tests/lab/peer_io.c tests/lab/peer_io.h \
-	tests/lab/peer_serve.c
+	tests/lab/peer_mix.c tests/lab/peer_serve.c
 tests_lab_peer_LDADD = $(PTHREAD_LIBS)
 if HAVE_NFT
 check_PROGRAMS += tests/lab/ownrules
@@ -19,6 +19,7 @@ EXTRA_DIST += \
 	tests/lab/lib.sh \
 	tests/lab/run \
 	tests/lab/s6dissect.py \
+	tests/lab/soak \
 	tests/lab/t_badproxy.sh \
 	tests/lab/t_bond.sh \
 	tests/lab/t_budget.sh \
@@ -28,6 +29,7 @@ EXTRA_DIST += \
 	tests/lab/t_doctor.sh \
 	tests/lab/t_explain.sh \
 	tests/lab/t_failed.sh \
+	tests/lab/t_eyeballs.sh \
 	tests/lab/t_failover.sh \
 	tests/lab/t_fallback.sh \
 	tests/lab/t_handover.sh \
@@ -42,6 +44,7 @@ EXTRA_DIST += \
 	tests/lab/t_rig.sh \
 	tests/lab/t_rules.sh \
 	tests/lab/t_script.sh \
+	tests/lab/t_soak.sh \
 	tests/lab/t_steer.sh \
 	tests/lab/t_syn.sh \
 	tests/lab/t_ttfb.sh \

@@ -376,6 +376,11 @@ static int usage(void)
 	      "         --repeat N\n"
 	      "       peer duplex [--up N] [--down N] [--flows N] ADDRESS PORT\n"
 	      "       peer halfclose [--up N] [--flows N] ADDRESS PORT    to an echo service\n"
+	      "       peer mix [--count N] [--seconds N] [--rate N] [--slots N] [--every SECONDS]\n"
+	      "                [--timeout-ms N] [--stay-ms N] KIND=WEIGHT,PORT,ADDRESS[,ADDRESS...] ...\n"
+	      "         mixed traffic; a line for each connection that fails, totals at the end\n"
+	      "         KIND: get keep slow abort (http); upload (duplex); halfclose (echo); reset;\n"
+	      "               banner; idle stay (silent); empty; dead (nobody is there)\n"
 	      "  all clients: [--mptcp] [--tfo] [--mark N] [--timeout-ms N (for each read or "
 	      "write)]\n"
 	      "  numbers may end in k, M, G\n",
@@ -529,7 +534,9 @@ int main(int argc, char **argv)
 	c->want = UINT64_MAX;
 	c->repeat = c->flows = 1;
 	c->sock.timeout_ms = 60000;
-	if (argc < 2 || !parse(c, argc - 1, argv + 1))
+	if (argc > 1 && !strcmp(argv[1], "mix"))
+		rc = peer_mix(block, argc - 1, argv + 1);
+	else if (argc < 2 || !parse(c, argc - 1, argv + 1))
 		usage();
 	else
 		rc = dispatch(c, argv[1], argc - 1 - optind, argv + 1 + optind);

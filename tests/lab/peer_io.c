@@ -153,7 +153,7 @@ bool peer_addr(const char *host, const char *port, struct sockaddr_storage *sa, 
 	return true;
 }
 
-static void set_timeout(int fd, unsigned ms)
+void peer_timeout(int fd, unsigned ms)
 {
 	struct timeval t = {.tv_sec = (time_t)(ms / 1000),
 			    .tv_usec = (suseconds_t)(ms % 1000) * 1000};
@@ -217,7 +217,7 @@ int peer_connect(const struct sockaddr_storage *sa, socklen_t sa_len, const stru
 
 	if (fd < 0)
 		return -1;
-	set_timeout(fd, o->timeout_ms);
+	peer_timeout(fd, o->timeout_ms);
 	/* As browsers and curl do. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (o->mark)

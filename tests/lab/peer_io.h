@@ -50,6 +50,9 @@ ssize_t peer_read_some(int fd, uint8_t *data, size_t len);
 /* Where the client wanted to go, as TPROXY or REDIRECT leave it; "ADDRESS PORT". */
 void peer_origdst(int fd, char *out, size_t size);
 
+/* For each single read or write; 0 = none. */
+void peer_timeout(int fd, unsigned ms);
+
 /* Ends the connection with a reset. */
 void peer_reset(int fd);
 
@@ -80,6 +83,11 @@ void peer_print(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Serves until killed. Returns an exit code. */
 int peer_serve(const struct peer_sock *o, const uint8_t *block, char **spec, int n);
+
+/* ---- mixed traffic (peer_mix.c) ---- */
+
+/* argv[0] is not looked at. Returns an exit code: 1 when a connection failed. */
+int peer_mix(const uint8_t *block, int argc, char **argv);
 
 /* duplex: the client announces what it sends and wants. */
 struct duplex_head {

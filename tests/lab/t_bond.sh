@@ -36,6 +36,28 @@ for dir in down up; do
 	done
 done
 
+# The same on connections that were made long before: the pause must not keep the windows small.
+two_ready() { # made, and joined by their second subflow
+	lab_ctl proxy flows --json | json - 'sum(f["state"] == "waiting" and f["subflows"] == 2 for f in j["flows"]) >= 2' | grep -q true
+}
+prewarm() {
+	lab_conf redir "proxy home.prewarm=$1"
+	lab_conf_write
+	lab_ctl redir reload >/dev/null
+}
+prewarm 4
+for dir in down up; do
+	for addr in "$SRV4" "$SRV6"; do
+		lab_wait 10 two_ready || not_ok "prewarmed" "none has two subflows"
+		sleep 4
+		run $dir "$addr"
+		check_eq "$dir $addr, prewarmed: arrived complete" "$(json "$LAB_DIR/duplex.out" 'j["error"]')" ""
+		check_num "$dir $addr, prewarmed: Mbit/s over two WANs" "$(json "$LAB_DIR/duplex.out" "j['${dir}_mbit']")" ">=" $WANTED
+	done
+done
+check_eq "prewarmed: they were" "$(grep -c ':5000 .* prewarm=yes' "$LAB_DIR/redir.log")" 4
+prewarm "${LAB_PREWARM:-0}"
+
 # What the user can read while it runs: MPTCP with two subflows.
 two_subflows() {
 	lab_ctl redir flows --json >"$LAB_DIR/flows.json" &&

@@ -155,6 +155,10 @@ many=$(connector --many 1200 --rate 2000 --timeout 1 "$SRV4" 80)
 check_eq "overflow: passed at once" "$(echo "$many" | json - 'j.get("connected", 0)')" 176
 check_eq "overflow: counted" "$(held overflowed)" 176
 check_eq "overflow: now" "$(held now)" 1024
+# libnftables uses select(): a socket of its own beyond 1023 would end the process.
+check_num "descriptors, more than select() takes" "$(find "/proc/${LAB_PIDS[redir]}/fd" -type l | wc -l)" ">" 1024
+check "a reload in the midst of it" lab_ctl redir reload
+check "it lives on" lab_ctl redir status
 check "overflow: they go directly in the end" lab_wait 30 none_held
 kill -CONT "${LAB_PIDS[proxy]}"
 lab_wait 40 proxy_up || not_ok "proxy" "is not used again"

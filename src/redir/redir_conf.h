@@ -35,8 +35,10 @@ struct proxy_section {
 	int protocol;
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
-	int priority, weight;
+	int priority;
+	int weight; /* 0: for via only */
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
+	char *via;   /* the name of another section, through which it is reached; or NULL or "" */
 };
 
 struct redir_conf {
@@ -85,6 +87,9 @@ struct redir_conf {
 struct redir_conf *redir_conf_load(const char *path, const char *proxy, FILE *errors);
 struct redir_conf *redir_conf_get(struct redir_conf *c);
 void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
+
+/* The section that p->via names; NULL = none. */
+struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p);
 
 /* The rules that are wanted are a script's (script.h), not the daemon's own. */
 bool redir_conf_by_script(const struct redir_conf *c);

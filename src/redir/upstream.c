@@ -419,7 +419,9 @@ void upstream_dialled(struct upstream *up, double now_s, const struct dial *d)
 void upstream_chained(const struct upstream_chain *c, unsigned k, double now_s,
 		      const struct up_leg *leg)
 {
-	double rest_s = leg->since_sent_s - upstream_look(c->hop[k].up).rtt_us / 1e6;
+	uint32_t before_us = upstream_look(c->hop[k].up).rtt_us;
+	bool known = upstream_look(c->hop[k + 1].up).rtt_us > before_us;
+	double rest_s = leg->since_sent_s - before_us / 1e6;
 	struct uppath_result r = {
 		.syn_data_acked = leg->syn_octets > 0,
 		.fastopen_fail = leg->asked_tfo && leg->syn_octets == 0 && rest_s >= SYN_AGAIN_S
@@ -428,7 +430,8 @@ void upstream_chained(const struct upstream_chain *c, unsigned k, double now_s,
 		.stripped = leg->stripped,
 	};
 
-	if (leg->since_sent_s > 0 && r.fastopen_fail == 0)
+	/* A SYN that was repeated tells nothing of the time; but who knows how far it is? */
+	if (leg->since_sent_s > 0 && (rest_s < SYN_AGAIN_S || !known))
 		r.rtt_us = rest_s < 1e-6 ? 1 : rest_s > 60 ? 60000000 : (uint32_t)(rest_s * 1e6);
 	note_path(c->hop[k + 1].up, now_s, &c->hop[k].g.addr, &r);
 }

@@ -70,7 +70,8 @@ static const struct upstream *first_proxy(struct redir *rd)
 }
 
 /* As in the log line of the connection. */
-static const char *route_of(enum decision what, const struct upstream *proxy, const struct redir_conf *c)
+static const char *route_of(enum decision what, const struct upstream *proxy,
+			    const struct redir_conf *c)
 {
 	switch (what) {
 	case DECIDE_LOOP:

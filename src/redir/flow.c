@@ -91,14 +91,14 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 		return;
 	if (first_byte_s(f) >= 0)
 		snprintf(first, sizeof(first), "%.1fms", first_byte_s(f) * 1e3);
-	log_info("flow %s -> %s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u prewarm=%s "
+	log_info("flow %s -> %s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
+		 "prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
 		 addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
 		 route_words[f->route], f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
-		 via ? " via=" : "", via ? via : "",
-		 f->mptcp ? "yes" : "no", f->subflows, f->tfo ? "yes" : "no", f->syn_bytes,
-		 f->prewarmed ? "yes" : "no",
+		 via ? " via=" : "", via ? via : "", f->mptcp ? "yes" : "no", f->subflows,
+		 f->tfo ? "yes" : "no", f->syn_bytes, f->prewarmed ? "yes" : "no",
 		 server_mptcp_str(f), f->relay.b.bytes_out, f->relay.b.bytes_in, first,
 		 flow_now(f) - f->started, end_reason_str(reason),
 		 f->replied && f->reply_code ? " reply=" : "",

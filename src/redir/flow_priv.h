@@ -45,8 +45,8 @@ struct attempt {
 	int fd;   /* upstream, once connected */
 	struct up_socks6 proto;
 	struct upstream_chain chain;
-	double sent_s;      /* when the requests had left (worker_now) */
-	unsigned reminded;  /* how often a hop did not know its session */
+	double sent_s;     /* when the requests had left (worker_now) */
+	unsigned reminded; /* how often a hop did not know its session */
 	enum commit commit;
 	bool same_again; /* this is the second try with the same token */
 	bool fresh;      /* no prewarmed connection: one was dead */

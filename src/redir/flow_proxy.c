@@ -237,8 +237,7 @@ static void chained(struct flow *f)
 {
 	struct attempt *at = f->at;
 	unsigned k = at->proto.at - 1;
-	struct up_leg leg =
-		up_socks6_leg(&at->proto, &at->chain, k, flow_now(f) - at->sent_s);
+	struct up_leg leg = up_socks6_leg(&at->proto, &at->chain, k, flow_now(f) - at->sent_s);
 
 	upstream_ok(at->chain.hop[k].up, flow_now(f));
 	upstream_chained(&at->chain, k, flow_now(f), &leg);
@@ -333,9 +332,9 @@ static void upstream_gone(struct flow *f, const char *how, bool silent)
 		return;
 	}
 	flow_because(f, "%s %s", how,
-		     op           ? "before the operation reply"
-		     : in->len > 0                  ? "in the middle of the authentication reply"
-						    : "before any reply");
+		     op            ? "before the operation reply"
+		     : in->len > 0 ? "in the middle of the authentication reply"
+				   : "before any reply");
 	if (f->prewarmed && nothing) {
 		prewarm_was_dead(&f->rw->prewarm, at->chain.hop[0].up);
 		if (!silent) {
@@ -521,8 +520,7 @@ static void flow_dial(struct flow *f)
 {
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
-	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain};
+	struct up_request rq = {.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain};
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,

@@ -224,9 +224,8 @@ static void window_of_hop(struct noop *n)
 	const struct up_hop *h = up_socks6_hop(&n->proto);
 
 	if (h->in_session && h->has_window)
-		upstream_window(n->chain.hop[n->proto.at].up,
-				n->chain.hop[n->proto.at].g.session, h->window_base,
-				h->window_size);
+		upstream_window(n->chain.hop[n->proto.at].up, n->chain.hop[n->proto.at].g.session,
+				h->window_base, h->window_size);
 }
 
 static void verdict(struct noop *n, enum up_verdict v)
@@ -293,8 +292,7 @@ static void at_eof(struct noop *n)
 static void chained(struct noop *n)
 {
 	unsigned k = n->proto.at - 1;
-	struct up_leg leg =
-		up_socks6_leg(&n->proto, &n->chain, k, now_of(n) - n->sent_s);
+	struct up_leg leg = up_socks6_leg(&n->proto, &n->chain, k, now_of(n) - n->sent_s);
 
 	upstream_ok(n->chain.hop[k].up, now_of(n));
 	upstream_chained(&n->chain, k, now_of(n), &leg);
@@ -364,9 +362,10 @@ static void dialled(struct dial *d, int err)
 
 	if (err < 0) {
 		because(n, "cannot connect: %s", strerror(-err));
-		hop_failed(n, 0, err == -ECONNREFUSED ? UPSTREAM_HARD
-				  : err == -ETIMEDOUT  ? UPSTREAM_SILENT
-						       : UPSTREAM_SOFT);
+		hop_failed(n, 0,
+			   err == -ECONNREFUSED ? UPSTREAM_HARD
+			   : err == -ETIMEDOUT  ? UPSTREAM_SILENT
+						: UPSTREAM_SOFT);
 		return;
 	}
 	upstream_dialled(n->chain.hop[0].up, now_of(n), d);

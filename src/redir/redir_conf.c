@@ -323,11 +323,11 @@ static void check_via(struct conf *c, const struct redir_conf *r, const struct p
 	if (hop == p && hops == 1)
 		conf_error(c, "proxy", p->name, "via", "a proxy cannot be reached through itself");
 	else if (hop == p)
-		conf_error(c, "proxy", p->name, "via",
-			   "goes round in a circle, back to [proxy %s]", p->name);
+		conf_error(c, "proxy", p->name, "via", "goes round in a circle, back to [proxy %s]",
+			   p->name);
 	else if (hop)
-		conf_error(c, "proxy", p->name, "via",
-			   "there may be at most %d proxies in a row", UPSTREAM_HOPS);
+		conf_error(c, "proxy", p->name, "via", "there may be at most %d proxies in a row",
+			   UPSTREAM_HOPS);
 	else if (p->prewarm != 0)
 		conf_error(c, "proxy", p->name, "prewarm",
 			   "connections are kept ready to the first proxy of the way: set prewarm "

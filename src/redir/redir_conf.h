@@ -36,7 +36,7 @@ struct proxy_section {
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
 	int priority;
-	int weight; /* 0: for via only */
+	int weight;  /* 0: for via only */
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 	char *via;   /* the name of another section, through which it is reached; or NULL or "" */
 };

@@ -179,7 +179,7 @@ static uint64_t flows_total(const struct pool *p)
 static const char *state_of(const struct upstream *up, bool via_up)
 {
 	return up->health.state == UPSTREAM_UP && !via_up ? "via-down"
-							   : upstream_state_str(up->health.state);
+							  : upstream_state_str(up->health.state);
 }
 
 /* sum: of the flows of all upstreams */
@@ -312,6 +312,7 @@ const struct control_command redir_commands[] = {
 	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
 	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
-	{"restart", "hand over to a successor; connections end here, new ones are its", run_restart},
+	{"restart", "hand over to a successor; connections end here, new ones are its",
+	 run_restart},
 	{NULL, NULL, NULL},
 };

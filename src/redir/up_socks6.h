@@ -19,13 +19,13 @@
 enum up_wait { UP_WAIT_AUTH, UP_WAIT_OP, UP_WAIT_NOTHING };
 
 enum up_verdict {
-	UP_MORE,            /* wait for more bytes */
-	UP_AUTHENTICATED,   /* the hop has accepted the request and acts on it; feed again */
-	UP_CHAINED,         /* it has reached the next one, which is the hop from now on; feed again */
-	UP_READY,           /* operation succeeded; what follows is the server's */
-	UP_REPLY,           /* operation failed: code; not the last hop: it cannot reach the next */
-	UP_NOT_SOCKS6,      /* version mismatch, or no SOCKSv6 reply at all */
-	UP_AUTH_REFUSED,    /* final authentication failure */
+	UP_MORE,          /* wait for more bytes */
+	UP_AUTHENTICATED, /* the hop has accepted the request and acts on it; feed again */
+	UP_CHAINED,      /* it has reached the next one, which is the hop from now on; feed again */
+	UP_READY,        /* operation succeeded; what follows is the server's */
+	UP_REPLY,        /* operation failed: code; not the last hop: it cannot reach the next */
+	UP_NOT_SOCKS6,   /* version mismatch, or no SOCKSv6 reply at all */
+	UP_AUTH_REFUSED, /* final authentication failure */
 	UP_SESSION_INVALID, /* it does not know our session */
 	UP_TOKEN_REJECTED,  /* the token was spent before, or is outside the window */
 	UP_MALFORMED        /* nonsense in a good authentication reply, or after it */

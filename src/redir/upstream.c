@@ -85,8 +85,9 @@ void upstream_put(struct upstream *up)
 bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
 		      const struct upstream *via)
 {
-	return up->via == via && conf_text_equal(up->name, p->name) && conf_text_equal(up->host, p->address.host) &&
-	       up->port == p->address.port && conf_text_equal(up->username, p->username) &&
+	return up->via == via && conf_text_equal(up->name, p->name) &&
+	       conf_text_equal(up->host, p->address.host) && up->port == p->address.port &&
+	       conf_text_equal(up->username, p->username) &&
 	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
 	       up->tfo == p->tfo && up->priority == p->priority && up->prewarm == p->prewarm;
 }

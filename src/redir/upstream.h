@@ -55,7 +55,7 @@ struct upstream {
 	uint64_t n_flows, n_flows_total; /* now; ever */
 	uint64_t n_warm; /* prewarmed connections that are ready, now */
 	uint64_t n_warm_used, n_warm_dead;
-	uint32_t rtt_us;                 /* smoothed; with a via: from there */
+	uint32_t rtt_us; /* smoothed; with a via: from there */
 	char last_error[128];
 };
 

@@ -198,8 +198,8 @@ check_eq "both requests and the first bytes in the first SYN, and what is left i
 # ---- faults ----
 # Nothing is worse than directly; which proxy is to blame is told apart.
 bounded() { # NAME ROUTE: ten connections, all good, none takes long
-	local start took worst=0 bad=0 i
-	for i in 1 2 3 4 5 6 7 8 9 10; do
+	local start took worst=0 bad=0
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
 		start=${EPOCHREALTIME/[.,]/}
 		[ "$(get)" = want ] || bad=$((bad + 1))
 		took=$(((${EPOCHREALTIME/[.,]/} - start) / 1000))

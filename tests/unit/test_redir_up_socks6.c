@@ -67,8 +67,7 @@ static void test_connect_in_session(void **state)
 	struct upstream up = upstream_of("ann", "secret");
 	struct addr dst = addr_of("203.0.113.5:443");
 	struct upstream_chain c = alone(&up, &in_session);
-	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &dst, .chain = &c};
+	struct up_request rq = {.command = S6_CMD_CONNECT, .dst = &dst, .chain = &c};
 	struct upstream_grant g = in_session;
 	uint8_t wire[UP_REQUEST_MAX];
 	struct up_hop u;
@@ -101,8 +100,7 @@ static void test_connect_wishes(void **state)
 	struct upstream up = upstream_of(NULL, NULL);
 	struct addr dst = addr_of("[2001:db8::5]:65535");
 	struct upstream_chain c = alone(&up, &in_session);
-	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &dst, .chain = &c};
+	struct up_request rq = {.command = S6_CMD_CONNECT, .dst = &dst, .chain = &c};
 	uint8_t wire[UP_REQUEST_MAX];
 	struct up_hop u;
 	struct s6_request req;
@@ -131,7 +129,8 @@ static void test_connect_without_session(void **state)
 	struct s6_request req;
 
 	(void)state;
-	c.hop[0].g.in_session = c.hop[0].g.has_token = false; /* as flow.c marks it; the ID is still there */
+	c.hop[0].g.in_session = c.hop[0].g.has_token =
+		false; /* as flow.c marks it; the ID is still there */
 	req = request(&rq, &u, wire);
 	assert_int_equal(req.opts.session_id_len, 0);
 	assert_false(req.opts.has_token_spend || req.opts.session_request ||
@@ -150,8 +149,7 @@ static void test_noop(void **state)
 	char longest[S6_USERPASS_MAX + 1];
 	struct upstream up = upstream_of(longest, longest);
 	struct upstream_chain c = alone(&up, &no_session);
-	struct up_request rq = {
-		.command = S6_CMD_NOOP, .chain = &c, .open_session = true};
+	struct up_request rq = {.command = S6_CMD_NOOP, .chain = &c, .open_session = true};
 	uint8_t wire[UP_REQUEST_MAX];
 	struct s6_userpass cred;
 	struct up_hop u;
@@ -291,8 +289,8 @@ static const struct row rows[] = {
 
 static struct up_socks6 asked(const struct row *r)
 {
-	return (struct up_socks6){
-		.n = 1, .hop = {{.in_session = !r->outside, .has_token = !r->outside}}};
+	return (struct up_socks6){.n = 1,
+				  .hop = {{.in_session = !r->outside, .has_token = !r->outside}}};
 }
 
 /* From a block of exactly that size, so that a read behind it is seen. */
@@ -546,12 +544,13 @@ static void test_two_requests(void **state)
 
 	/* Each has its own credentials; a session is asked for from the last one only. */
 	c.chain.hop[0].g.in_session = c.chain.hop[0].g.has_token = false;
-	rq = (struct up_request){
-		.command = S6_CMD_NOOP, .chain = &c.chain, .open_session = true};
+	rq = (struct up_request){.command = S6_CMD_NOOP, .chain = &c.chain, .open_session = true};
 	requests(&rq, &u, wire, &outer, &inner);
 	assert_true(outer.opts.n_auth_data == 1 && inner.opts.n_auth_data == 1);
-	assert_non_null(memmem(outer.opts.auth_data[0].data, outer.opts.auth_data[0].len, "ann", 3));
-	assert_non_null(memmem(inner.opts.auth_data[0].data, inner.opts.auth_data[0].len, "bob", 3));
+	assert_non_null(
+		memmem(outer.opts.auth_data[0].data, outer.opts.auth_data[0].len, "ann", 3));
+	assert_non_null(
+		memmem(inner.opts.auth_data[0].data, inner.opts.auth_data[0].len, "bob", 3));
 	assert_false(outer.opts.session_request);
 	assert_true(inner.opts.session_request && inner.command == S6_CMD_NOOP);
 }
@@ -597,9 +596,10 @@ struct way {
 static const struct way ways[] = {
 	{"all is well", AUTH_OK CHAIN_OK AUTH_OK SERVER_OK, UP_READY, 1, false, 0},
 	{"the first does not know us", "06010000", UP_AUTH_REFUSED, 0, false, 0},
-	{"the first does not know the session", "06010004 00090004", UP_SESSION_INVALID, 0, false, 0},
-	{"the first cannot reach the second", AUTH_OK "06050000 00000001 00000000", UP_REPLY, 0, true,
-	 S6_REPLY_REFUSED},
+	{"the first does not know the session", "06010004 00090004", UP_SESSION_INVALID, 0, false,
+	 0},
+	{"the first cannot reach the second", AUTH_OK "06050000 00000001 00000000", UP_REPLY, 0,
+	 true, S6_REPLY_REFUSED},
 	{"the second does not know us", AUTH_OK CHAIN_OK "06010000", UP_AUTH_REFUSED, 1, false, 0},
 	{"the second has had the token", AUTH_OK CHAIN_OK "06010004 000F0004", UP_TOKEN_REJECTED, 1,
 	 false, 0},
@@ -612,9 +612,10 @@ static const struct way ways[] = {
 
 static struct up_socks6 two_asked(void)
 {
-	return (struct up_socks6){.n = 2,
-				  .hop = {{.in_session = true, .has_token = true, .wants_tfo = true},
-					  {.in_session = true, .has_token = true}}};
+	return (struct up_socks6){
+		.n = 2,
+		.hop = {{.in_session = true, .has_token = true, .wants_tfo = true},
+			{.in_session = true, .has_token = true}}};
 }
 
 /* As flow.c feeds it: in two pieces, all that is there each time. */

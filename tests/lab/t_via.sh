@@ -195,6 +195,22 @@ python3 - "$LAB_SRC/tests/lab" "$LAB_DIR" "$FAR4" "$SRV4" >"$LAB_DIR/verdict" 2>
 PY
 check_eq "both requests and the first bytes in the first SYN, and what is left in the second" "$(tail -n 1 "$LAB_DIR/verdict")" ""
 
+# ---- prewarmed: a connection to home, on which both requests leave ----
+lab_conf redir "proxy home.prewarm=2"
+lab_conf_write
+lab_ctl redir reload >/dev/null
+lab_wait 20 is far up
+warm() { [ "$(of home prewarm_ready)" -ge 1 ]; }
+check "prewarmed connections to home" lab_wait 10 warm
+check_eq "prewarmed: through both" "$(get) $(last_flow prewarm) $(last_flow via)" "want yes home"
+within "prewarmed, Fast Open behind it, ms" $((ALL + B)) 81
+check_eq "prewarmed: none for far itself" "$(of far prewarm_used)" 0
+lab_conf redir "proxy home.prewarm=0"
+lab_conf_write
+lab_ctl redir reload >/dev/null
+lab_wait 20 is far up
+get >/dev/null
+
 # ---- faults ----
 # Nothing is worse than directly; which proxy is to blame is told apart.
 bounded() { # NAME ROUTE: ten connections, all good, none takes long
@@ -281,7 +297,7 @@ lab_conf_write
 lab_ctl redir reload >/dev/null
 lab_wait 20 is far up
 before=$(lab_served srv duplex)
-lab_in "$DEV" "$PEER" duplex --up 2G --down 0 --timeout-ms 20000 "$SRV4" 82 >"$LAB_DIR/mid.out" 2>&1 &
+lab_in "$DEV" "$PEER" duplex --up 100M --down 0 --timeout-ms 20000 "$SRV4" 82 >"$LAB_DIR/mid.out" 2>&1 &
 holder=$!
 relayed() {
 	[ "$(lab_ctl redir flows --json | json - '[f["state"] for f in j["flows"] if f["via"] == "home"]')" = '["relay"]' ]

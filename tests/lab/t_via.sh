@@ -222,7 +222,7 @@ bounded() { # NAME ROUTE: ten connections, all good, none takes long
 		[ $took -le $worst ] || worst=$took
 	done
 	check_eq "$1: failed" $bad 0
-	check_num "$1: slowest in ms" $worst "<=" 3200
+	check_num "$1: slowest in ms" $worst "<=" 3500
 	check_eq "$1: then" "$(last_flow route)" "$2"
 }
 
@@ -308,7 +308,7 @@ silence "$FAR" 1080
 lab_kill far KILL
 speak "$FAR"
 wait $holder
-check_eq "far is gone in mid-flow: the device's connection" "$(json "$LAB_DIR/mid.out" 'j["error"]')" "Connection reset by peer"
+check_eq "far is gone in mid-flow: the device's connection" "$(json "$LAB_DIR/mid.out" '"ECONNRESET" in j["error"]')" true
 served_once() { [ $(($(lab_served srv duplex) - before)) = 1 ]; }
 check "far is gone in mid-flow: opened once at the server" lab_wait 10 served_once
 sleep 1

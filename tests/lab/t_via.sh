@@ -13,8 +13,6 @@ far_start() {
 	lab_wait_port "$FAR" 1080
 }
 
-far_ctl() { "$SIXPATH_BUILD/src/tools/sixpathctl" -s "$LAB_DIR/run/far.sock" "$@"; }
-
 of() { # NAME FIELD: of a proxy
 	lab_ctl redir proxies --json | json - "[p['$2'] for p in j['proxies'] if p['name'] == '$1'][0]"
 }
@@ -313,6 +311,66 @@ served_once() { [ $(($(lab_served srv duplex) - before)) = 1 ]; }
 check "far is gone in mid-flow: opened once at the server" lab_wait 10 served_once
 sleep 1
 check "far is gone in mid-flow: not once more" served_once
+
+# ---- proxies that misbehave, after NOOPs went well ----
+# Mode of badproxy.py, what the device sees when far is like that, and when home is (- = not tried).
+# Nothing is ever executed twice; what home says of far is not told to the device.
+ODD=(
+	"mismatch|want|want"
+	"garbage|want|want"
+	"auth-fail|want|want"
+	"op-general|want|want"
+	"op-refused|ECONNRESET|want"
+	"auth-only|ECONNRESET|-"
+	"auth-close|ECONNRESET|ECONNRESET"
+	"auth-garbage|ECONNRESET|ECONNRESET"
+	"op-garbage|ECONNRESET|ECONNRESET"
+	"close|ECONNRESET|ECONNRESET"
+	"reset|ECONNRESET|ECONNRESET"
+)
+
+bad_start() { # NS MODE
+	lab_bg bad "$1" python3 "$LAB_SRC/tests/lab/badproxy.py" 1080 "$2" --noop-ok
+	lab_wait_port "$1" 1080
+}
+
+seen_by_server() { # how many connections
+	lab_served srv http
+}
+
+# judge NAME EXPECTED: one connection, which the bad proxy was asked for; the server has seen it once if it was answered, else never.
+judge() {
+	local before expected=0
+	before=$(seen_by_server)
+	[ "$2" != want ] || expected=1
+	check_eq "$1: the device" "$(get)" "$2"
+	lab_wait 2 sh -c "[ \$(grep -c '\"service\":\"http\"' '$LAB_DIR/srv.log') -ge $((before + expected)) ]"
+	check "$1: it was asked" lab_wait 2 lab_logged bad '"command": 1'
+	check_eq "$1: seen by the server" $(($(seen_by_server) - before)) $expected
+}
+
+lab_conf redir connect.dial_timeout=1s connect.reply_timeout=2s
+lab_conf_write
+for row in "${ODD[@]}"; do
+	IFS='|' read -r mode as_far as_home <<<"$row"
+	lab_daemon_stop redir
+	bad_start "$FAR" "$mode"
+	lab_daemon_start redir
+	lab_wait 10 is far up || not_ok "far: $mode" "not up: $(of far last_error)"
+	judge "far: $mode" "$as_far"
+	lab_kill bad
+	[ "$as_home" != - ] || continue
+	lab_daemon_stop redir
+	far_start
+	lab_daemon_start redir
+	lab_wait 10 is far up || not_ok "home: $mode" "far is not up: $(of far last_error)"
+	lab_kill proxy KILL
+	bad_start "$PRX" "$mode"
+	judge "home: $mode" "$as_home"
+	lab_kill bad
+	lab_kill far
+	lab_daemon_start proxy
+done
 far_start
 chain_stop
 lab_end

@@ -76,8 +76,7 @@ static void try_elsewhere(struct flow *f)
 	flow_next(f);
 }
 
-/* The same way, with what the last hop has been granted. False if the flow has ended or goes
- * elsewhere. */
+/* The same way, with what the last hop has been granted. */
 static void dial_again(struct flow *f, bool same_token)
 {
 	struct attempt *at = f->at;
@@ -140,7 +139,6 @@ static void definitely_not(struct flow *f)
 static void session_invalid(struct flow *f)
 {
 	struct attempt *at = f->at;
-
 	unsigned k = at->proto.at;
 	struct upstream_grant *g = &at->chain.hop[k].g;
 

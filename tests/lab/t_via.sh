@@ -49,8 +49,10 @@ median() {
 # a moment; what is slow by itself is slow again.
 within() {
 	local most=$(($2 + $2 / 8 + 5))
-	first_bytes 5 "$3" >"$LAB_DIR/times"
-	[ "$(median <"$LAB_DIR/times" | cut -d. -f1)" -lt $most ] || first_bytes 5 "$3" >"$LAB_DIR/times"
+	for _ in 1 2 3; do
+		first_bytes 5 "$3" >"$LAB_DIR/times"
+		[ "$(median <"$LAB_DIR/times" | cut -d. -f1)" -ge $most ] || break
+	done
 	check_num "$1" "$(median <"$LAB_DIR/times")" "<=" $most
 }
 
@@ -220,7 +222,8 @@ bounded() { # NAME ROUTE: ten connections, all good, none takes long
 		[ $took -le $worst ] || worst=$took
 	done
 	check_eq "$1: failed" $bad 0
-	check_num "$1: slowest in ms" $worst "<=" 3500
+	# Half a second until it is odd, two for the probe; dial_timeout alone would be 5 s.
+	check_num "$1: slowest in ms" $worst "<=" 4500
 	check_eq "$1: then" "$(last_flow route)" "$2"
 }
 

@@ -70,10 +70,17 @@ uint64_t budget_quota(uint64_t flows, uint64_t flows_max)
 struct look {
 	struct budget *b;
 	enum budget_state state; /* before the look */
-	size_t keep;             /* free buffers that a pool may have */
+	size_t keep;             /* free buffers that a pool may have, */
+	unsigned pipes;          /* and pipes that a worker may */
 	uint64_t quota;          /* flows that each worker may end */
 	uint64_t memory, shed;
 };
+
+/* A pipe that is lent while we look is one that waits for its peer. */
+static uint64_t buffers_of(const struct worker *w)
+{
+	return w->pool.lent_bytes + (uint64_t)w->pipes.lent * PIPE_BYTES;
+}
 
 static void visit(struct worker *w, void *ctx)
 {
@@ -82,7 +89,8 @@ static void visit(struct worker *w, void *ctx)
 	if (l->quota > 0)
 		l->shed += relay_shed(w, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
 	w->pool.keep = l->keep;
-	l->memory += w->pool.lent_bytes + l->b->wishes.memory(w);
+	w->pipes.max = l->pipes;
+	l->memory += buffers_of(w) + l->b->wishes.memory(w);
 }
 
 static void change(struct budget *b, enum budget_state state)
@@ -148,6 +156,16 @@ static size_t keep_of(const struct budget *b)
 	return n < KEEP_MAX ? (size_t)n : KEEP_MAX;
 }
 
+/* Without them bytes are copied: so much may be done without when anything is short. */
+static unsigned pipes_of(const struct budget *b)
+{
+	uint64_t n = b->memory_max / PIPE_BYTES / 8 / b->wishes.n;
+
+	if (b->state != BUDGET_FREE)
+		return 0;
+	return n < PIPES_MAX ? (unsigned)n : PIPES_MAX;
+}
+
 static void look(struct budget *b)
 {
 	const struct budget_wishes *w = &b->wishes;
@@ -162,6 +180,7 @@ static void look(struct budget *b)
 	l->state = b->state;
 	l->quota = quota_of(b);
 	l->keep = keep_of(b);
+	l->pipes = pipes_of(b);
 	b->looking = worker_gather(w->main_worker, w->workers, w->n, visit, looked, l) == 0;
 	if (!b->looking)
 		free(l);
@@ -269,7 +288,7 @@ void budget_give(struct budget *b)
 bool budget_short_of_memory(struct budget *b, const struct worker *w)
 {
 	return atomic_load(&b->no_memory) ||
-	       (uint64_t)w->pool.lent * BUF_SIZE >= atomic_load(&b->share);
+	       buffers_of(w) >= atomic_load(&b->share);
 }
 
 void budget_report(const struct budget *b, const char *free, struct report *r)

@@ -6,15 +6,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* The kernel lets a user without privileges have 64 wide ones (fs.pipe-user-pages-soft). */
-#define PIPES_MAX 16
-
 static void pipe_free(struct pipepool *p, struct pipe *pipe)
 {
 	close(pipe->r);
 	close(pipe->w);
 	free(pipe);
 	p->n--;
+}
+
+void pipepool_init(struct pipepool *p, unsigned max)
+{
+	*p = (struct pipepool){.max = max};
 }
 
 void pipepool_fini(struct pipepool *p)
@@ -32,12 +34,12 @@ struct pipe *pipe_take_narrow(struct pipepool *p)
 	struct pipe *pipe;
 	int fd[2];
 
-	if (p->n >= PIPES_MAX && p->free) {
+	if (p->n >= p->max && p->free) {
 		pipe = p->free;
 		p->free = pipe->next;
 		pipe_free(p, pipe);
 	}
-	if (p->n >= PIPES_MAX)
+	if (p->n >= p->max)
 		return NULL;
 	pipe = calloc(1, sizeof(*pipe));
 	if (!pipe)
@@ -81,7 +83,7 @@ struct pipe *pipe_take(struct pipepool *p)
 void pipe_give(struct pipepool *p, struct pipe *pipe)
 {
 	p->lent--;
-	if (pipe->len > 0 || !pipe->wide) {
+	if (pipe->len > 0 || !pipe->wide || p->n > p->max) {
 		pipe_free(p, pipe);
 		return;
 	}

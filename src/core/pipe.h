@@ -25,13 +25,18 @@ struct pipe {
 
 #define PIPE_NARROW 16
 
-/* One per worker, used by that worker's thread only. All zero is an empty one. */
+/* One per worker, used by that worker's thread only. */
 struct pipepool {
 	struct pipe *free;
-	unsigned n; /* pipes that exist */
+	unsigned n;   /* pipes that exist, */
+	unsigned max; /* and at most */
 	unsigned lent;
 };
 
+/* The kernel lets a user without privileges have 64 wide ones (fs.pipe-user-pages-soft). */
+#define PIPES_MAX 16
+
+void pipepool_init(struct pipepool *p, unsigned max);
 void pipepool_fini(struct pipepool *p); /* every pipe must have been given back */
 
 /* A wide pipe, empty. NULL = there are enough, or the kernel grants no more. */

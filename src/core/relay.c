@@ -468,6 +468,11 @@ void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double i
 	ev_feed_event(w->loop, &r->tick, 0); /* still in this turn */
 }
 
+static bool holds_memory(const struct end *e)
+{
+	return e->in.mem || e->pipe;
+}
+
 static struct relay *idlest(struct worker *w, double idle_s, bool buffers)
 {
 	struct relay *found = NULL;
@@ -476,7 +481,7 @@ static struct relay *idlest(struct worker *w, double idle_s, bool buffers)
 		struct relay *r = container_of(n, struct relay, node);
 
 		if (worker_now(w) - r->moved_s < idle_s ||
-		    (buffers && !r->a.in.mem && !r->b.in.mem))
+		    (buffers && !holds_memory(&r->a) && !holds_memory(&r->b)))
 			continue;
 		if (!found || r->moved_s < found->moved_s)
 			found = r;

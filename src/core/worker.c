@@ -88,6 +88,7 @@ int worker_init(struct worker *w, unsigned index, void *owner)
 	if (!w->loop)
 		return -ENOMEM;
 	bufpool_init(&w->pool, POOL_KEEP);
+	pipepool_init(&w->pipes, PIPES_MAX);
 	list_init(&w->corpses);
 	list_init(&w->relays);
 	list_init(&w->mail);

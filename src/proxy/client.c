@@ -279,7 +279,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 	cl->op = NULL;
 	cl->err = result->err;
 	if (result->code != S6_REPLY_SUCCESS) {
-		if (reply_op(cl, result->code, NULL))
+		if (reply_op(cl, result->code, result))
 			client_drain(cl, result->reason);
 		return;
 	}

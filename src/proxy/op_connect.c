@@ -139,6 +139,8 @@ static void attempt_done(struct dial *d, int err)
 	op->open--;
 	if (err < 0) {
 		op->err = -err;
+		/* What was in the SYN had been taken, or there would be no connection to reset. */
+		r->syn_bytes = err == -ECONNRESET ? (unsigned)d->queued : 0;
 		if (try_next(op))
 			schedule(op);
 		else if (op->open == 0)

@@ -35,7 +35,7 @@ struct op_connect_result {
 	struct addr dst, local;
 	bool mptcp;         /* in use towards the server */
 	size_t queued;      /* octets of early data already given to the kernel */
-	unsigned syn_bytes; /* octets that the server took from the SYN */
+	unsigned syn_bytes; /* octets that the server took from the SYN, even if it reset it then */
 };
 
 /* Called exactly once, never from inside op_connect_start; op_connect is gone afterwards. */

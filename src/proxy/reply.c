@@ -115,6 +115,9 @@ bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *r
 	if (result && result->fd >= 0) {
 		s6glue_from_addr(&reply.bind, &result->local);
 		remote_leg(cl, result, &reply.opts.stack);
+	} else if (result && result->syn_bytes > 0) {
+		/* A client before which this is a hop has to know that something may have been done. */
+		s6_stack_set(&reply.opts.stack, S6_STACK_TFO, (uint16_t)result->syn_bytes);
 	}
 	if (cl->opened && cl->conf->repeat_session_id) {
 		reply.opts.session_id = cl->session_id;

@@ -72,16 +72,17 @@ static void report_learned(struct report *r, struct redir *rd, const struct addr
 }
 
 /* The proxy that would be tried first. */
-static const char *first_proxy(struct redir *rd)
+static const struct upstream *first_proxy(struct redir *rd)
 {
 	for (unsigned i = 0; i < rd->pool->n; i++)
-		if (upstream_is_up(rd->pool->v[i]))
-			return rd->pool->v[i]->name;
+		if (rd->pool->weight[i] > 0 && upstream_is_up(rd->pool->v[i]))
+			return rd->pool->v[i];
 	return NULL;
 }
 
 /* As in the log line of the connection. */
-static const char *route_of(enum decision what, const char *proxy, const struct redir_conf *c)
+static const char *route_of(enum decision what, const struct upstream *proxy,
+			    const struct redir_conf *c)
 {
 	switch (what) {
 	case DECIDE_LOOP:
@@ -105,7 +106,9 @@ static void report_case(struct report *r, struct redir *rd, const char *name,
 	static const char *const failures[] = {[FAILURE_NEXT] = "refused",
 					       [FAILURE_DIRECT] = "directly, over TCP",
 					       [FAILURE_REFUSE] = "refused"};
-	const char *proxy = what == DECIDE_PROXY && rule->captured ? first_proxy(rd) : NULL;
+	char via[128];
+	const struct upstream *proxy =
+		what == DECIDE_PROXY && rule->captured ? first_proxy(rd) : NULL;
 
 	report_row(r);
 	report_str(r, "syn", name);
@@ -119,7 +122,8 @@ static void report_case(struct report *r, struct redir *rd, const char *name,
 		   : !rule->captured               ? "the kernel forwards it, not through us"
 		   : what != DECIDE_PROXY || proxy ? decision_str(what)
 						   : failures[rd->conf->on_proxy_failure]);
-	report_str(r, "proxy", proxy);
+	report_str(r, "proxy", proxy ? proxy->name : NULL);
+	report_str(r, "via", proxy ? upstream_via_str(proxy, via, sizeof(via)) : NULL);
 }
 
 void explain_command(struct control_request *rq, void *ctx)

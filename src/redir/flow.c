@@ -76,21 +76,29 @@ static double first_byte_s(const struct flow *f)
 	return f->relay.b.first_in > 0 ? f->relay.b.first_in - f->started : -1.;
 }
 
+/* The proxies before the one that is named; NULL = none. */
+static const char *flow_via(const struct flow *f, char *buf, size_t cap)
+{
+	return f->route == ROUTE_PROXY && f->up ? upstream_via_str(f->up, buf, cap) : NULL;
+}
+
 static void log_end(const struct flow *f, enum end_reason reason, int err)
 {
-	char src[ADDR_STRLEN], dst[ADDR_STRLEN], first[32] = "-";
+	char src[ADDR_STRLEN], dst[ADDR_STRLEN], first[32] = "-", names[128];
+	const char *via = flow_via(f, names, sizeof(names));
 
 	if (!log_enabled(LVL_INFO))
 		return;
 	if (first_byte_s(f) >= 0)
 		snprintf(first, sizeof(first), "%.1fms", first_byte_s(f) * 1e3);
-	log_info("flow %s -> %s route=%s proxy=%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u prewarm=%s "
+	log_info("flow %s -> %s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
+		 "prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
 		 addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
 		 route_words[f->route], f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
-		 f->mptcp ? "yes" : "no", f->subflows, f->tfo ? "yes" : "no", f->syn_bytes,
-		 f->prewarmed ? "yes" : "no",
+		 via ? " via=" : "", via ? via : "", f->mptcp ? "yes" : "no", f->subflows,
+		 f->tfo ? "yes" : "no", f->syn_bytes, f->prewarmed ? "yes" : "no",
 		 server_mptcp_str(f), f->relay.b.bytes_out, f->relay.b.bytes_in, first,
 		 flow_now(f) - f->started, end_reason_str(reason),
 		 f->replied && f->reply_code ? " reply=" : "",
@@ -127,7 +135,7 @@ static void attempt_free(struct flow *f)
 	if (!f->at)
 		return;
 	ev_timer_stop(f->rw->w.loop, &f->at->patience);
-	explicit_bzero(f->at->request, sizeof(f->at->request));
+	explicit_bzero(f->at->request, f->at->pool->hops * UP_REQUEST_MAX);
 	pool_put(f->at->pool);
 	free(f->at);
 	f->at = NULL;
@@ -418,7 +426,7 @@ struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
 
 	if (!f)
 		return NULL;
-	f->at = calloc(1, sizeof(*f->at));
+	f->at = calloc(1, sizeof(*f->at) + rw->pool->hops * UP_REQUEST_MAX);
 	if (!f->at) {
 		free(f);
 		return NULL;
@@ -502,7 +510,8 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 
 uint64_t flow_memory(const struct redir_worker *rw)
 {
-	return (uint64_t)rw->flows.count * (sizeof(struct flow) + sizeof(struct attempt) / 4);
+	return (uint64_t)rw->flows.count *
+	       (sizeof(struct flow) + (sizeof(struct attempt) + UP_REQUEST_MAX) / 4);
 }
 
 void flow_end_all(struct redir_worker *rw, enum end_reason reason)
@@ -521,7 +530,7 @@ void flow_end_all(struct redir_worker *rw, enum end_reason reason)
 void flow_report_all(struct redir_worker *rw, struct report *r)
 {
 	struct list_node *n, *tmp;
-	char text[ADDR_STRLEN];
+	char text[ADDR_STRLEN], names[128];
 
 	list_for_each_safe (&rw->flows, n, tmp) {
 		struct flow *f = container_of(n, struct flow, node);
@@ -533,6 +542,7 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 		report_str(r, "destination", addr_str(&f->dst, text, sizeof(text)));
 		report_str(r, "route", route_words[f->route]);
 		report_str(r, "proxy", f->route == ROUTE_PROXY && f->up ? f->up->name : NULL);
+		report_str(r, "via", flow_via(f, names, sizeof(names)));
 		report_str(r, "state", state_words[f->state]);
 		report_seconds(r, "age", flow_now(f) - f->started);
 		report_bytes(r, "bytes_up", f->relay.b.bytes_out);

@@ -31,7 +31,7 @@ enum flow_state {
 enum commit {
 	COMMIT_NOTHING,   /* nothing has been sent that could have been executed */
 	COMMIT_MAYBE,     /* the request may have arrived; no reply yet */
-	COMMIT_EXECUTING, /* the proxy has accepted it */
+	COMMIT_EXECUTING, /* the last proxy of the way has accepted it */
 };
 
 /* All of a flow that is needed only until it relays. */
@@ -44,14 +44,16 @@ struct attempt {
 	ev_io io; /* upstream */
 	int fd;   /* upstream, once connected */
 	struct up_socks6 proto;
-	struct upstream_grant grant;
+	struct upstream_chain chain;
+	double sent_s;     /* when the requests had left (worker_now) */
+	unsigned reminded; /* how often a hop did not know its session */
 	enum commit commit;
 	bool same_again; /* this is the second try with the same token */
 	bool fresh;      /* no prewarmed connection: one was dead */
 	double until_s;  /* on a prewarmed one: for the authentication reply (worker_now) */
-	uint8_t request[UP_REQUEST_MAX];
 	size_t request_len, request_sent;
-	size_t sent; /* octets of relay.a.in sent to this upstream */
+	size_t sent;       /* octets of relay.a.in sent to this upstream */
+	uint8_t request[]; /* UP_REQUEST_MAX for each hop of the longest way in the pool */
 };
 
 struct flow {
@@ -73,7 +75,7 @@ struct flow {
 
 	enum decision decision; /* made when the destination is known */
 	enum route route;
-	struct upstream *up; /* a reference, of the current or final proxy */
+	struct upstream *up; /* a reference, of the current or final proxy; the last of its way */
 	/* facts for the log line */
 	double started; /* worker_now */
 	bool mptcp, tfo, prewarmed;

@@ -1,5 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The way of a flow through a proxy: which one, dialling it, its replies, what may be tried again. */
+/*
+ * The way of a flow through a proxy: which one, dialling it, its replies, what may be tried again.
+ *
+ * The upstream may be the last of several proxies (via), the hops. What must not happen twice is
+ * what the last one does: those before it only connect to their next, and whatever goes through
+ * them carries the last one's token. So it alone decides, and the hops before it get new tokens for
+ * each attempt.
+ *
+ *                                     hop before the last             the last hop
+ *   cannot be dialled                 elsewhere                       elsewhere
+ *   refuses, is no SOCKSv6 proxy,     elsewhere: nothing has          elsewhere
+ *     does not take the token         got past it
+ *   does not know the session         same way, credentials to it     same proxy, credentials
+ *   connection ends before its        same way, last one's token      same proxy, same token
+ *     authentication reply            once more                       once more
+ *   ... or after it                   the same                        reset to the device
+ *   nonsense after it                 the same                        reset to the device
+ *   operation fails                   that is the next hop's          what the device is told,
+ *                                     failure: elsewhere (a), never   or elsewhere
+ *                                     told to the device
+ *   silent                            goes on when it, or the next    goes on when it is found
+ *                                     hop, is found to be down (b)    to be down (b)
+ *
+ * After a second try with the same token "elsewhere" becomes a reset: of the first one nothing is
+ * known. (a) But when data in its SYN had been taken before a reset came, it is as if the
+ * connection had ended. (b) If what was sent can only have got into a SYN that was not answered, or
+ * the device has said nothing; else when dial_timeout has passed, with the same token.
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,13 +46,24 @@ static void handshake_watch(struct flow *f);
 
 /* ---- failures of an upstream ---- */
 
-static void upstream_says(struct flow *f, enum upstream_failure kind)
+static void upstream_says(struct flow *f, unsigned hop, enum upstream_failure kind)
 {
+	struct upstream *up = f->at->chain.hop[hop].up;
 	char dst[ADDR_STRLEN];
 
-	upstream_failed(f->up, flow_now(f), kind, f->why);
+	upstream_failed(up, flow_now(f), kind, f->why);
 	log_limited(&f->rw->limit_upstream, 10, LVL_WARNING, "proxy %s failed for a flow to %s: %s",
-		    f->up->name, addr_str(&f->dst, dst, sizeof(dst)), f->why);
+		    up->name, addr_str(&f->dst, dst, sizeof(dst)), f->why);
+}
+
+static bool at_last_hop(const struct flow *f)
+{
+	return f->at->proto.at + 1 == f->at->chain.n;
+}
+
+static struct upstream_grant *last_grant(struct flow *f)
+{
+	return &f->at->chain.hop[f->at->chain.n - 1].g;
 }
 
 /* Nothing can have been executed: the next proxy may try, or what the administrator wishes. */
@@ -35,7 +73,26 @@ static void try_elsewhere(struct flow *f)
 	flow_attempt_close(f);
 	flow_drop_upstream(f);
 	f->at->same_again = false;
+	f->at->reminded = 0;
 	flow_next(f);
+}
+
+/* The same way, with what the last hop has been granted. */
+static void dial_again(struct flow *f, bool same_token)
+{
+	struct attempt *at = f->at;
+
+	if (!upstream_grant_way(&at->chain, flow_now(f))) {
+		if (same_token)
+			flow_end(f, END_MAYBE_EXECUTED, 0);
+		else
+			try_elsewhere(f);
+		return;
+	}
+	at->same_again = same_token;
+	f->rw->counters.retries++;
+	flow_attempt_close(f);
+	flow_dial(f);
 }
 
 /* The connection to the proxy ended without an authentication reply. Whether the request was
@@ -46,11 +103,8 @@ static void lost_before_reply(struct flow *f)
 
 	if (at->commit == COMMIT_NOTHING) {
 		try_elsewhere(f);
-	} else if (at->grant.has_token && !at->same_again) {
-		at->same_again = true;
-		f->rw->counters.retries++;
-		flow_attempt_close(f);
-		flow_dial(f);
+	} else if (last_grant(f)->has_token && !at->same_again) {
+		dial_again(f, true);
 	} else if (f->relay.a.bytes_in == 0 && !at->same_again) {
 		try_elsewhere(f); /* the device has said nothing that could be said twice */
 	} else {
@@ -65,16 +119,12 @@ static void prewarmed_lost(struct flow *f)
 	struct attempt *at = f->at;
 	bool nothing = at->commit == COMMIT_NOTHING || f->relay.a.bytes_in == 0;
 
-	upstream_suspect(f->up);
+	upstream_suspect(at->chain.hop[0].up);
 	at->fresh = true;
-	if (nothing || at->grant.has_token) {
-		at->same_again = at->commit != COMMIT_NOTHING && at->grant.has_token;
-		f->rw->counters.retries++;
-		flow_attempt_close(f);
-		flow_dial(f);
-	} else {
+	if (nothing || last_grant(f)->has_token)
+		dial_again(f, at->commit != COMMIT_NOTHING && last_grant(f)->has_token);
+	else
 		flow_end(f, END_MAYBE_EXECUTED, 0);
-	}
 }
 
 /* A definite "no" that says that the request was not executed. After a first try of which
@@ -90,24 +140,43 @@ static void definitely_not(struct flow *f)
 static void session_invalid(struct flow *f)
 {
 	struct attempt *at = f->at;
+	unsigned k = at->proto.at;
+	struct upstream_grant *g = &at->chain.hop[k].g;
 
 	f->rw->counters.sessions_invalid++;
-	upstream_session_lost(f->up, at->grant.session);
-	if (at->same_again) {
-		flow_end(f, END_MAYBE_EXECUTED, 0);
+	upstream_session_lost(at->chain.hop[k].up, g->session);
+	/* The last one has forgotten the token of the first try as well. */
+	if ((at->same_again && at_last_hop(f)) || ++at->reminded > UPSTREAM_HOPS) {
+		definitely_not(f);
 		return;
 	}
-	/* The same proxy at once, with credentials instead of the session: one round trip lost.
-	 * This verdict cannot come again: it is only given to a request in a session. */
-	at->grant.in_session = at->grant.has_token = false;
-	f->rw->counters.retries++;
-	flow_attempt_close(f);
-	flow_dial(f);
+	/* The same way at once, with credentials instead of the session: one round trip lost.
+	 * This verdict does not come again: it is only given to a request in a session. */
+	g->in_session = g->has_token = false;
+	dial_again(f, at->same_again);
+}
+
+/* A hop cannot reach the next one. */
+static void chain_failed(struct flow *f)
+{
+	struct attempt *at = f->at;
+	const struct up_hop *h = up_socks6_hop(&at->proto);
+	unsigned k = at->proto.at;
+
+	flow_because(f, "%s says: %s", at->chain.hop[k].up->name, s6_reply_str(h->code));
+	if (h->code == S6_REPLY_FAILURE) /* it has too much to do, or stops */
+		upstream_busy(at->chain.hop[k].up, flow_now(f));
+	else
+		upstream_says(f, k + 1, up_chain_failure(h->code));
+	if (h->server_tfo > 0)
+		lost_before_reply(f);
+	else
+		definitely_not(f);
 }
 
 static void operation_failed(struct flow *f)
 {
-	uint8_t code = f->at->proto.code;
+	uint8_t code = up_socks6_last(&f->at->proto)->code;
 
 	f->replied = true;
 	f->reply_code = code;
@@ -139,7 +208,7 @@ static void ready(struct flow *f)
 
 	f->replied = true;
 	f->reply_code = S6_REPLY_SUCCESS;
-	f->server_mptcp = at->proto.server_mptcp;
+	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp;
 	if (f->conf->learn && f->server_mptcp)
 		learned_put(f->rw->redir->learned, &f->dst,
 			    f->server_mptcp == S6_AVAIL_YES ? LEARNED_MPTCP : LEARNED_PLAIN,
@@ -153,30 +222,55 @@ static void ready(struct flow *f)
 static void authenticated(struct flow *f)
 {
 	struct attempt *at = f->at;
+	unsigned k = at->proto.at;
+	const struct up_hop *h = &at->proto.hop[k];
+	struct upstream *up = at->chain.hop[k].up;
 
+	upstream_heard(up, flow_now(f));
+	if (h->in_session && h->has_window)
+		upstream_window(up, at->chain.hop[k].g.session, h->window_base, h->window_size);
+	if (!at_last_hop(f)) {
+		flow_deadline(f, f->conf->dial_timeout_s);
+		return;
+	}
 	at->commit = COMMIT_EXECUTING;
 	ev_timer_stop(f->rw->w.loop, &at->patience);
-	upstream_heard(f->up, flow_now(f));
-	if (at->proto.in_session && at->proto.has_window)
-		upstream_window(f->up, at->grant.session, at->proto.window_base,
-				at->proto.window_size);
 	flow_deadline(f, f->conf->reply_timeout_s);
+}
+
+/* The hop before this one has reached it. */
+static void chained(struct flow *f)
+{
+	struct attempt *at = f->at;
+	unsigned k = at->proto.at - 1;
+	struct up_leg leg = up_socks6_leg(&at->proto, &at->chain, k, flow_now(f) - at->sent_s);
+
+	upstream_ok(at->chain.hop[k].up, flow_now(f));
+	upstream_chained(&at->chain, k, flow_now(f), &leg);
+	flow_deadline(f, f->conf->dial_timeout_s);
 }
 
 static void act_on(struct flow *f, enum up_verdict v)
 {
 	struct attempt *at = f->at;
+	unsigned k = at->proto.at;
+	const struct up_hop *h = &at->proto.hop[k];
+	struct upstream *up = at->chain.hop[k].up;
 
 	switch (v) {
 	case UP_MORE:
 	case UP_AUTHENTICATED:
+	case UP_CHAINED:
 		break;
 	case UP_READY:
 		ready(f);
 		break;
 	case UP_REPLY:
-		upstream_ok(f->up, flow_now(f));
-		operation_failed(f);
+		upstream_ok(up, flow_now(f));
+		if (at_last_hop(f))
+			operation_failed(f);
+		else
+			chain_failed(f);
 		break;
 	case UP_SESSION_INVALID:
 		flow_because(f, "%s", up_verdict_str(v));
@@ -184,26 +278,29 @@ static void act_on(struct flow *f, enum up_verdict v)
 		break;
 	case UP_TOKEN_REJECTED:
 		f->rw->counters.tokens_rejected++;
-		if (at->proto.has_window)
-			upstream_window(f->up, at->grant.session, at->proto.window_base,
-					at->proto.window_size);
+		if (h->has_window)
+			upstream_window(up, at->chain.hop[k].g.session, h->window_base,
+					h->window_size);
 		flow_because(f, "%s", up_verdict_str(v));
 		definitely_not(f);
 		break;
 	case UP_AUTH_REFUSED:
 		flow_because(f, "%s", up_verdict_str(v));
-		upstream_says(f, UPSTREAM_REJECTED);
+		upstream_says(f, k, UPSTREAM_REJECTED);
 		definitely_not(f);
 		break;
 	case UP_NOT_SOCKS6:
-		flow_because(f, "%s (%s)", up_verdict_str(v), s6_fault_str(at->proto.fault));
-		upstream_says(f, UPSTREAM_HARD);
+		flow_because(f, "%s (%s)", up_verdict_str(v), s6_fault_str(h->fault));
+		upstream_says(f, k, UPSTREAM_HARD);
 		definitely_not(f);
 		break;
 	case UP_MALFORMED:
-		flow_because(f, "%s (%s)", up_verdict_str(v), s6_fault_str(at->proto.fault));
-		upstream_says(f, UPSTREAM_HARD);
-		flow_end(f, END_MAYBE_EXECUTED, 0);
+		flow_because(f, "%s (%s)", up_verdict_str(v), s6_fault_str(h->fault));
+		upstream_says(f, k, UPSTREAM_HARD);
+		if (at_last_hop(f))
+			flow_end(f, END_MAYBE_EXECUTED, 0);
+		else
+			lost_before_reply(f);
 		break;
 	}
 }
@@ -219,7 +316,9 @@ static void parse_replies(struct flow *f)
 		buf_consume(in, &f->rw->w.pool, used);
 		if (v == UP_AUTHENTICATED)
 			authenticated(f);
-	} while (v == UP_AUTHENTICATED);
+		else if (v == UP_CHAINED)
+			chained(f);
+	} while (v == UP_AUTHENTICATED || v == UP_CHAINED);
 	act_on(f, v);
 }
 
@@ -228,26 +327,30 @@ static void upstream_gone(struct flow *f, const char *how, bool silent)
 {
 	struct attempt *at = f->at;
 	const struct buf *in = &f->relay.b.in;
-	bool nothing = in->len == 0 && at->commit != COMMIT_EXECUTING;
+	bool nothing = in->len == 0 && up_socks6_unheard(&at->proto);
+	unsigned k = at->proto.at;
+	bool op = at->proto.hop[k].wait == UP_WAIT_OP;
 
 	if (up_socks6_is_mismatch(&at->proto, buf_data(in), in->len)) {
 		flow_because(f, "version mismatch: it speaks another SOCKS version");
-		upstream_says(f, UPSTREAM_HARD);
+		upstream_says(f, k, UPSTREAM_HARD);
 		definitely_not(f);
 		return;
 	}
 	flow_because(f, "%s %s", how,
-		     at->commit == COMMIT_EXECUTING ? "before the operation reply"
-		     : in->len > 0                  ? "in the middle of the authentication reply"
-						    : "before any reply");
+		     op            ? "before the operation reply"
+		     : in->len > 0 ? "in the middle of the authentication reply"
+				   : "before any reply");
 	if (f->prewarmed && nothing) {
-		prewarm_was_dead(&f->rw->prewarm, f->up);
+		prewarm_was_dead(&f->rw->prewarm, at->chain.hop[0].up);
 		if (!silent) {
 			prewarmed_lost(f);
 			return;
 		}
 	}
-	upstream_says(f, UPSTREAM_SOFT);
+	upstream_says(f, silent ? up_socks6_missing(&at->proto) : k, UPSTREAM_SOFT);
+	for (unsigned i = 0; i < k; i++) /* it may as well have been one of those before it */
+		upstream_suspect(at->chain.hop[i].up);
 	if (at->commit == COMMIT_EXECUTING)
 		flow_end(f, END_MAYBE_EXECUTED, 0);
 	else
@@ -348,7 +451,7 @@ static void dial_done(struct dial *d, int err)
 
 	if (err < 0) {
 		flow_because(f, "cannot connect: %s", strerror(-err));
-		upstream_says(f, err == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
+		upstream_says(f, 0, err == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
 		/* No answer to a SYN counts as: it did not arrive. A reset behind the answer does
 		 * not: what was in the SYN may have been acted on. */
 		if (err == -ECONNRESET && d->queued > 0) {
@@ -359,7 +462,8 @@ static void dial_done(struct dial *d, int err)
 		}
 		return;
 	}
-	upstream_dialled(f->up, flow_now(f), d);
+	upstream_dialled(at->chain.hop[0].up, flow_now(f), d);
+	at->sent_s = d->syn_data_acked ? at->dialled : flow_now(f);
 	f->tfo = d->syn_data_acked;
 	f->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
 	if (d->granted.mark_error)
@@ -378,24 +482,39 @@ static void dial_done(struct dial *d, int err)
 	handshake_watch(f);
 }
 
+static void be_patient(struct flow *f)
+{
+	struct attempt *at = f->at;
+
+	at->dialled = flow_now(f);
+	ev_timer_stop(f->rw->w.loop, &at->patience);
+	ev_timer_set(&at->patience, LOOK_S, LOOK_S);
+	ev_timer_start(f->rw->w.loop, &at->patience);
+}
+
 /* The request and all that the device has said, at once, on a connection that is there already.
  * False if there is none, or a new one is as good. */
 static bool flow_prewarmed(struct flow *f)
 {
 	struct attempt *at = f->at;
+	struct upstream *first = at->chain.hop[0].up;
+	const struct upstream_grant *g = &at->chain.hop[0].g;
 	int fd;
 
 	if (at->same_again || at->fresh ||
-	    !prewarm_is_better(f->up, &at->grant, at->request_len + f->relay.a.in.len))
+	    !prewarm_is_better(first, g, at->request_len + f->relay.a.in.len))
 		return false;
-	fd = prewarm_take(&f->rw->prewarm, f->up, &at->grant.addr, &f->guard);
+	fd = prewarm_take(&f->rw->prewarm, first, &g->addr, &f->guard);
 	if (fd < 0)
 		return false;
 	at->fd = fd;
 	f->prewarmed = true;
 	flow_change(f, FLOW_HANDSHAKE);
-	at->until_s = flow_now(f) + f->conf->dial_timeout_s;
+	at->sent_s = flow_now(f);
+	at->until_s = at->sent_s + f->conf->dial_timeout_s;
 	flow_deadline(f, ALIVE_S);
+	if (at->chain.n > 1)
+		be_patient(f);
 	send_up(f);
 	handshake_watch(f);
 	return true;
@@ -407,15 +526,15 @@ static void flow_dial(struct flow *f)
 {
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
-	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &f->dst, .up = f->up, .g = &at->grant};
+	struct up_request rq = {.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain};
+	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
-		.dst = at->grant.addr,
-		.sock = {.mptcp = f->up->mptcp != 0,
+		.dst = first->addr,
+		.sock = {.mptcp = at->chain.hop[0].up->mptcp != 0,
 			 .mark = f->conf->mark,
 			 .tos = -1,
 			 .ttl = -1},
-		.fastopen = at->grant.tfo,
+		.fastopen = first->tfo,
 		.data = syn,
 		.timeout_s = f->conf->dial_timeout_s,
 	};
@@ -432,7 +551,7 @@ static void flow_dial(struct flow *f)
 	}
 	if (flow_prewarmed(f))
 		return;
-	if (at->grant.has_token && at->grant.tfo) {
+	if (first->tfo && up_socks6_syn_safe(&at->proto) && at->request_len <= sizeof(syn)) {
 		early = f->relay.a.in.len;
 		if (early > sizeof(syn) - at->request_len)
 			early = sizeof(syn) - at->request_len;
@@ -446,15 +565,12 @@ static void flow_dial(struct flow *f)
 	explicit_bzero(syn, wishes.len);
 	if (rc < 0) {
 		flow_because(f, "cannot connect: %s", strerror(-rc));
-		upstream_says(f, UPSTREAM_SOFT);
+		upstream_says(f, 0, UPSTREAM_SOFT);
 		definitely_not(f);
 		return;
 	}
-	loopguard_add(f->rw->redir->loopguard, &f->guard, &at->dial.local, &at->grant.addr);
-	at->dialled = flow_now(f);
-	ev_timer_stop(f->rw->w.loop, &at->patience);
-	ev_timer_set(&at->patience, LOOK_S, LOOK_S);
-	ev_timer_start(f->rw->w.loop, &at->patience);
+	loopguard_add(f->rw->redir->loopguard, &f->guard, &at->dial.local, &first->addr);
+	be_patient(f);
 }
 
 /* Its proxy was found to be down while the flow still waits for an answer. It goes elsewhere if
@@ -464,10 +580,15 @@ static void proxy_went_down(struct flow *f)
 	struct attempt *at = f->at;
 
 	if (f->state == FLOW_HANDSHAKE && at->commit != COMMIT_NOTHING &&
-	    (f->relay.a.bytes_in > 0 || at->same_again))
+	    !up_socks6_is_chaining(&at->proto) && (f->relay.a.bytes_in > 0 || at->same_again))
 		return;
 	flow_because(f, "no answer, and it was found to be down");
 	definitely_not(f);
+}
+
+static unsigned missing_hop(const struct flow *f)
+{
+	return f->state == FLOW_HANDSHAKE ? up_socks6_missing(&f->at->proto) : 0;
 }
 
 void flow_proxy_patience_cb(struct ev_loop *loop, ev_timer *t, int events)
@@ -478,14 +599,14 @@ void flow_proxy_patience_cb(struct ev_loop *loop, ev_timer *t, int events)
 	(void)events;
 	if (!upstream_is_up(f->up))
 		proxy_went_down(f);
-	else if (flow_now(f) - f->at->dialled >= f->at->grant.patience_s)
-		pool_overdue(f->at->pool, f->up);
+	else if (flow_now(f) - f->at->dialled >= f->at->chain.patience_s)
+		pool_overdue(f->at->pool, f->at->chain.hop[missing_hop(f)].up);
 }
 
 void flow_next(struct flow *f)
 {
 	struct attempt *at = f->at;
-	struct upstream *up = pool_next(at->pool, &at->tried, flow_now(f), &at->grant);
+	struct upstream *up = pool_next(at->pool, &at->tried, flow_now(f), &at->chain);
 
 	if (up) {
 		f->up = upstream_get(up);
@@ -513,7 +634,7 @@ void flow_proxy_silent(struct flow *f)
 {
 	const struct attempt *at = f->at;
 
-	if (f->prewarmed && at->commit != COMMIT_EXECUTING && flow_now(f) < at->until_s) {
+	if (f->prewarmed && up_socks6_unheard(&at->proto) && flow_now(f) < at->until_s) {
 		if (sock_mptcp_dead(at->fd))
 			upstream_gone(f, "dead", false);
 		else

@@ -24,6 +24,8 @@
 #define TROUBLE_S    0.2   /* the same when an answer is overdue */
 #define PROBE_S      2.0   /* for an answer of one that is up, at least: a SYN may be lost once */
 #define PROBE_RTTS   4     /* and so many round trips */
+#define VIA_S        0.5   /* between looks at a proxy that this one is reached through ... */
+#define VIA_FIRST_S  0.05  /* while that one has not been probed */
 #define RESOLVE_S    300.0 /* a name is asked for again */
 #define REPLY_OCTETS 4096  /* replies to a NOOP are far smaller */
 
@@ -47,13 +49,14 @@ struct noop {
 	int fd;
 	ev_io io;
 	struct up_socks6 proto;
-	struct upstream_grant grant;
-	uint8_t request[UP_REQUEST_MAX];
+	struct upstream_chain chain;
+	double sent_s; /* when the requests had left */
 	size_t request_len, sent;
 	uint8_t reply[REPLY_OCTETS];
 	size_t reply_len;
 	char why[96];
 	uint32_t noise;
+	uint8_t request[]; /* UP_REQUEST_MAX for each hop */
 };
 
 static void try_address(struct noop *n);
@@ -90,7 +93,7 @@ static double jitter(struct noop *n, double s)
 static void round_end(struct noop *n, double next_s)
 {
 	close_connection(n);
-	explicit_bzero(n->request, sizeof(n->request));
+	explicit_bzero(n->request, n->chain.n * UP_REQUEST_MAX);
 	n->running = n->idle = false;
 	n->has_run = true;
 	if (n->kicked && next_s > CHECK_S)
@@ -150,9 +153,31 @@ static void __attribute__((format(printf, 2, 3))) because(struct noop *n, const 
 	va_end(ap);
 }
 
+static struct upstream_grant *last_grant(struct noop *n)
+{
+	return &n->chain.hop[n->chain.n - 1].g;
+}
+
+/* Something is wrong with a proxy that this one is reached through: nothing is known of this one,
+ * and that one's own probes go on. */
+static void way_failed(struct noop *n, unsigned k, enum upstream_failure kind)
+{
+	upstream_failed(n->chain.hop[k].up, now_of(n), kind, n->why);
+	round_end(n, VIA_S);
+}
+
+/* The hop that is meant is the last one, or the one before. */
+static void hop_failed(struct noop *n, unsigned k, enum upstream_failure kind)
+{
+	if (k + 1 < n->chain.n)
+		way_failed(n, k, kind);
+	else
+		address_failed(n, kind);
+}
+
 static void round_ok(struct noop *n)
 {
-	struct up_socks6 *u = &n->proto;
+	const struct up_hop *u = up_socks6_last(&n->proto);
 	struct sock_info info;
 	uint32_t rtt_us = 0;
 
@@ -161,13 +186,13 @@ static void round_ok(struct noop *n)
 		upstream_set_addrs(n->up, n->fresh, n->n_fresh);
 		n->n_fresh = 0;
 	}
-	if (sock_info(n->fd, &info) == 0)
+	if (n->chain.n == 1 && sock_info(n->fd, &info) == 0)
 		rtt_us = info.rtt_us;
 	if (u->has_session && !u->in_session)
 		upstream_session_open(n->up, u->session_id, u->session_id_len, u->has_window,
 				      u->window_base, u->window_size);
 	else if (u->in_session && u->has_window)
-		upstream_window(n->up, n->grant.session, u->window_base, u->window_size);
+		upstream_window(n->up, last_grant(n)->session, u->window_base, u->window_size);
 	upstream_proven(n->up, now_of(n), &n->addr, rtt_us);
 	n->retry_s = 0;
 	if (upstream_look(n->up).wanted > 0) {
@@ -178,57 +203,105 @@ static void round_ok(struct noop *n)
 	n->idle = true;
 }
 
+static void operation_failed(struct noop *n)
+{
+	unsigned k = n->proto.at;
+	uint8_t code = n->proto.hop[k].code;
+	struct upstream *hop = n->chain.hop[k].up;
+
+	if (code == S6_REPLY_FAILURE && !n->tries_fresh && upstream_is_up(hop)) {
+		upstream_busy(hop, now_of(n)); /* too much to do is not down */
+		round_end(n, CONFIRM_S);
+		return;
+	}
+	if (k + 1 == n->chain.n) {
+		because(n, "NOOP answered: %s", s6_reply_str(code));
+		address_failed(n, UPSTREAM_HARD);
+	} else {
+		upstream_ok(hop, now_of(n));
+		because(n, "%s says: %s", hop->name, s6_reply_str(code));
+		hop_failed(n, k + 1, up_chain_failure(code));
+	}
+}
+
+/* What a hop before the last one says of its tokens. */
+static void window_of_hop(struct noop *n)
+{
+	const struct up_hop *h = up_socks6_hop(&n->proto);
+
+	if (h->in_session && h->has_window)
+		upstream_window(n->chain.hop[n->proto.at].up, n->chain.hop[n->proto.at].g.session,
+				h->window_base, h->window_size);
+}
+
 static void verdict(struct noop *n, enum up_verdict v)
 {
+	unsigned k = n->proto.at;
+	const struct up_hop *h = &n->proto.hop[k];
+	struct upstream *up = n->chain.hop[k].up;
+
 	switch (v) {
 	case UP_MORE:
 	case UP_AUTHENTICATED:
+	case UP_CHAINED:
 		break;
 	case UP_READY:
 		round_ok(n);
 		break;
 	case UP_SESSION_INVALID:
-		upstream_session_lost(n->up, n->grant.session);
+		upstream_session_lost(up, n->chain.hop[k].g.session);
 		close_connection(n);
 		n->next = 0;
 		try_address(n); /* the same again, opening a session */
 		break;
 	case UP_REPLY:
-		if (n->proto.code == S6_REPLY_FAILURE && !n->tries_fresh && upstream_is_up(n->up)) {
-			upstream_busy(n->up, now_of(n)); /* too much to do is not down */
-			round_end(n, CONFIRM_S);
-			break;
-		}
-		because(n, "NOOP answered: %s", s6_reply_str(n->proto.code));
-		address_failed(n, UPSTREAM_HARD);
+		operation_failed(n);
 		break;
 	case UP_AUTH_REFUSED:
 		because(n, "%s",
-			n->up->username ? "check username and password"
-					: "the proxy wants username and password");
-		address_failed(n, UPSTREAM_REJECTED);
+			up->username ? "check username and password"
+				     : "the proxy wants username and password");
+		hop_failed(n, k, UPSTREAM_REJECTED);
 		break;
-	case UP_NOT_SOCKS6:
 	case UP_TOKEN_REJECTED:
+		if (k + 1 < n->chain.n) {
+			window_of_hop(n);
+			round_end(n, RETRY_MIN_S);
+			break;
+		}
+		/* fall through */
+	case UP_NOT_SOCKS6:
 	case UP_MALFORMED:
-		because(n, "%s (%s)", up_verdict_str(v), s6_fault_str(n->proto.fault));
-		address_failed(n, UPSTREAM_HARD);
+		because(n, "%s (%s)", up_verdict_str(v), s6_fault_str(h->fault));
+		hop_failed(n, k, UPSTREAM_HARD);
 		break;
 	}
 }
 
 static void at_eof(struct noop *n)
 {
+	unsigned k = n->proto.at;
+
 	if (up_socks6_is_mismatch(&n->proto, n->reply, n->reply_len)) {
 		because(n, "version mismatch: it speaks another SOCKS version");
-		address_failed(n, UPSTREAM_HARD);
+		hop_failed(n, k, UPSTREAM_HARD);
 	} else if (n->reply_len > 0) {
 		because(n, "closed in the middle of a reply");
-		address_failed(n, UPSTREAM_HARD);
+		hop_failed(n, k, UPSTREAM_HARD);
 	} else {
 		because(n, "closed without a reply");
-		address_failed(n, UPSTREAM_HARD);
+		hop_failed(n, k, UPSTREAM_HARD);
 	}
+}
+
+/* The hop before this one has reached it. */
+static void chained(struct noop *n)
+{
+	unsigned k = n->proto.at - 1;
+	struct up_leg leg = up_socks6_leg(&n->proto, &n->chain, k, now_of(n) - n->sent_s);
+
+	upstream_ok(n->chain.hop[k].up, now_of(n));
+	upstream_chained(&n->chain, k, now_of(n), &leg);
 }
 
 static void parse_replies(struct noop *n)
@@ -240,10 +313,14 @@ static void parse_replies(struct noop *n)
 		v = up_socks6_feed(&n->proto, n->reply, n->reply_len, &used);
 		n->reply_len -= used;
 		memmove(n->reply, n->reply + used, n->reply_len);
-	} while (v == UP_AUTHENTICATED);
+		if (v == UP_AUTHENTICATED && n->proto.at + 1 < n->chain.n)
+			window_of_hop(n);
+		else if (v == UP_CHAINED)
+			chained(n);
+	} while (v == UP_AUTHENTICATED || v == UP_CHAINED);
 	if (v == UP_MORE && n->reply_len == sizeof(n->reply)) {
 		because(n, "endless reply");
-		address_failed(n, UPSTREAM_HARD);
+		hop_failed(n, n->proto.at, UPSTREAM_HARD);
 		return;
 	}
 	verdict(n, v);
@@ -281,7 +358,7 @@ static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 		at_eof(n);
 	} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
 		because(n, "no reply: %s", strerror(errno));
-		address_failed(n, UPSTREAM_SOFT);
+		hop_failed(n, n->proto.at, UPSTREAM_SOFT);
 	}
 }
 
@@ -291,12 +368,15 @@ static void dialled(struct dial *d, int err)
 
 	if (err < 0) {
 		because(n, "cannot connect: %s", strerror(-err));
-		address_failed(n, err == -ECONNREFUSED ? UPSTREAM_HARD
-				  : err == -ETIMEDOUT  ? UPSTREAM_SILENT
-						       : UPSTREAM_SOFT);
+		hop_failed(n, 0,
+			   err == -ECONNREFUSED ? UPSTREAM_HARD
+			   : err == -ETIMEDOUT  ? UPSTREAM_SILENT
+						: UPSTREAM_SOFT);
 		return;
 	}
-	upstream_dialled(n->up, now_of(n), d);
+	upstream_dialled(n->chain.hop[0].up, now_of(n), d);
+	if (!d->syn_data_acked)
+		n->sent_s = now_of(n);
 	n->sent = d->queued;
 	n->fd = dial_take(d);
 	ev_io_set(&n->io, n->fd, EV_READ | EV_WRITE);
@@ -324,17 +404,26 @@ static void try_address(struct noop *n)
 	const struct upstream_view look = upstream_look(n->up);
 	double limit_s = time_limit(n, &look);
 	struct dial_wishes wishes = {
-		.sock = {.mptcp = n->up->mptcp != 0, .mark = c->mark, .tos = -1, .ttl = -1},
+		.sock = {.mark = c->mark, .tos = -1, .ttl = -1},
 		.timeout_s = limit_s < c->dial_timeout_s ? limit_s : c->dial_timeout_s,
 		.data = n->request,
 	};
-	struct up_request rq = {.command = S6_CMD_NOOP, .up = n->up, .g = &n->grant};
+	struct up_request rq = {.command = S6_CMD_NOOP, .chain = &n->chain};
+	struct upstream *first;
 	int rc;
 
-	n->addr = wishes.dst = n->addrs[n->next++];
-	wishes.fastopen = !look.urgent && upstream_tfo_allowed(n->up, now_of(n), &n->addr);
+	if (!upstream_grant_way(&n->chain, now_of(n))) {
+		round_end(n, VIA_S);
+		return;
+	}
 	n->reply_len = n->sent = 0;
-	rq.open_session = !upstream_session(n->up, &n->grant);
+	rq.open_session = !upstream_session(n->up, last_grant(n));
+	last_grant(n)->addr = n->addr = n->addrs[n->next++];
+	first = n->chain.hop[0].up;
+	wishes.sock.mptcp = first->mptcp != 0;
+	wishes.dst = n->chain.hop[0].g.addr;
+	wishes.fastopen = !look.urgent && upstream_tfo_allowed(first, now_of(n), &wishes.dst);
+	n->sent_s = now_of(n);
 	if (!up_socks6_request(&n->proto, &rq, n->request, &n->request_len)) {
 		because(n, "the request cannot be built");
 		round_failed(n, UPSTREAM_HARD);
@@ -345,7 +434,7 @@ static void try_address(struct noop *n)
 	rc = dial_start(&n->dial, &n->rd->main, &wishes, dialled, n);
 	if (rc < 0) {
 		because(n, "cannot connect: %s", strerror(-rc));
-		address_failed(n, rc == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
+		hop_failed(n, 0, rc == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
 	}
 }
 
@@ -462,6 +551,26 @@ static bool heard_meanwhile(struct noop *n)
 	return true;
 }
 
+static void timed_out(struct noop *n)
+{
+	unsigned k = n->resolving ? n->chain.n - 1 : up_socks6_missing(&n->proto);
+
+	because(n, "no reply in time");
+	hop_failed(n, k, UPSTREAM_SILENT);
+}
+
+/* Through a proxy that is not up itself nothing can be learned of this one. */
+static bool way_is_open(struct noop *n)
+{
+	if (upstream_look(n->up).via_up)
+		return true;
+	if (!n->has_run && upstream_look(n->up->via).state != UPSTREAM_UNPROVEN) {
+		n->has_run = true; /* connections need not be kept waiting for it */
+		redir_first_noop_done(n->rd);
+	}
+	return false;
+}
+
 static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct noop *n = container_of(t, struct noop, timer);
@@ -469,8 +578,10 @@ static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
 	(void)loop;
 	(void)events;
 	if (n->running) {
-		because(n, "no reply in time");
-		address_failed(n, UPSTREAM_SILENT);
+		timed_out(n);
+	} else if (!way_is_open(n)) {
+		n->idle = false; /* a probe as soon as it is */
+		set_timer(n, n->has_run ? VIA_S : VIA_FIRST_S);
 	} else if (!heard_meanwhile(n)) {
 		round_start(n);
 	}
@@ -493,10 +604,14 @@ static void kick_cb(struct upstream *up, void *ctx)
 
 struct noop *noop_new(struct redir *rd, struct upstream *up)
 {
-	struct noop *n = calloc(1, sizeof(*n));
+	struct upstream_chain chain;
+	struct noop *n;
 
+	upstream_chain(up, &chain);
+	n = calloc(1, sizeof(*n) + chain.n * UP_REQUEST_MAX);
 	if (!n)
 		return NULL;
+	n->chain = chain;
 	n->rd = rd;
 	n->up = upstream_get(up);
 	n->fd = -1;
@@ -519,7 +634,7 @@ void noop_free(struct noop *n)
 	if (n->resolve)
 		resolve_cancel(n->resolve);
 	ev_timer_stop(n->rd->main.loop, &n->timer);
-	explicit_bzero(n->request, sizeof(n->request));
+	explicit_bzero(n->request, n->chain.n * UP_REQUEST_MAX);
 	list_remove(&n->rd->noops, &n->node);
 	upstream_put(n->up);
 	free(n);

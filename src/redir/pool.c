@@ -3,10 +3,11 @@
 
 #include <stdlib.h>
 
-static struct upstream *find_same(const struct pool *old, const struct proxy_section *p)
+static struct upstream *find_same(const struct pool *old, const struct proxy_section *p,
+				  const struct upstream *via)
 {
 	for (unsigned i = 0; old && i < old->n; i++)
-		if (upstream_matches(old->v[i], p))
+		if (upstream_matches(old->v[i], p, via))
 			return upstream_get(old->v[i]);
 	return NULL;
 }
@@ -24,33 +25,67 @@ static void insert(struct pool *p, struct upstream *up, int weight)
 	p->weight[i] = weight;
 }
 
+/* While a pool is made: the upstreams of the sections, as in the file. */
+struct making {
+	const struct redir_conf *conf;
+	const struct pool *old;
+	struct worker *main;
+	struct upstream *v[POOL_MAX]; /* a reference each; NULL = not yet */
+};
+
+/* The upstream of a section, after the one that it is reached through. NULL = out of memory. */
+static struct upstream *make(struct making *m, const struct proxy_section *section)
+{
+	const struct proxy_section *through = redir_conf_via(m->conf, section);
+	struct upstream *via = through ? make(m, through) : NULL;
+	struct upstream **up = m->v;
+	struct list_node *n;
+
+	if (through && !via)
+		return NULL;
+	for (n = list_first(&m->conf->proxies); n != &section->node;
+	     n = list_next(&m->conf->proxies, n))
+		if (++up == m->v + POOL_MAX)
+			return NULL;
+	if (*up)
+		return *up;
+	*up = find_same(m->old, section, via);
+	if (!*up) {
+		*up = upstream_new(section, via, m->main);
+		if (*up)
+			(*up)->mark = m->conf->mark; /* never changes while we run */
+	}
+	return *up;
+}
+
 struct pool *pool_new(const struct redir_conf *c, const struct pool *old, struct worker *main)
 {
 	struct pool *p = calloc(1, sizeof(*p) + c->proxies.count * sizeof(p->v[0]));
+	struct making m = {.conf = c, .old = old, .main = main};
+	struct upstream_chain way;
 	struct list_node *n;
+	unsigned i = 0;
+	bool good = true;
 
 	if (!p)
 		return NULL;
 	atomic_init(&p->refs, 1);
 	pthread_mutex_init(&p->lock, NULL);
 	p->balance.by = (enum balance_by)c->balance;
-	for (n = list_first(&c->proxies); n; n = list_next(&c->proxies, n)) {
-		const struct proxy_section *section = container_of(n, struct proxy_section, node);
-		struct upstream *up = find_same(old, section);
-
-		if (!up && p->n < POOL_MAX) {
-			up = upstream_new(section, main);
-			if (up)
-				up->mark = c->mark; /* never changes while we run */
-		}
-		if (!up || p->n == POOL_MAX) {
-			upstream_put(up);
-			pool_put(p);
-			return NULL;
-		}
-		insert(p, up, section->weight);
+	for (n = list_first(&c->proxies); n && good; n = list_next(&c->proxies, n))
+		good = make(&m, container_of(n, struct proxy_section, node)) != NULL;
+	for (n = list_first(&c->proxies); n && i < POOL_MAX; n = list_next(&c->proxies, n), i++) {
+		if (!m.v[i])
+			continue;
+		insert(p, m.v[i], container_of(n, struct proxy_section, node)->weight);
+		upstream_chain(m.v[i], &way);
+		if (way.n > p->hops)
+			p->hops = way.n;
 	}
-	return p;
+	if (good)
+		return p;
+	pool_put(p);
+	return NULL;
 }
 
 struct pool *pool_get(struct pool *p)
@@ -80,7 +115,7 @@ static unsigned candidates(const struct pool *p, uint64_t tried, bool avoided, d
 
 		if (n > 0 && p->v[i]->priority > p->v[v[0].index]->priority)
 			break;
-		if (tried & (uint64_t)1 << i)
+		if (tried & (uint64_t)1 << i || p->weight[i] == 0)
 			continue;
 		look = upstream_look(p->v[i]);
 		if (look.usable && (look.trouble || now_s < look.busy_s) == avoided)
@@ -90,7 +125,7 @@ static unsigned candidates(const struct pool *p, uint64_t tried, bool avoided, d
 	return n;
 }
 
-struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct upstream_grant *g)
+struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct upstream_chain *c)
 {
 	struct balance_candidate v[POOL_MAX];
 	unsigned n, i;
@@ -105,7 +140,7 @@ struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct
 		i = balance_choose(&p->balance, v, n);
 		pthread_mutex_unlock(&p->lock);
 		*tried |= (uint64_t)1 << i;
-		if (upstream_grant(p->v[i], now_s, g))
+		if (upstream_grant_chain(p->v[i], now_s, c))
 			return p->v[i];
 	}
 }

@@ -15,8 +15,9 @@ struct pool {
 	atomic_uint refs;
 	pthread_mutex_t lock;
 	struct balance balance;
-	int weight[POOL_MAX];
+	int weight[POOL_MAX]; /* 0: gets no flows, others may be reached through it */
 	unsigned n;
+	unsigned hops; /* of the longest way */
 	struct upstream
 		*v[]; /* a reference each; lower priority value first, then as in the file */
 };
@@ -30,7 +31,7 @@ void pool_put(struct pool *p); /* NULL is allowed */
 /* A usable upstream that is not among those tried, with what the connection may use, and adds it
  * to them: of the least priority value, by weight or latency; those that are in trouble only
  * when there are no others. NULL = none left. tried is a bit for each upstream. */
-struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct upstream_grant *g);
+struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct upstream_chain *c);
 /* An answer of this one is overdue: perhaps of the others as well. */
 void pool_overdue(const struct pool *p, struct upstream *up);
 /* Is this address one of the proxies'? */

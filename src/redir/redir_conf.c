@@ -8,6 +8,7 @@
 
 #include "redir/balance.h"
 #include "redir/rules.h"
+#include "redir/upstream.h"
 
 #define KEY(field)   offsetof(struct redir_conf, field)
 #define PROXY(field) offsetof(struct proxy_section, field)
@@ -249,8 +250,9 @@ static const struct conf_key proxy_keys[] = {
 	 .parse = conf_int,
 	 .offset = PROXY(weight),
 	 .def = "1",
-	 .min = 1,
+	 .min = 0,
 	 .max = 100},
+	{.name = "via", .parse = conf_string, .offset = PROXY(via), .def = ""},
 	{.name = NULL},
 };
 
@@ -337,6 +339,66 @@ static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 		conf_error(c, "proxy", name, "password", "must have at most %d octets", FIELD_MAX);
 }
 
+struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p)
+{
+	struct list_node *n;
+
+	for (n = list_first(&c->proxies); is_set(p->via) && n; n = list_next(&c->proxies, n)) {
+		struct proxy_section *other = container_of(n, struct proxy_section, node);
+		if (strcasecmp(other->name, p->via) == 0)
+			return other;
+	}
+	return NULL;
+}
+
+/* The way to p, from its via on. */
+static void check_via(struct conf *c, const struct redir_conf *r, const struct proxy_section *p)
+{
+	const struct proxy_section *hop = p;
+	unsigned hops = 1;
+
+	if (!redir_conf_via(r, p)) {
+		conf_error(c, "proxy", p->name, "via",
+			   "there is no section [proxy %s]: name another proxy's section", p->via);
+		return;
+	}
+	while ((hop = redir_conf_via(r, hop)) && hop != p && ++hops <= UPSTREAM_HOPS)
+		;
+	if (hop == p && hops == 1)
+		conf_error(c, "proxy", p->name, "via", "a proxy cannot be reached through itself");
+	else if (hop == p)
+		conf_error(c, "proxy", p->name, "via", "goes round in a circle, back to [proxy %s]",
+			   p->name);
+	else if (hop)
+		conf_error(c, "proxy", p->name, "via", "there may be at most %d proxies in a row",
+			   UPSTREAM_HOPS);
+	else if (p->prewarm > 0)
+		conf_error(c, "proxy", p->name, "prewarm",
+			   "connections are kept ready to the first proxy of the way: set prewarm "
+			   "there");
+}
+
+/* What can be told only when all sections have been read. */
+static void check_proxies(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct redir_conf *r = ctx;
+	const struct proxy_section *p = NULL;
+	struct list_node *n;
+	bool taken = false;
+
+	(void)dst;
+	(void)name;
+	for (n = list_first(&r->proxies); n; n = list_next(&r->proxies, n)) {
+		p = container_of(n, struct proxy_section, node);
+		taken |= p->weight > 0;
+		if (is_set(p->via))
+			check_via(c, r, p);
+	}
+	if (p && !taken)
+		conf_error(c, "proxy", p->name, "weight",
+			   "no proxy takes connections: at least one needs a weight of 1 to 100");
+}
+
 static const struct conf_section file_sections[] = {
 	{.name = "redir", .keys = redir_keys, .check = check_redir},
 	{.name = "proxy",
@@ -347,7 +409,7 @@ static const struct conf_section file_sections[] = {
 	 .check = check_proxy},
 	{.name = "connect", .keys = connect_keys},
 	{.name = "rules", .keys = rules_keys},
-	{.name = "bypass", .keys = bypass_keys},
+	{.name = "bypass", .keys = bypass_keys, .check = check_proxies}, /* the last one */
 	{.name = NULL},
 };
 
@@ -360,6 +422,7 @@ static void section_free(struct proxy_section *p)
 	free(p->username);
 	free(p->password);
 	free(p->password_file);
+	free(p->via);
 	free(p);
 }
 

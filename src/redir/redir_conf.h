@@ -35,8 +35,10 @@ struct proxy_section {
 	int protocol;
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
-	int priority, weight;
+	int priority;
+	int weight;  /* 0: for via only */
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
+	char *via;   /* the name of another section, through which it is reached; or NULL or "" */
 };
 
 /* A destination is meant by its port or by its address. */
@@ -95,6 +97,8 @@ void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
 
 /* Is there anything that verify means? */
 bool redir_conf_verifies(const struct redir_conf *c);
+/* The section that p->via names; NULL = none. */
+struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p);
 
 /* The rules that are wanted are a script's (script.h), not the daemon's own. */
 bool redir_conf_by_script(const struct redir_conf *c);

@@ -193,21 +193,30 @@ static uint64_t flows_total(const struct pool *p)
 	return sum;
 }
 
+/* Its own state, or that of the way to it. */
+static const char *state_of(const struct upstream *up, bool via_up)
+{
+	return up->health.state == UPSTREAM_UP && !via_up ? "via-down"
+							  : upstream_state_str(up->health.state);
+}
+
 /* sum: of the flows of all upstreams */
 static void report_upstream(struct report *r, struct upstream *up, int weight, uint64_t sum,
 			    double now_s)
 {
+	const struct upstream_view look = upstream_look(up);
 	const struct health *h = &up->health;
-	char text[ADDR_STRLEN], share[16];
+	char text[ADDR_STRLEN], share[16], via[128];
 
 	pthread_mutex_lock(&up->lock);
 	report_row(r);
 	report_str(r, "name", up->name);
 	report_str(r, "address",
 		   up->n_addrs ? addr_str(&up->addrs[up->current], text, sizeof(text)) : NULL);
+	report_str(r, "via", upstream_via_str(up, via, sizeof(via)));
 	report_u64(r, "priority", (uint64_t)up->priority);
 	report_u64(r, "weight", (uint64_t)weight);
-	report_str(r, "state", upstream_state_str(h->state));
+	report_str(r, "state", state_of(up, look.via_up));
 	report_seconds(r, "since", h->since_s > 0 ? now_s - h->since_s : -1.);
 	report_bool(r, "session", up->session.valid);
 	report_u64(r, "tokens_left", tokens_left(&up->session.tokens));
@@ -224,7 +233,7 @@ static void report_upstream(struct report *r, struct upstream *up, int weight, u
 	report_u64(r, "sessions_opened", up->n_sessions);
 	report_u64(r, "sessions_lost", up->n_lost);
 	report_bool(r, "tfo", up->tfo == 1 || (up->tfo && !uppaths_any_paused(&up->paths, now_s)));
-	report_seconds(r, "rtt", up->rtt_us ? up->rtt_us / 1e6 : -1.);
+	report_seconds(r, "rtt", look.rtt_us ? look.rtt_us / 1e6 : -1.);
 	report_str(r, "last_error", up->last_error[0] ? up->last_error : NULL);
 	pthread_mutex_unlock(&up->lock);
 }
@@ -244,13 +253,15 @@ static void run_proxies(struct control_request *rq, void *ctx)
 }
 
 static void report_path(struct report *r, const struct upstream *up, const struct uppath *p,
-			double now_s)
+			const char *state, double now_s)
 {
 	bool paused = up->tfo == 2 && now_s < p->until_s;
-	char text[ADDR_STRLEN];
+	char text[ADDR_STRLEN], via[128];
 
 	report_row(r);
 	report_str(r, "proxy", up->name);
+	report_str(r, "via", upstream_via_str(up, via, sizeof(via)));
+	report_str(r, "state", state);
 	report_str(r, "local", addr_ip_str(&p->local, text, sizeof(text)));
 	report_str(r, "tfo", up->tfo == 0 ? "off" : paused ? "paused" : "ok");
 	report_seconds(r, "paused_for", paused ? p->until_s - now_s : -1.);
@@ -260,7 +271,7 @@ static void report_path(struct report *r, const struct upstream *up, const struc
 	report_u64(r, "syn_lost", p->n_lost);
 	report_u64(r, "mptcp_stripped", p->n_stripped);
 	report_seconds(r, "rtt", p->rtt_us ? p->rtt_us / 1e6 : -1.);
-	report_seconds(r, "used", now_s - p->used_s);
+	report_seconds(r, "used", p->n ? now_s - p->used_s : -1.);
 }
 
 static void run_paths(struct control_request *rq, void *ctx)
@@ -271,10 +282,15 @@ static void run_paths(struct control_request *rq, void *ctx)
 	report_list(r, "paths");
 	for (unsigned i = 0; i < rd->pool->n; i++) {
 		struct upstream *up = rd->pool->v[i];
+		bool via_up = upstream_look(up).via_up;
 
 		pthread_mutex_lock(&up->lock);
 		for (unsigned k = 0; k < up->paths.n; k++)
-			report_path(r, up, &up->paths.v[k], worker_now(&rd->main));
+			report_path(r, up, &up->paths.v[k], state_of(up, via_up),
+				    worker_now(&rd->main));
+		if (up->paths.n == 0) /* not reached yet */
+			report_path(r, up, &(struct uppath){0}, state_of(up, via_up),
+				    worker_now(&rd->main));
 		pthread_mutex_unlock(&up->lock);
 	}
 	report_end(r);
@@ -307,7 +323,8 @@ const struct control_command redir_commands[] = {
 	{"status", "counters and limits", run_status},
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
 	{"proxies", "a row for each upstream proxy: state, share, session, tokens", run_proxies},
-	{"paths", "a row for each proxy and local address: Fast Open, MPTCP", run_paths},
+	{"paths", "a row for each proxy and local address (or proxy before it): Fast Open, MPTCP",
+	 run_paths},
 	{"learned",
 	 "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
 	 learned_command},
@@ -316,6 +333,7 @@ const struct control_command redir_commands[] = {
 	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
 	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
-	{"restart", "hand over to a successor; connections end here, new ones are its", run_restart},
+	{"restart", "hand over to a successor; connections end here, new ones are its",
+	 run_restart},
 	{NULL, NULL, NULL},
 };

@@ -27,36 +27,62 @@ static void add_credentials(struct s6_request *req, const struct upstream *up, u
 	req->opts.n_auth_data = 1;
 }
 
-bool up_socks6_request(struct up_socks6 *u, const struct up_request *rq, uint8_t *out, size_t *len)
+/* Where the hop is to connect to. */
+static void add_destination(struct s6_request *req, const struct up_request *rq, unsigned i)
 {
+	const struct upstream_chain *c = rq->chain;
+
+	if (i + 1 == c->n)
+		s6glue_from_addr(&req->addr, rq->dst);
+	else
+		s6glue_from_addr(&req->addr, &c->hop[i + 1].g.addr);
+}
+
+/* Without a token a replayed SYN could repeat what it asks for; so it could between two hops, where
+ * the next one's token counts. */
+static bool wants_tfo(const struct upstream_chain *c, unsigned i)
+{
+	if (!c->hop[i].g.has_token)
+		return false;
+	if (i + 1 == c->n)
+		return c->hop[i].up->tfo != 0;
+	return c->hop[i + 1].up->tfo != 0 && c->hop[i + 1].g.tfo && c->hop[i + 1].g.has_token;
+}
+
+static bool build(struct up_socks6 *u, const struct up_request *rq, unsigned i, uint8_t *out,
+		  size_t *len)
+{
+	const struct upstream_chain *c = rq->chain;
+	const struct upstream_grant *g = &c->hop[i].g;
+	bool last = i + 1 == c->n, open_session = last && rq->open_session;
+	struct up_hop *h = &u->hop[i];
 	struct s6_request req;
 	struct s6_options *o = &req.opts;
 	uint8_t credentials[2 * S6_USERPASS_MAX + 6];
 	bool ok;
 
-	memset(u, 0, sizeof(*u));
 	memset(&req, 0, sizeof(req));
-	req.command = rq->command;
+	req.command = last ? rq->command : S6_CMD_CONNECT;
 	req.addr.type = S6_ADDR_IPV4; /* NOOP: all zero */
-	if (rq->command == S6_CMD_CONNECT) {
-		s6glue_from_addr(&req.addr, rq->dst);
+	if (req.command == S6_CMD_CONNECT) {
+		add_destination(&req, rq, i);
 		s6_stack_set(&o->stack, S6_STACK_MULTIPATH,
-			     rq->up->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
-		/* Without a token a replayed SYN could repeat what it asks for. */
-		if (rq->up->tfo && rq->g->has_token)
+			     c->hop[last ? i : i + 1].up->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
+		h->wants_tfo = wants_tfo(c, i);
+		if (h->wants_tfo)
 			s6_stack_set(&o->stack, S6_STACK_TFO, 0);
 	}
-	if (rq->g->in_session && !rq->open_session) {
-		o->session_id = rq->g->id;
-		o->session_id_len = rq->g->id_len;
-		o->has_token_spend = rq->g->has_token;
-		o->token_spend = rq->g->token;
-		u->in_session = true;
-		u->has_token = rq->g->has_token;
+	if (g->in_session && !open_session) {
+		o->session_id = g->id;
+		o->session_id_len = g->id_len;
+		o->has_token_spend = g->has_token;
+		o->token_spend = g->token;
+		h->in_session = true;
+		h->has_token = g->has_token;
 	} else {
-		add_credentials(&req, rq->up, credentials, sizeof(credentials));
-		o->session_request = rq->open_session;
-		o->has_token_request = rq->open_session;
+		add_credentials(&req, c->hop[i].up, credentials, sizeof(credentials));
+		o->session_request = open_session;
+		o->has_token_request = open_session;
 		o->token_request = WINDOW_WISH;
 	}
 	ok = s6_request_build(&req, out, UP_REQUEST_MAX, len) == S6_OK;
@@ -64,7 +90,73 @@ bool up_socks6_request(struct up_socks6 *u, const struct up_request *rq, uint8_t
 	return ok;
 }
 
-static void keep_session(struct up_socks6 *u, const struct s6_options *o)
+bool up_socks6_request(struct up_socks6 *u, const struct up_request *rq, uint8_t *out, size_t *len)
+{
+	size_t more;
+
+	memset(u, 0, sizeof(*u));
+	u->n = rq->chain->n;
+	*len = 0;
+	for (unsigned i = 0; i < u->n; i++) {
+		if (!build(u, rq, i, out + *len, &more))
+			return false;
+		*len += more;
+	}
+	return true;
+}
+
+bool up_socks6_syn_safe(const struct up_socks6 *u)
+{
+	for (unsigned i = 0; i < u->n; i++)
+		if (!u->hop[i].has_token)
+			return false;
+	return true;
+}
+
+unsigned up_socks6_missing(const struct up_socks6 *u)
+{
+	return u->at + up_socks6_is_chaining(u);
+}
+
+bool up_socks6_is_chaining(const struct up_socks6 *u)
+{
+	return u->at + 1 < u->n && u->hop[u->at].wait == UP_WAIT_OP;
+}
+
+struct up_leg up_socks6_leg(const struct up_socks6 *u, const struct upstream_chain *c, unsigned k,
+			    double since_sent_s)
+{
+	const struct up_hop *h = &u->hop[k];
+
+	return (struct up_leg){
+		/* Passwords take their time to be checked. */
+		.since_sent_s = h->in_session ? since_sent_s : 0,
+		.asked_tfo = h->wants_tfo,
+		.syn_octets = h->server_tfo,
+		.stripped = c->hop[k + 1].up->mptcp && h->server_mptcp == S6_AVAIL_NO,
+	};
+}
+
+enum upstream_failure up_chain_failure(uint8_t code)
+{
+	switch (code) {
+	case S6_REPLY_TIMED_OUT:
+		return UPSTREAM_SILENT;
+	case S6_REPLY_NET_UNREACHABLE:
+	case S6_REPLY_HOST_UNREACHABLE:
+	case S6_REPLY_TTL_EXPIRED:
+		return UPSTREAM_SOFT;
+	default:
+		return UPSTREAM_HARD;
+	}
+}
+
+bool up_socks6_unheard(const struct up_socks6 *u)
+{
+	return u->at == 0 && u->hop[0].wait == UP_WAIT_AUTH;
+}
+
+static void keep_session(struct up_hop *u, const struct s6_options *o)
 {
 	if (o->has_token_window) {
 		u->has_window = true;
@@ -79,13 +171,13 @@ static void keep_session(struct up_socks6 *u, const struct s6_options *o)
 }
 
 /* Behind a "success" the proxy acts on the request, whatever the rest is worth. */
-static enum up_verdict bad_auth(const struct up_socks6 *u, const struct s6_auth_reply *reply)
+static enum up_verdict bad_auth(const struct up_hop *u, const struct s6_auth_reply *reply)
 {
 	return u->fault != S6_FAULT_VERSION && reply->type == S6_AUTH_SUCCESS ? UP_MALFORMED
 									      : UP_NOT_SOCKS6;
 }
 
-static enum up_verdict read_auth(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)
+static enum up_verdict read_auth(struct up_hop *u, const uint8_t *data, size_t len, size_t *used)
 {
 	struct s6_auth_reply reply;
 
@@ -113,7 +205,7 @@ static enum up_verdict read_auth(struct up_socks6 *u, const uint8_t *data, size_
 	return u->has_token && reply.opts.token_rejected ? UP_TOKEN_REJECTED : UP_AUTH_REFUSED;
 }
 
-static enum up_verdict read_op(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)
+static enum up_verdict read_op(struct up_hop *u, const uint8_t *data, size_t len, size_t *used)
 {
 	struct s6_op_reply reply;
 
@@ -143,17 +235,23 @@ static enum up_verdict read_op(struct up_socks6 *u, const uint8_t *data, size_t 
 
 enum up_verdict up_socks6_feed(struct up_socks6 *u, const uint8_t *data, size_t len, size_t *used)
 {
+	struct up_hop *h = up_socks6_hop(u);
+	enum up_verdict v = UP_READY;
+
 	*used = 0;
-	if (u->wait == UP_WAIT_AUTH)
-		return read_auth(u, data, len, used);
-	if (u->wait == UP_WAIT_OP)
-		return read_op(u, data, len, used);
-	return UP_READY;
+	if (h->wait == UP_WAIT_AUTH)
+		return read_auth(h, data, len, used);
+	if (h->wait == UP_WAIT_OP)
+		v = read_op(h, data, len, used);
+	if (v != UP_READY || u->at + 1 == u->n)
+		return v;
+	u->at++;
+	return UP_CHAINED;
 }
 
 bool up_socks6_is_mismatch(const struct up_socks6 *u, const uint8_t *data, size_t len)
 {
-	return u->wait == UP_WAIT_AUTH && len == 1 && data[0] == S6_VERSION;
+	return u->hop[u->at].wait == UP_WAIT_AUTH && len == 1 && data[0] == S6_VERSION;
 }
 
 const char *up_verdict_str(enum up_verdict v)
@@ -163,6 +261,8 @@ const char *up_verdict_str(enum up_verdict v)
 		return "reply is not complete";
 	case UP_AUTHENTICATED:
 		return "authenticated";
+	case UP_CHAINED:
+		return "next proxy reached";
 	case UP_READY:
 		return "ready";
 	case UP_REPLY:

@@ -31,7 +31,14 @@ static void kick_run(struct job *job, struct worker *w)
 	upstream_put(up);
 }
 
-struct upstream *upstream_new(const struct proxy_section *p, struct worker *main)
+/* What is kept ready for a way leads to its first proxy, as the section of that one says. */
+static int prewarm_of(const struct proxy_section *p)
+{
+	return p->via && p->via[0] ? 0 : p->prewarm;
+}
+
+struct upstream *upstream_new(const struct proxy_section *p, struct upstream *via,
+			      struct worker *main)
 {
 	struct upstream *up = calloc(1, sizeof(*up));
 
@@ -44,10 +51,11 @@ struct upstream *upstream_new(const struct proxy_section *p, struct worker *main
 	up->port = p->address.port;
 	up->username = copy(p->username);
 	up->password = copy(p->password);
+	up->via = via ? upstream_get(via) : NULL;
 	up->mptcp = p->mptcp;
 	up->tfo = p->tfo;
 	up->priority = p->priority;
-	up->prewarm = p->prewarm;
+	up->prewarm = prewarm_of(p);
 	up->main = main;
 	up->source = sock_source;
 	up->kick_job.run = kick_run;
@@ -71,6 +79,7 @@ void upstream_put(struct upstream *up)
 		return;
 	if (up->password)
 		explicit_bzero(up->password, strlen(up->password));
+	upstream_put(up->via);
 	free(up->name);
 	free(up->host);
 	free(up->username);
@@ -79,12 +88,26 @@ void upstream_put(struct upstream *up)
 	free(up);
 }
 
-bool upstream_matches(const struct upstream *up, const struct proxy_section *p)
+bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
+		      const struct upstream *via)
 {
-	return conf_text_equal(up->name, p->name) && conf_text_equal(up->host, p->address.host) &&
-	       up->port == p->address.port && conf_text_equal(up->username, p->username) &&
+	return up->via == via && conf_text_equal(up->name, p->name) &&
+	       conf_text_equal(up->host, p->address.host) && up->port == p->address.port &&
+	       conf_text_equal(up->username, p->username) &&
 	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
-	       up->tfo == p->tfo && up->priority == p->priority && up->prewarm == p->prewarm;
+	       up->tfo == p->tfo && up->priority == p->priority && up->prewarm == prewarm_of(p);
+}
+
+const char *upstream_via_str(const struct upstream *up, char *buf, size_t cap)
+{
+	size_t len = 0;
+
+	if (!up->via)
+		return NULL;
+	buf[0] = '\0';
+	for (up = up->via; up && len < cap; up = up->via)
+		len += (size_t)snprintf(buf + len, cap - len, "%s%s", len ? "," : "", up->name);
+	return buf;
 }
 
 /* Lock held. The main worker looks at the upstream as soon as it can. */
@@ -137,6 +160,26 @@ static bool usable(const struct upstream *up)
 	return up->health.state == UPSTREAM_UP && up->n_addrs > 0;
 }
 
+/* What stands for the local address of connections that the via makes. */
+static bool via_address(struct upstream *via, struct addr *a)
+{
+	bool known;
+
+	pthread_mutex_lock(&via->lock);
+	known = via->n_addrs > 0;
+	if (known)
+		*a = via->addrs[via->current];
+	pthread_mutex_unlock(&via->lock);
+	return known;
+}
+
+static bool source_of(struct upstream *up, const struct addr *addr, struct addr *local)
+{
+	if (up->via)
+		return via_address(up->via, local);
+	return up->source(addr, up->mark, local) == 0;
+}
+
 /* The route is asked for only while there is a pause on some path. */
 bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr)
 {
@@ -150,12 +193,19 @@ bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *
 	pthread_mutex_unlock(&up->lock);
 	if (!paused)
 		return true;
-	if (up->source(addr, up->mark, &local) < 0)
+	if (!source_of(up, addr, &local))
 		return false;
 	pthread_mutex_lock(&up->lock);
 	paused = uppaths_paused(&up->paths, now_s, &local);
 	pthread_mutex_unlock(&up->lock);
 	return !paused;
+}
+
+static double patience(uint32_t rtt_us)
+{
+	double s = rtt_us / 1e6 * PATIENCE_RTTS;
+
+	return s < PATIENCE_S ? PATIENCE_S : s;
 }
 
 bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
@@ -170,9 +220,7 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 		/* What is in a SYN may arrive although no answer comes. */
 		g->tfo = !up->health.trouble;
 		g->tfo_works = up->tfo != 0 && up->tfo_works;
-		g->patience_s = up->rtt_us / 1e6 * PATIENCE_RTTS;
-		if (g->patience_s < PATIENCE_S)
-			g->patience_s = PATIENCE_S;
+		g->patience_s = patience(up->rtt_us);
 		grant_session(up, g);
 		if (g->in_session)
 			g->has_token = tokens_take(&up->session.tokens, &g->token);
@@ -182,6 +230,33 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 	pthread_mutex_unlock(&up->lock);
 	g->tfo = g->tfo && upstream_tfo_allowed(up, now_s, &g->addr);
 	return ok;
+}
+
+void upstream_chain(struct upstream *up, struct upstream_chain *c)
+{
+	unsigned n = 0;
+
+	memset(c, 0, sizeof(*c));
+	for (const struct upstream *hop = up; hop; hop = hop->via)
+		n++;
+	c->n = n; /* the configuration allows no more than UPSTREAM_HOPS */
+	for (; up; up = up->via)
+		c->hop[--n].up = up;
+}
+
+bool upstream_grant_way(struct upstream_chain *c, double now_s)
+{
+	c->patience_s = patience(upstream_look(c->hop[c->n - 1].up).rtt_us);
+	for (unsigned i = 0; i + 1 < c->n; i++)
+		if (!upstream_grant(c->hop[i].up, now_s, &c->hop[i].g))
+			return false;
+	return true;
+}
+
+bool upstream_grant_chain(struct upstream *up, double now_s, struct upstream_chain *c)
+{
+	upstream_chain(up, c);
+	return upstream_grant_way(c, now_s) && upstream_grant(up, now_s, &c->hop[c->n - 1].g);
 }
 
 bool upstream_session(struct upstream *up, struct upstream_grant *g)
@@ -196,11 +271,13 @@ bool upstream_session(struct upstream *up, struct upstream_grant *g)
 
 bool upstream_is_up(struct upstream *up)
 {
-	bool is_up;
+	bool is_up = true;
 
-	pthread_mutex_lock(&up->lock);
-	is_up = up->health.state == UPSTREAM_UP;
-	pthread_mutex_unlock(&up->lock);
+	for (; up && is_up; up = up->via) {
+		pthread_mutex_lock(&up->lock);
+		is_up = up->health.state == UPSTREAM_UP;
+		pthread_mutex_unlock(&up->lock);
+	}
 	return is_up;
 }
 
@@ -260,18 +337,21 @@ void upstream_question(struct upstream *up)
 
 struct upstream_view upstream_look(struct upstream *up)
 {
-	struct upstream_view v;
+	struct upstream_view v, via = {.usable = true};
 
+	if (up->via)
+		via = upstream_look(up->via); /* not deeper than UPSTREAM_HOPS */
 	pthread_mutex_lock(&up->lock);
 	v = (struct upstream_view){
 		.state = up->health.state,
-		.usable = usable(up),
-		.trouble = up->health.trouble,
-		.busy_s = up->health.busy_s,
-		.urgent = up->health.trouble || up->health.in_question,
+		.usable = usable(up) && via.usable,
+		.via_up = via.usable,
+		.trouble = up->health.trouble || via.trouble,
+		.busy_s = up->health.busy_s > via.busy_s ? up->health.busy_s : via.busy_s,
+		.urgent = up->health.trouble || up->health.in_question || via.urgent,
 		.heard_s = up->health.heard_s,
 		.wanted = health_wanted(&up->health),
-		.rtt_us = up->rtt_us,
+		.rtt_us = up->rtt_us + via.rtt_us,
 	};
 	pthread_mutex_unlock(&up->lock);
 	return v;
@@ -322,22 +402,54 @@ void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32
 	pthread_mutex_unlock(&up->lock);
 }
 
-void upstream_dialled(struct upstream *up, double now_s, const struct dial *d)
+static void note_path(struct upstream *up, double now_s, const struct addr *local,
+		      const struct uppath_result *r)
 {
-	const struct uppath_result r = uppath_result_of(d);
-	char local[ADDR_STRLEN];
+	char text[ADDR_STRLEN];
 	const char *why;
 	double pause_s;
 
 	pthread_mutex_lock(&up->lock);
-	if (d->syn_data_acked || d->fastopen_fail)
-		up->tfo_works = d->syn_data_acked;
-	why = uppaths_note(&up->paths, now_s, &d->local, &r, &pause_s);
-	up->rtt_us = balance_smooth(up->rtt_us, r.rtt_us);
+	if (r->syn_data_acked || r->fastopen_fail)
+		up->tfo_works = r->syn_data_acked;
+	why = uppaths_note(&up->paths, now_s, local, r, &pause_s);
+	up->rtt_us = balance_smooth(up->rtt_us, r->rtt_us);
 	if (why && up->tfo == 2)
 		log_notice("proxy %s, from %s: %s; no Fast Open for %.0f s", up->name,
-			   addr_ip_str(&d->local, local, sizeof(local)), why, pause_s);
+			   addr_ip_str(local, text, sizeof(text)), why, pause_s);
 	pthread_mutex_unlock(&up->lock);
+}
+
+void upstream_dialled(struct upstream *up, double now_s, const struct dial *d)
+{
+	const struct uppath_result r = uppath_result_of(d);
+
+	note_path(up, now_s, &d->local, &r);
+}
+
+#define SYN_AGAIN_S 0.9 /* longer than any leg: the first SYN was lost; it is repeated after 1 s */
+#define SYN_RESENT  3   /* see struct sock_info */
+
+/* The hop's reply says how much of its SYN was taken, but not why no more. No data in it is most
+ * often a cookie that was not there yet. */
+void upstream_chained(const struct upstream_chain *c, unsigned k, double now_s,
+		      const struct up_leg *leg)
+{
+	uint32_t before_us = upstream_look(c->hop[k].up).rtt_us;
+	bool known = upstream_look(c->hop[k + 1].up).rtt_us > before_us;
+	double rest_s = leg->since_sent_s - before_us / 1e6;
+	struct uppath_result r = {
+		.syn_data_acked = leg->syn_octets > 0,
+		.fastopen_fail = leg->asked_tfo && leg->syn_octets == 0 && rest_s >= SYN_AGAIN_S
+					 ? SYN_RESENT
+					 : 0,
+		.stripped = leg->stripped,
+	};
+
+	/* A SYN that was repeated tells nothing of the time; but who knows how far it is? */
+	if (leg->since_sent_s > 0 && (rest_s < SYN_AGAIN_S || !known))
+		r.rtt_us = rest_s < 1e-6 ? 1 : rest_s > 60 ? 60000000 : (uint32_t)(rest_s * 1e6);
+	note_path(c->hop[k + 1].up, now_s, &c->hop[k].g.addr, &r);
 }
 
 void upstream_suspect(struct upstream *up)

@@ -3,6 +3,10 @@
  * One configured proxy: addresses, credentials, health, our session with it, counters.
  * Counted, because flows outlive a reload. Shared by all workers; locks itself. What never
  * changes after upstream_new may be read without the lock.
+ *
+ * One with a via is reached through that other upstream: it can be used while both can, and takes
+ * the time of both. The own health, paths and round-trip time here are those of the last leg, from
+ * the via to it. No two locks are held at the same time.
  */
 #ifndef REDIR_UPSTREAM_H
 #define REDIR_UPSTREAM_H
@@ -18,6 +22,7 @@
 #include "redir/uppaths.h"
 
 #define UPSTREAM_ADDRS 8
+#define UPSTREAM_HOPS  4 /* proxies in a row: an upstream and those it is reached through */
 
 struct dial;
 
@@ -26,6 +31,7 @@ struct upstream {
 	/* immutable */
 	char *name, *host, *username, *password;
 	uint16_t port;
+	struct upstream *via; /* a reference, or NULL: it is dialled */
 	int mptcp, tfo, priority;
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */
@@ -49,30 +55,53 @@ struct upstream {
 	uint64_t n_flows, n_flows_total; /* now; ever */
 	uint64_t n_warm; /* prewarmed connections that are ready, now */
 	uint64_t n_warm_used, n_warm_dead;
-	uint32_t rtt_us;                 /* smoothed */
+	uint32_t rtt_us; /* smoothed; with a via: from there */
 	char last_error[128];
 };
 
-struct upstream *upstream_new(const struct proxy_section *p, struct worker *main); /* or NULL */
+/* via: what p->via names, or NULL; a reference is taken. NULL = out of memory. */
+struct upstream *upstream_new(const struct proxy_section *p, struct upstream *via,
+			      struct worker *main);
 struct upstream *upstream_get(struct upstream *up);
 void upstream_put(struct upstream *up); /* NULL is allowed */
-/* Is this the same proxy with the same credentials and options? */
-bool upstream_matches(const struct upstream *up, const struct proxy_section *p);
+/* Is this the same proxy with the same credentials and options, reached in the same way? */
+bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
+		      const struct upstream *via);
+/* Names of those it is reached through, nearest to it first, comma separated, into buf (which is
+ * cut, if need be); NULL for one that is dialled. */
+const char *upstream_via_str(const struct upstream *up, char *buf, size_t cap);
 
 /* What one connection to the proxy may use. */
 struct upstream_grant {
 	struct addr addr;
 	bool in_session, has_token, tfo;
 	bool tfo_works; /* and has done so before */
-	double patience_s; /* without an answer for so long: upstream_overdue */
+	double patience_s; /* as below, for it alone */
 	uint8_t id[SESSION_ID_MAX];
 	uint16_t id_len;
 	unsigned session; /* its number */
 	uint32_t token;
 };
 
+/* All of the way: hop 0 is dialled, the last one is the upstream. The last holds the others. */
+struct upstream_chain {
+	unsigned n;
+	double patience_s; /* without an answer for so long: upstream_overdue */
+	struct {
+		struct upstream *up;
+		struct upstream_grant g;
+	} hop[UPSTREAM_HOPS];
+};
+
 /* False if it is not up (then try another). */
 bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g);
+/* The upstreams of the way; no grants yet. */
+void upstream_chain(struct upstream *up, struct upstream_chain *c);
+/* Grants for all hops before the last, afresh. False if one of them is not up. */
+bool upstream_grant_way(struct upstream_chain *c, double now_s);
+/* Both, and the last hop's. False if one is not up. */
+bool upstream_grant_chain(struct upstream *up, double now_s, struct upstream_chain *c);
+/* It, and all that it is reached through. */
 bool upstream_is_up(struct upstream *up);
 /* The destination is one of this proxy's own addresses. */
 bool upstream_is_address(struct upstream *up, const struct addr *a);
@@ -94,6 +123,17 @@ void upstream_busy(struct upstream *up, double now_s);
 void upstream_question(struct upstream *up);
 /* A dial has succeeded: what came of Fast Open and MPTCP. Fast Open backs off by itself. */
 void upstream_dialled(struct upstream *up, double now_s, const struct dial *d);
+/* What a hop's reply says of the connection to the next one. */
+struct up_leg {
+	double since_sent_s; /* when the requests had left, until that reply; 0 = unknown */
+	bool asked_tfo;      /* data was to be in its SYN */
+	bool stripped;       /* MPTCP was asked for, and TCP is what came */
+	unsigned syn_octets; /* taken from its SYN */
+};
+/* The same as upstream_dialled where hop k of the chain has connected to the next one; hop k's
+ * address stands for the local one. */
+void upstream_chained(const struct upstream_chain *c, unsigned k, double now_s,
+		      const struct up_leg *leg);
 /* May a connection to this address put data into its SYN? */
 bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr);
 /* Something is odd (a reset in the middle): check it soon. */
@@ -112,13 +152,14 @@ void upstream_proven(struct upstream *up, double now_s, const struct addr *addr,
 /* For those who choose and probe. */
 struct upstream_view {
 	enum upstream_state state;
-	bool usable;  /* upstream_grant would grant */
+	bool usable;  /* upstream_grant_chain would grant */
+	bool via_up;  /* what it is reached through can be used, or there is no via */
 	bool trouble; /* an answer is overdue */
 	double busy_s; /* it has said that it can take no more: last choice until then */
 	bool urgent;  /* here or elsewhere: it is to be probed at once */
 	double heard_s;
 	unsigned wanted; /* good probes until it is up */
-	uint32_t rtt_us;
+	uint32_t rtt_us; /* of the whole way */
 };
 struct upstream_view upstream_look(struct upstream *up);
 void upstream_session_open(struct upstream *up, const uint8_t *id, size_t len, bool has_window,

@@ -151,7 +151,8 @@ static void check_proxy(struct doctor *d, struct jsonval proxy, unsigned *up)
 	text_of(proxy, "address", addr, sizeof(addr));
 	text_of(proxy, "last_error", last, sizeof(last));
 	snprintf(id, sizeof(id), "proxy.%s", name);
-	*up += strcmp(state, "down") != 0 && strcmp(state, "rejected") != 0;
+	*up += strcmp(state, "down") != 0 && strcmp(state, "rejected") != 0 &&
+	       strcmp(state, "via-down") != 0;
 	if (!*addr) {
 		snprintf(cure, sizeof(cure), "getent ahosts the name in \"address\" of [proxy %s]",
 			 name);
@@ -167,6 +168,11 @@ static void check_proxy(struct doctor *d, struct jsonval proxy, unsigned *up)
 			 name);
 		findings_add(&d->findings, FINDING_WARN, id, cure, "%s rejects us%s%s", addr,
 			     *last ? ": " : "", last);
+	} else if (strcmp(state, "via-down") == 0) {
+		snprintf(cure, sizeof(cure), "bring up the proxy that \"via\" of [proxy %s] names",
+			 name);
+		findings_add(&d->findings, FINDING_WARN, id, cure,
+			     "%s is reached through a proxy that is not up", addr);
 	} else if (is_false(proxy, "tfo")) {
 		snprintf(cure, sizeof(cure),
 			 "on its machine: sysctl -w net.ipv4.tcp_fastopen=3; in redir.conf, [proxy "

@@ -110,7 +110,10 @@ bad redir "proxy p" "priority = high" high
 bad redir "proxy p" "prewarm = 17" 17 auto 16
 bad redir "proxy p" "prewarm = -1" -1 auto
 bad redir "proxy p" "prewarm = yes" yes auto
-bad redir "proxy p" "weight = 0" 0 1 100
+bad redir "proxy p" "weight = 0" "no proxy takes connections" 100
+bad redir "proxy p" "weight = -1" 0 100
+bad redir "proxy p" "via = nobody" "[proxy nobody]"
+bad redir "proxy p" "via = P" "through itself"
 bad redir "proxy p" "weight = 101" 101 100
 bad redir "proxy p" "weight = heavy" heavy
 bad redir "proxy p" "wieght = 3" "did you mean" weight
@@ -150,6 +153,29 @@ check_eq "no secret in an error" "$(printf '%s\n' "$out" | grep -c hunter2)" 0
 for i in $(seq 65); do printf '[proxy p%d]\naddress = 192.0.2.1\n' "$i"; done >"$LAB_DIR/crowd.conf"
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/crowd.conf" 2>&1)
 check_eq "more than 64 proxies are an error" "$?$(printf '%s\n' "$out" | grep -c 'crowd.conf:129: .*at most 64')" 11
+# Ways through several proxies; "NAME:VIA" each.
+ways() {
+	local p
+	for p; do
+		printf '[proxy %s]\naddress = 192.0.2.1\n' "${p%%:*}"
+		[ -z "${p#*:}" ] || printf 'via = %s\n' "${p#*:}"
+	done >"$LAB_DIR/way.conf"
+	out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/way.conf" 2>&1)
+	rc=$?
+}
+ways a: b:a c:b d:c
+check_eq "four proxies in a row" "$rc" 0
+ways d:C c:B b:A a:
+check_eq "in any order and case" "$rc" 0
+ways a: b:a c:b d:c e:d
+check_eq "five are too many" "$rc $(printf '%s\n' "$out" | grep -c 'way.conf:14: \[proxy e\] via: .*at most 4')" "1 1"
+ways a:c b:a c:b d:
+check_eq "a circle" "$rc $(printf '%s\n' "$out" | grep -cE 'way.conf:(3|6|9): .* via: goes round in a circle')" "1 3"
+ways a:b b:a c:a d:
+check_eq "a way into a circle" "$rc $(printf '%s\n' "$out" | grep -cE 'way.conf:(3|6): .*circle|way.conf:9: .*at most 4')" "1 3"
+printf '[proxy a]\naddress = 192.0.2.1\n[proxy b]\naddress = 192.0.2.2\nvia = a\nprewarm = 2\n' >"$LAB_DIR/way.conf"
+out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/way.conf" 2>&1)
+check_eq "prewarm behind another proxy" "$?$(printf '%s\n' "$out" | grep -c 'way.conf:6: \[proxy b\] prewarm: .*set prewarm')" 11
 printf '[redir]\nmode = tproxy\n' >"$LAB_DIR/none.conf"
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/none.conf" 2>&1)
 check_eq "no proxy at all is an error" $? 1

@@ -119,7 +119,7 @@ static void test_in_a_daemon(void **state)
 	for (int i = 0; i < 3; i++)
 		budget_give(&b);
 	assert_false(budget_short_of_memory(&b, &w));
-	w.pool.lent = 64; /* as many as 4 MiB hold */
+	w.pool.lent_bytes = 4 << 20;
 	assert_true(budget_short_of_memory(&b, &w));
 	assert_int_equal(worker_start(&w), 0);
 	assert_true(rig_until(&main_w, is_state, &seen));
@@ -131,7 +131,7 @@ static void test_in_a_daemon(void **state)
 	assert_false(budget_short_of_memory(&b, &w));
 	budget_stop(&b);
 	workers_stop(&main_w, list, 1);
-	w.pool.lent = 0;
+	w.pool.lent_bytes = 0;
 	worker_fini(&w);
 	worker_fini(&main_w);
 }

@@ -55,7 +55,7 @@ static void scene_make(struct scene *s, int prewarm)
 	s->rd.loopguard = loopguard_new();
 	s->listener = rig_listen("127.0.0.1", &wishes, &s->at);
 	assert_true(s->listener >= 0);
-	s->up = upstream_new(&p, &s->rd.main);
+	s->up = upstream_new(&p, NULL, &s->rd.main);
 	upstream_set_addrs(s->up, &s->at, 1);
 	upstream_proven(s->up, 0, &s->at, 100);
 	s->rw.pool = pool_of(s);

@@ -162,7 +162,7 @@ static void test_upstream(void **state)
 		addr_set_port(&s->addrs[i], (uint16_t)(1080 + i));
 	}
 	assert_int_equal(worker_init(&s->main, UINT_MAX, NULL), 0);
-	s->up = upstream_new(&p, &s->main);
+	s->up = upstream_new(&p, NULL, &s->main);
 	assert_non_null(s->up);
 	s->up->kick = look;
 	s->up->kick_ctx = s;

@@ -61,7 +61,7 @@ static int scene_up(void **state)
 
 	if (!s || worker_init(&s->main, UINT_MAX, NULL) < 0)
 		return -1;
-	s->up = upstream_new(&p, &s->main);
+	s->up = upstream_new(&p, NULL, &s->main);
 	if (!s->up)
 		return -1;
 	s->up->kick = count_kick;
@@ -257,7 +257,7 @@ static void test_kick_keeps_it(void **state)
 	struct proxy_section p = section_of("two");
 	struct upstream *keep = s->up;
 
-	s->up = upstream_new(&p, &s->main);
+	s->up = upstream_new(&p, NULL, &s->main);
 	assert_non_null(s->up);
 	s->up->kick = count_kick;
 	s->up->kick_ctx = s;
@@ -663,25 +663,25 @@ static void test_matches(void **state)
 	struct scene *s = *state;
 	struct proxy_section p = section_of("one"), q = p;
 
-	assert_true(upstream_matches(s->up, &p));
+	assert_true(upstream_matches(s->up, &p, NULL));
 	q.username = q.password = (char[]){""}; /* none, written otherwise */
-	assert_true(upstream_matches(s->up, &q));
+	assert_true(upstream_matches(s->up, &q, NULL));
 	q = p, q.name = (char[]){"One"};
-	assert_false(upstream_matches(s->up, &q));
+	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.address.host = (char[]){"192.0.2.1"};
-	assert_false(upstream_matches(s->up, &q));
+	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.address.port = 1081;
-	assert_false(upstream_matches(s->up, &q));
+	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.username = (char[]){"ann"};
-	assert_false(upstream_matches(s->up, &q));
+	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.password = (char[]){"secret"};
-	assert_false(upstream_matches(s->up, &q));
+	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.mptcp = 0;
-	assert_false(upstream_matches(s->up, &q));
+	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.tfo = 1;
-	assert_false(upstream_matches(s->up, &q));
+	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.priority = 11;
-	assert_false(upstream_matches(s->up, &q));
+	assert_false(upstream_matches(s->up, &q, NULL));
 }
 
 static void test_credentials_match(void **state)
@@ -692,13 +692,13 @@ static void test_credentials_match(void **state)
 
 	p.username = (char[]){"ann"};
 	p.password = (char[]){"secret"};
-	up = upstream_new(&p, &s->main);
+	up = upstream_new(&p, NULL, &s->main);
 	assert_non_null(up);
-	assert_true(upstream_matches(up, &p));
+	assert_true(upstream_matches(up, &p, NULL));
 	p.password = (char[]){"secrets"};
-	assert_false(upstream_matches(up, &p));
+	assert_false(upstream_matches(up, &p, NULL));
 	p.password = NULL;
-	assert_false(upstream_matches(up, &p));
+	assert_false(upstream_matches(up, &p, NULL));
 	upstream_put(up);
 }
 
@@ -771,7 +771,7 @@ static void test_pool_next(void **state)
 	struct scene *s = *state;
 	struct pool *p = pool_of(s, "123", NULL);
 	struct addr b = addr_of("192.0.2.2"), none = addr_of("192.0.2.4");
-	struct upstream_grant g;
+	struct upstream_chain g;
 	uint64_t tried = 0;
 
 	assert_null(pool_next(p, &tried, 1, &g)); /* none is up */
@@ -780,7 +780,7 @@ static void test_pool_next(void **state)
 	bring_up(p->v[1], "192.0.2.2");
 	bring_up(p->v[2], "192.0.2.3");
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[1]);
-	assert_true(g.has_token && addr_equal(&g.addr, &b));
+	assert_true(g.hop[0].g.has_token && addr_equal(&g.hop[0].g.addr, &b));
 	assert_int_equal(tried, 2);
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[2]);
 	assert_null(pool_next(p, &tried, 1, &g));
@@ -799,7 +799,7 @@ static void test_pool_trouble(void **state)
 {
 	struct scene *s = *state;
 	struct pool *p = pool_of(s, "112", NULL);
-	struct upstream_grant g;
+	struct upstream_chain g;
 	uint64_t tried = 0;
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -826,7 +826,7 @@ static void test_pool_busy(void **state)
 {
 	struct scene *s = *state;
 	struct pool *p = pool_of(s, "12", NULL);
-	struct upstream_grant g;
+	struct upstream_chain g;
 	uint64_t tried = 0;
 
 	bring_up(p->v[0], "192.0.2.1");
@@ -836,7 +836,7 @@ static void test_pool_busy(void **state)
 	assert_false(upstream_look(p->v[0]).trouble);
 	assert_ptr_equal(pool_next(p, &tried, 10.5, &g), p->v[1]);
 	assert_ptr_equal(pool_next(p, &tried, 10.5, &g), p->v[0]); /* better than none */
-	assert_true(g.tfo); /* it answers: nothing speaks against data in the SYN */
+	assert_true(g.hop[0].g.tfo); /* it answers: nothing speaks against data in the SYN */
 	assert_null(pool_next(p, &tried, 10.5, &g));
 	tried = 0;
 	assert_ptr_equal(pool_next(p, &tried, 11.5, &g), p->v[0]);
@@ -848,7 +848,7 @@ static void test_pool_busy(void **state)
 
 static unsigned first_of(struct pool *p)
 {
-	struct upstream_grant g;
+	struct upstream_chain g;
 	uint64_t tried = 0;
 	const struct upstream *up = pool_next(p, &tried, 1, &g);
 
@@ -916,6 +916,7 @@ static void test_pool_reload(void **state)
 	struct scene *s = *state;
 	struct pool *old = pool_of(s, "123", NULL), *p;
 	struct upstream *a = old->v[0], *b = old->v[1], *c = old->v[2];
+	struct upstream_chain way;
 	struct upstream_grant g;
 	uint64_t tried = 0;
 
@@ -935,8 +936,8 @@ static void test_pool_reload(void **state)
 	assert_int_equal(atomic_load(&c->refs), 1);
 	assert_int_equal(atomic_load(&b->refs), 1);
 	upstream_put(b);
-	assert_ptr_equal(pool_next(p, &tried, 1, &g), a); /* up, and its session goes on */
-	assert_true(g.session == 1 && g.token == 101);
+	assert_ptr_equal(pool_next(p, &tried, 1, &way), a); /* up, and its session goes on */
+	assert_true(way.hop[0].g.session == 1 && way.hop[0].g.token == 101);
 	assert_false(upstream_is_up(p->v[2]));
 	old = p;
 	p = pool_of(s, "1", old); /* fewer */
@@ -944,6 +945,140 @@ static void test_pool_reload(void **state)
 	assert_pool(p, "a");
 	assert_ptr_equal(p->v[0], a);
 	pool_put(p);
+}
+
+/* ---- via ---- */
+
+/* "c" is reached through "b", and that through "a", which stands last in the file. */
+static struct pool *pool_of_way(struct scene *s, const struct pool *old, int weight_a)
+{
+	struct conf c;
+	struct redir_conf *rc = conf_of(&c, "111");
+	struct list_node *n;
+	struct pool *p;
+
+	while ((n = list_first(&rc->proxies)))
+		list_remove(&rc->proxies, n);
+	for (unsigned i = 3; i > 0; i--)
+		list_push(&rc->proxies, &c.p[i - 1].node);
+	c.p[2].via = (char *)(uintptr_t) "B";
+	c.p[1].via = c.names[0];
+	c.p[0].weight = weight_a;
+	p = pool_new(rc, old, &s->main);
+	assert_non_null(p);
+	return p;
+}
+
+static void test_way(void **state)
+{
+	struct scene *s = *state;
+	struct pool *p = pool_of_way(s, NULL, 0);
+	struct upstream *c = p->v[0], *b = p->v[1], *a = p->v[2];
+	struct addr at = addr_of("192.0.2.1");
+	struct upstream_chain way;
+	uint64_t tried = 0;
+	char text[16], cut[3];
+
+	assert_pool(p, "cba");
+	assert_int_equal(p->hops, 3);
+	assert_true(c->via == b && b->via == a && !a->via);
+	assert_string_equal(upstream_via_str(c, text, sizeof(text)), "b,a");
+	assert_string_equal(upstream_via_str(c, cut, sizeof(cut)), "b,");
+	assert_null(upstream_via_str(a, text, sizeof(text)));
+
+	bring_up(c, "192.0.2.3");
+	bring_up(a, "192.0.2.1");
+	assert_null(pool_next(p, &tried, 1, &way)); /* b is in the way; a is only a hop */
+	assert_false(upstream_is_up(c) || upstream_look(c).usable || upstream_look(c).via_up);
+	assert_true(upstream_look(b).via_up && upstream_look(a).via_up);
+	bring_up(b, "192.0.2.2");
+	assert_true(upstream_is_up(c) && upstream_look(c).usable);
+	upstream_proven(a, 1, &at, 1000);
+	at = addr_of("192.0.2.2");
+	upstream_proven(b, 1, &at, 20000);
+	at = addr_of("192.0.2.3");
+	upstream_proven(c, 1, &at, 300000);
+	assert_int_equal(upstream_look(c).rtt_us, 321000);
+	tried = 0;
+	assert_ptr_equal(pool_next(p, &tried, 1, &way), c);
+	assert_int_equal(way.n, 3);
+	assert_true(way.hop[0].up == a && way.hop[1].up == b && way.hop[2].up == c);
+	assert_true(way.hop[0].g.has_token && way.hop[1].g.has_token && way.hop[2].g.token == 100);
+	assert_true(way.patience_s > 0.96 && way.patience_s < 0.97);
+	/* Another attempt: the last one's token stays, the others are new. */
+	assert_true(upstream_grant_way(&way, 1));
+	assert_true(way.hop[0].g.token == 101 && way.hop[1].g.token == 101 &&
+		    way.hop[2].g.token == 100);
+	upstream_overdue(b);
+	assert_true(upstream_look(c).trouble && !upstream_look(a).trouble);
+	upstream_failed(a, 2, UPSTREAM_HARD, "refused");
+	assert_false(upstream_is_up(c) || upstream_is_up(b) || upstream_grant_way(&way, 2));
+	assert_int_equal(c->health.state, UPSTREAM_UP); /* its own is another matter */
+	pool_put(p);
+	kicks(s);
+}
+
+/* A reload that changes a hop changes what lies behind it; another weight changes none. */
+static void test_way_reload(void **state)
+{
+	struct scene *s = *state;
+	struct pool *old = pool_of_way(s, NULL, 0), *p = pool_of_way(s, old, 1);
+	struct upstream *a = old->v[2];
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_ptr_equal(p->v[i], old->v[i]);
+	pool_put(old);
+	old = p;
+	a->port = 4711;
+	p = pool_of_way(s, old, 1);
+	for (unsigned i = 0; i < 3; i++)
+		assert_ptr_not_equal(p->v[i], old->v[i]);
+	assert_ptr_equal(p->v[0]->via, p->v[1]);
+	pool_put(old);
+	old = pool_of(s, "111", p); /* no via any more */
+	assert_ptr_equal(old->v[0], p->v[2]);
+	assert_ptr_not_equal(old->v[1], p->v[1]);
+	assert_int_equal(old->hops, 1);
+	pool_put(p);
+	pool_put(old);
+	kicks(s);
+}
+
+/* What a hop's reply tells of the leg behind it. */
+static void test_leg(void **state)
+{
+	struct scene *s = *state;
+	struct pool *p = pool_of_way(s, NULL, 0);
+	struct upstream *b = p->v[1], *a = p->v[2];
+	struct addr at = addr_of("192.0.2.1"), there = addr_of("192.0.2.2");
+	struct up_leg leg = {.since_sent_s = 0.05, .asked_tfo = true, .syn_octets = 100};
+	struct upstream_chain way;
+
+	bring_up(a, "192.0.2.1");
+	upstream_proven(a, 1, &at, 20000);
+	bring_up(b, "192.0.2.2");
+	assert_true(upstream_grant_chain(b, 1, &way));
+	upstream_chained(&way, 0, 1, &leg);
+	assert_in_range(b->rtt_us, 29900, 30100);
+	assert_in_range(upstream_look(b).rtt_us, 49900, 50100);
+	assert_int_equal(b->paths.n, 1);
+	assert_true(addr_equal_ip(&b->paths.v[0].local, &at));
+	assert_true(b->paths.v[0].n_taken == 1 && b->tfo_works);
+	leg.syn_octets = 0; /* no cookie, that happens */
+	upstream_chained(&way, 0, 2, &leg);
+	assert_true(upstream_tfo_allowed(b, 2, &there));
+	leg.since_sent_s = 1.05; /* the SYN with data was lost */
+	upstream_chained(&way, 0, 3, &leg);
+	assert_true(b->paths.v[0].n_lost == 1 && b->rtt_us < 31000);
+	assert_false(upstream_tfo_allowed(b, 3, &there));
+	assert_true(upstream_grant_chain(b, 3, &way));
+	assert_true(way.hop[0].g.tfo && !way.hop[1].g.tfo);
+	assert_true(upstream_tfo_allowed(b, 64, &there));
+	leg = (struct up_leg){.since_sent_s = 0.05, .stripped = true};
+	upstream_chained(&way, 0, 65, &leg);
+	assert_int_equal(b->paths.v[0].n_stripped, 1);
+	pool_put(p);
+	kicks(s);
 }
 
 static void test_pool_counts(void **state)
@@ -982,6 +1117,9 @@ int main(void)
 		ON_STAGE(test_credentials_match),
 		ON_STAGE(test_pool_order),
 		ON_STAGE(test_pool_next),
+		ON_STAGE(test_way),
+		ON_STAGE(test_way_reload),
+		ON_STAGE(test_leg),
 		ON_STAGE(test_pool_trouble),
 		ON_STAGE(test_pool_busy),
 		ON_STAGE(test_pool_weights),

@@ -589,7 +589,7 @@ static void no_pipe_left(void **state)
 	struct outcome o;
 
 	(void)state;
-	w.pipes = (struct pipepool){.n = 1000};
+	w.pipes = (struct pipepool){.n = 1000, .max = 16};
 	open_link(&o, false, false, FOREVER, NULL);
 	assert_false(moves_bulk(&o, true, 5));
 	assert_int_equal(w.pipes.n, 1000);

@@ -6,10 +6,21 @@ bench_bench_learned_SOURCES = bench/bench_learned.c
 bench_bench_learned_LDADD = src/redir/libredir.la $(PTHREAD_LIBS)
 bench_bench_sets_SOURCES = bench/bench_sets.c
 bench_bench_sets_LDADD = src/redir/libredir.la $(PTHREAD_LIBS)
-EXTRA_DIST += bench/bypass.sh
 
-CLEANFILES += $(BENCHES)
+# The tools of bench/run.
+BENCH_TOOLS = bench/load bench/bare_relay
+EXTRA_PROGRAMS += $(BENCH_TOOLS)
+bench_load_SOURCES = bench/load.c bench/load.h bench/load_serve.c \
+	tests/lab/peer_io.c tests/lab/peer_io.h
+bench_load_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+bench_bare_relay_SOURCES = bench/bare_relay.c tests/lab/peer_io.c tests/lab/peer_io.h
+bench_bare_relay_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
+EXTRA_DIST += bench/bypass.sh bench/contestants.sh bench/figures.sh bench/limits.json \
+	bench/report.py bench/RESULTS.md bench/run bench/structure.sh
 
-.PHONY: bench
+CLEANFILES += $(BENCHES) $(BENCH_TOOLS)
+
+.PHONY: bench bench-tools
+bench-tools: $(BENCH_TOOLS)
 bench: $(BENCHES)
 	@for b in $(BENCHES); do ./$$b || exit 1; done

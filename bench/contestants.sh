@@ -11,6 +11,7 @@ BENCH_PORT=12345                # peers on the router listen here
 BENCH_PORTS="80 22"             # of the server: requests, and servers that speak first
 CONTESTANTS="kernel sixpath-tcp sixpath-mptcp redsocks redsocks-splice redsocks-dante ss-cheap ss-default haproxy bare-splice bare-copy bare-mptcp"
 [ -z "${BENCH_OTHER_REDIR:-}" ] || CONTESTANTS="$CONTESTANTS other"
+BENCH_CIPHER=${BENCH_CIPHER:-chacha20-ietf} # the cheapest where measured; Debian's AES is slow
 BENCH_WRAP=()                   # goes before the redirector's command: valgrind
 
 # contestant_text NAME: for tables.
@@ -23,7 +24,7 @@ contestant_text() {
 	redsocks) echo "redsocks + microsocks" ;;
 	redsocks-splice) echo "redsocks (splice = on) + microsocks" ;;
 	redsocks-dante) echo "redsocks + dante" ;;
-	ss-cheap) echo "ss-redir + ss-server, aes-128-gcm, Fast Open" ;;
+	ss-cheap) echo "ss-redir + ss-server, $BENCH_CIPHER, Fast Open" ;;
 	ss-default) echo "ss-redir + ss-server, default cipher, Fast Open" ;;
 	haproxy) echo "HAProxy on both ends, TCP mode, splice-auto" ;;
 	bare-splice) echo "bare relay on both ends, splice 1 MiB" ;;
@@ -89,11 +90,11 @@ steer() {
 	RULES
 }
 
-# peer_redir COMMAND...; peer_proxy PORT COMMAND...
+# peer_redir COMMAND...; peer_proxy PORT COMMAND...: fail if nobody listens.
 peer_redir() {
 	lab_bg peer-redir "$RTR" "${BENCH_WRAP[@]}" "$@"
 	BENCH_REDIR=peer-redir
-	lab_wait_port "$RTR" $BENCH_PORT
+	lab_wait 20 lab_listening "$RTR" $BENCH_PORT
 }
 
 peer_proxy() {
@@ -101,19 +102,18 @@ peer_proxy() {
 	shift
 	lab_bg peer-proxy "$PRX" "$@"
 	BENCH_PROXY=peer-proxy
-	lab_wait_port "$PRX" "$port"
+	lab_wait 20 lab_listening "$PRX" "$port"
 }
 
 redsocks_start() { # PORT [SPLICE]
 	cat >"$LAB_DIR/redsocks.conf" <<-CONF
 		base {
 			log_debug = off; log_info = off; log = "stderr"; daemon = off; redirector = iptables;
-			rlimit_nofile = $(ulimit -Hn); ${2:+splice = $2;}
 		}
-		redsocks { local_ip = 0.0.0.0; local_port = $BENCH_PORT; ip = $PRX4; port = $1; type = socks5; }
+		redsocks { local_ip = 0.0.0.0; local_port = $BENCH_PORT; ip = $PRX4; port = $1; type = socks5; ${2:+splice = $2;} }
 	CONF
-	peer_redir redsocks -c "$LAB_DIR/redsocks.conf"
-	steer $BENCH_PORT
+	peer_redir redsocks -c "$LAB_DIR/redsocks.conf" &&
+		steer $BENCH_PORT
 }
 
 dante_start() {
@@ -132,10 +132,10 @@ dante_start() {
 }
 
 ss_start() { # CIPHER
-	local args=(-k bench -m "$1" --fast-open --no-delay -n "$(ulimit -Hn)")
-	peer_proxy 1081 ss-server -s 0.0.0.0 -p 1081 "${args[@]}"
-	peer_redir ss-redir -s "$PRX4" -p 1081 -b 0.0.0.0 -l $BENCH_PORT "${args[@]}"
-	steer $BENCH_PORT
+	local args=(-k bench -m "$1" --fast-open --no-delay -n $(($(ulimit -Hn) - 100)))
+	peer_proxy 1081 ss-server -s 0.0.0.0 -p 1081 "${args[@]}" &&
+		peer_redir ss-redir -s "$PRX4" -p 1081 -b 0.0.0.0 -l $BENCH_PORT "${args[@]}" &&
+		steer $BENCH_PORT
 }
 
 haproxy_conf() { # FILE LISTEN-PORT ADDRESS PORT, twice the last three
@@ -161,32 +161,31 @@ haproxy_conf() { # FILE LISTEN-PORT ADDRESS PORT, twice the last three
 haproxy_start() {
 	haproxy_conf "$LAB_DIR/haproxy-p.conf" 1081 "$SRV4" 80 1082 "$SRV4" 22
 	haproxy_conf "$LAB_DIR/haproxy-r.conf" $BENCH_PORT "$PRX4" 1081 $((BENCH_PORT + 1)) "$PRX4" 1082
-	peer_proxy 1081 haproxy -db -f "$LAB_DIR/haproxy-p.conf"
-	peer_redir haproxy -db -f "$LAB_DIR/haproxy-r.conf"
-	steer $BENCH_PORT $((BENCH_PORT + 1))
+	peer_proxy 1081 haproxy -db -f "$LAB_DIR/haproxy-p.conf" &&
+		peer_redir haproxy -db -f "$LAB_DIR/haproxy-r.conf" &&
+		steer $BENCH_PORT $((BENCH_PORT + 1))
 }
 
 bare_start() { # HOW SIZE [mptcp]: port 80 only; as many workers as sixpath has
 	local tool=$SIXPATH_BUILD/bench/bare_relay w
 	w=$(nproc)
-	peer_proxy 1081 "$tool" "--$1" "$2" ${3:+--accept-mptcp} --workers "$w" 1081 "$SRV4" 80
-	peer_redir "$tool" "--$1" "$2" ${3:+--dial-mptcp} --workers "$w" $BENCH_PORT "$PRX4" 1081
-	steer $BENCH_PORT
+	peer_proxy 1081 "$tool" "--$1" "$2" ${3:+--accept-mptcp} --workers "$w" 1081 "$SRV4" 80 &&
+		peer_redir "$tool" "--$1" "$2" ${3:+--dial-mptcp} --workers "$w" $BENCH_PORT "$PRX4" 1081 &&
+		steer $BENCH_PORT
 }
 
 other_start() {
 	local cmd proxy=${BENCH_OTHER_PROXY//PROXY/$PRX4} redir=${BENCH_OTHER_REDIR//PROXY/$PRX4}
 	if [ -n "$proxy" ]; then
 		read -ra cmd <<<"${proxy//SERVER/$SRV4}"
-		peer_proxy 1090 "${cmd[@]}"
+		peer_proxy 1090 "${cmd[@]}" || return 1
 	fi
 	read -ra cmd <<<"${redir//SERVER/$SRV4}"
-	peer_redir "${cmd[@]}"
-	steer $BENCH_PORT
+	peer_redir "${cmd[@]}" && steer $BENCH_PORT
 }
 
 # contestant_start NAME [OPTION of lab_daemons...]: afterwards BENCH_REDIR and BENCH_PROXY are names
-# in LAB_PIDS, empty if there is no such process.
+# in LAB_PIDS, empty if there is no such process. Fails if a peer does not start.
 contestant_start() {
 	local name=$1
 	shift
@@ -197,19 +196,10 @@ contestant_start() {
 	sixpath-mptcp) sixpath_start --redir "proxy home.mptcp=yes" "$@" ;;
 	sixpath-own) sixpath_own "$@" ;;
 	sixpath-held) sixpath_own --redir connect.verify=yes "$@" ;;
-	redsocks)
-		peer_proxy 1081 microsocks -i 0.0.0.0 -p 1081
-		redsocks_start 1081
-		;;
-	redsocks-splice)
-		peer_proxy 1081 microsocks -i 0.0.0.0 -p 1081
-		redsocks_start 1081 on
-		;;
-	redsocks-dante)
-		dante_start
-		redsocks_start 1081
-		;;
-	ss-cheap) ss_start aes-128-gcm ;;
+	redsocks) peer_proxy 1081 microsocks -i 0.0.0.0 -p 1081 && redsocks_start 1081 ;;
+	redsocks-splice) peer_proxy 1081 microsocks -i 0.0.0.0 -p 1081 && redsocks_start 1081 on ;;
+	redsocks-dante) dante_start && redsocks_start 1081 ;;
+	ss-cheap) ss_start "$BENCH_CIPHER" ;;
 	ss-default) ss_start chacha20-ietf-poly1305 ;;
 	haproxy) haproxy_start ;;
 	bare-splice) bare_start splice 1048576 ;;
@@ -223,8 +213,8 @@ contestant_start() {
 contestant_stop() {
 	case $BENCH_REDIR in
 	redir) lab_daemons_stop >/dev/null ;;
-	peer-redir)
-		lab_in "$RTR" nft delete table ip bench
+	*)
+		lab_in "$RTR" nft delete table ip bench 2>/dev/null
 		lab_kill peer-redir
 		lab_kill peer-proxy
 		;;

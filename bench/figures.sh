@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2154,SC2034
 # What is measured, sourced by bench/run: each function measures the contestant that runs.
 
 SECONDS_EACH=${SECONDS_EACH:-1.5}
@@ -19,7 +19,7 @@ measure() {
 	out=$(timeout 60 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$@" --cpu "redir=$(pids_of "$BENCH_REDIR")" \
 		--cpu "proxy=$(pids_of "$BENCH_PROXY")" "$SRV4" 80 2>&1 | tail -n 1)
 	case $out in
-	{*) record "$figure" "$out" ;;
+	"{"*) record "$figure" "$out" ;;
 	*) echo "bench: $BENCH_NAME: $figure: no figure: ${out:-nothing within 60 s}" >&2 ;;
 	esac
 }
@@ -133,45 +133,45 @@ figure_ttfb() {
 
 # ---- instructions, by callgrind: the same on every machine, whatever its mood ----
 
-# instructions NAME OPEN MODE COUNT OPTION...: of the redirector's whole life, with OPEN idle flows.
+# instructions NAME OPEN MODE COUNT OPTION...: of the redirector's whole life, with OPEN idle flows;
+# in COUNTED.
 instructions() {
 	local name=$1 open=$2 mode=$3 count=$4 pid
 	shift 4
 	rm -f "$LAB_DIR"/run/cg.*
-	BENCH_WRAP=(valgrind --tool=callgrind --log-file="$LAB_DIR/run/valgrind.%p" --callgrind-out-file="$LAB_DIR/run/cg.%p")
-	contestant_start "$name" --redir redir.workers=1
+	BENCH_WRAP=(valgrind --tool=callgrind --vgdb=no --log-file="$LAB_DIR/run/valgrind.%p" --callgrind-out-file="$LAB_DIR/run/cg.%p")
+	contestant_start "$name" --redir redir.workers=1 || { contestant_stop; BENCH_WRAP=(); return 1; }
 	BENCH_WRAP=()
 	pid=${LAB_PIDS[$BENCH_REDIR]}
+	chown "$LAB_USER" "$LAB_DIR/run/cg.$pid" # written when the daemon ends, no longer as root
 	[ "$open" = 0 ] || idle_start "$open" || return 1
-	timeout 120 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" 80 >"$LAB_DIR/count.log" 2>&1
+	timeout 30 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" 80 >"$LAB_DIR/count.log" 2>&1
 	[ "$open" = 0 ] || idle_stop
 	contestant_stop
-	awk '$1 == "totals:" || $1 == "summary:" { v = $2 } END { print v }' "$LAB_DIR/run/cg.$pid"
+	COUNTED=$(awk '$1 == "totals:" || $1 == "summary:" { v = $2 } END { print v + 0 }' "$LAB_DIR/run/cg.$pid")
 }
 
-# slope NAME OPEN MODE FEW MANY OPTION...: instructions for one more.
+# slope NAME OPEN MODE FEW MANY OPTION...: instructions for one more; in SLOPE, empty if unknown.
 slope() {
 	local name=$1 open=$2 mode=$3 few=$4 many=$5 a b
 	shift 5
-	# Not in a subshell: what is started must be known to the lab.
-	instructions "$name" "$open" "$mode" "$few" "$@" >"$LAB_DIR/few"
-	instructions "$name" "$open" "$mode" "$many" "$@" >"$LAB_DIR/many"
-	read -r a <"$LAB_DIR/few"
-	read -r b <"$LAB_DIR/many"
-	SLOPE=$(awk -v a="$a" -v b="$b" -v n=$((many - few)) 'BEGIN { if (a > 0 && b > a) printf "%.0f", (b - a) / n }')
-	[ -n "$SLOPE" ]
+	SLOPE=""
+	instructions "$name" "$open" "$mode" "$few" "$@" && a=$COUNTED &&
+		instructions "$name" "$open" "$mode" "$many" "$@" && b=$COUNTED &&
+		SLOPE=$(awk -v a="$a" -v b="$b" -v n=$((many - few)) 'BEGIN { if (a > 0 && b > a) printf "%.0f", (b - a) / n }')
+	[ -n "$SLOPE" ] || { echo "bench: $name: instructions could not be counted" >&2; false; }
 }
 
 # figure_instructions NAME: starts the contestant itself.
 figure_instructions() {
-	slope "$1" 0 short 100 600 --flows 4 && record instructions_connection "{\"value\":$SLOPE}"
+	slope "$1" 0 short 100 600 --flows 1 && record instructions_connection "{\"value\":$SLOPE}"
 	slope "$1" 0 kept 8 40 --flows 1 --reply 1048576 && record instructions_mib "{\"value\":$SLOPE}"
 }
 
 # Cost of a connection with few and with many others open.
 figure_flat() {
-	slope "$1" 10 short 100 600 --flows 4 && record flat_10 "{\"value\":$SLOPE}"
-	slope "$1" "$BENCH_MANY" short 100 600 --flows 4 && record "flat_$BENCH_MANY" "{\"value\":$SLOPE}"
+	slope "$1" 10 short 100 600 --flows 1 && record flat_10 "{\"value\":$SLOPE}"
+	slope "$1" "$BENCH_MANY" short 100 600 --flows 1 && record "flat_$BENCH_MANY" "{\"value\":$SLOPE}"
 	slope "$1" 10 kept 8 40 --flows 1 --reply 1048576 && record flat_mib_10 "{\"value\":$SLOPE}"
 	slope "$1" "$BENCH_MANY" kept 8 40 --flows 1 --reply 1048576 &&
 		record "flat_mib_$BENCH_MANY" "{\"value\":$SLOPE}"

@@ -575,7 +575,8 @@ lab_daemon_ready() { # redir|proxy
 	lab_ctl "$1" status --json
 }
 
-# What goes before the command of a daemon, such as valgrind.
+# What goes before the command of a daemon, such as valgrind. Used by name (local -n).
+# shellcheck disable=SC2034
 LAB_WRAP_redir=() LAB_WRAP_proxy=()
 
 # lab_daemon_start redir|proxy

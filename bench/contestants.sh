@@ -9,9 +9,9 @@
 
 BENCH_PORT=12345                # peers on the router listen here
 BENCH_PORTS="80 22"             # of the server: requests, and servers that speak first
-CONTESTANTS="kernel sixpath-tcp sixpath-mptcp redsocks redsocks-splice redsocks-dante ss-cheap ss-default haproxy bare-splice bare-copy bare-mptcp"
+CONTESTANTS="kernel sixpath-tcp sixpath-mptcp redsocks redsocks-dante ss-cheap ss-default haproxy bare-splice bare-copy bare-mptcp"
 [ -z "${BENCH_OTHER_REDIR:-}" ] || CONTESTANTS="$CONTESTANTS other"
-BENCH_CIPHER=${BENCH_CIPHER:-chacha20-ietf} # the cheapest where measured; Debian's AES is slow
+BENCH_CIPHER=${BENCH_CIPHER:-salsa20} # the cheapest where measured; Debian's AES is slow
 BENCH_WRAP=()                   # goes before the redirector's command: valgrind
 
 # contestant_text NAME: for tables.
@@ -22,7 +22,6 @@ contestant_text() {
 	sixpath-mptcp) echo "sixpath, MPTCP upstream" ;;
 	sixpath-held) echo "sixpath, SYNs held (verify = yes), TCP upstream" ;;
 	redsocks) echo "redsocks + microsocks" ;;
-	redsocks-splice) echo "redsocks (splice = on) + microsocks" ;;
 	redsocks-dante) echo "redsocks + dante" ;;
 	ss-cheap) echo "ss-redir + ss-server, $BENCH_CIPHER, Fast Open" ;;
 	ss-default) echo "ss-redir + ss-server, default cipher, Fast Open" ;;
@@ -38,7 +37,7 @@ contestant_text() {
 contestant_has() {
 	local p programs
 	case $1 in
-	redsocks | redsocks-splice) programs="redsocks microsocks" ;;
+	redsocks) programs="redsocks microsocks" ;;
 	redsocks-dante) programs="redsocks danted" ;;
 	ss-*) programs="ss-redir ss-server" ;;
 	haproxy) programs=haproxy ;;
@@ -105,12 +104,12 @@ peer_proxy() {
 	lab_wait 20 lab_listening "$PRX" "$port"
 }
 
-redsocks_start() { # PORT [SPLICE]
+redsocks_start() { # PORT; splices by default
 	cat >"$LAB_DIR/redsocks.conf" <<-CONF
 		base {
 			log_debug = off; log_info = off; log = "stderr"; daemon = off; redirector = iptables;
 		}
-		redsocks { local_ip = 0.0.0.0; local_port = $BENCH_PORT; ip = $PRX4; port = $1; type = socks5; ${2:+splice = $2;} }
+		redsocks { local_ip = 0.0.0.0; local_port = $BENCH_PORT; ip = $PRX4; port = $1; type = socks5; }
 	CONF
 	peer_redir redsocks -c "$LAB_DIR/redsocks.conf" &&
 		steer $BENCH_PORT
@@ -197,7 +196,6 @@ contestant_start() {
 	sixpath-own) sixpath_own "$@" ;;
 	sixpath-held) sixpath_own --redir connect.verify=yes "$@" ;;
 	redsocks) peer_proxy 1081 microsocks -i 0.0.0.0 -p 1081 && redsocks_start 1081 ;;
-	redsocks-splice) peer_proxy 1081 microsocks -i 0.0.0.0 -p 1081 && redsocks_start 1081 on ;;
 	redsocks-dante) dante_start && redsocks_start 1081 ;;
 	ss-cheap) ss_start "$BENCH_CIPHER" ;;
 	ss-default) ss_start chacha20-ietf-poly1305 ;;

@@ -322,12 +322,11 @@ static void conn_event(struct load *l, struct conn *c, uint32_t events)
 {
 	if (!c->open)
 		return;
-	if (!c->said && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) && !conn_say(l, c)) {
-		conn_end(l, c, true);
+	if (!c->said) {
+		if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) && !conn_say(l, c))
+			conn_end(l, c, true);
 		return;
 	}
-	if (!c->said)
-		return;
 	if (l->mode == BULK_UP || l->mode == BULK_DOWN)
 		bulk(l, c);
 	else if (l->mode == SLOW)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections import defaultdict
 
-SOCKS5 = ["redsocks", "redsocks-splice", "redsocks-dante"]
+SOCKS5 = ["redsocks", "redsocks-dante"]
 SS = ["ss-cheap", "ss-default"]
 PEERS = SOCKS5 + SS + ["haproxy", "other"]
 OURS = ["sixpath-tcp", "sixpath-mptcp"]
@@ -59,13 +59,13 @@ def number(x):
 
 
 def spread(s):
-    """median [least–most]"""
+    """median [least–most, rounds]"""
     v = list(s.values())
     if not v:
         return "–"
     if len(v) == 1:
         return number(v[0])
-    return "%s [%s–%s]" % (number(median(v)), number(min(v)), number(max(v)))
+    return "%s [%s–%s, n=%d]" % (number(median(v)), number(min(v)), number(max(v)), len(v))
 
 
 def ratio(data, figure, a, others, get, best):
@@ -309,7 +309,7 @@ def plots(data, where):
 
 
 NOTES = """Each round starts every contestant in turn, measures it and stops it, so that a change of the machine's mood meets all alike.
-A cell is the median of the rounds with the least and the most; ratios are taken within each round, then their median.
+A cell is the median of the rounds with the least, the most and the number of rounds; ratios are taken within each round, then their median.
 CPU is what the kernel charges to the processes, ended threads included. Work in software interrupts (on veth most of the way of a
 packet) is charged to whoever runs at the moment: a relay that writes also pays for the packet's way to the next process, and rates
 on a machine with few processors, where load generator, redirector, proxy and server share them, are not those of four machines.

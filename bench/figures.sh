@@ -141,7 +141,8 @@ instructions() {
 	local name=$1 open=$2 mode=$3 count=$4 pid
 	shift 4
 	rm -f "$LAB_DIR"/run/cg.*
-	BENCH_WRAP=(valgrind --tool=callgrind --vgdb=no --log-file="$LAB_DIR/run/valgrind.%p" --callgrind-out-file="$LAB_DIR/run/cg.%p")
+	# libtool knows the program behind its script.
+	BENCH_WRAP=("$SIXPATH_BUILD/libtool" --mode=execute valgrind --tool=callgrind --vgdb=no --log-file="$LAB_DIR/run/valgrind.%p" --callgrind-out-file="$LAB_DIR/run/cg.%p")
 	contestant_start "$name" --redir redir.workers=1 || { contestant_stop; BENCH_WRAP=(); return 1; }
 	BENCH_WRAP=()
 	pid=${LAB_PIDS[$BENCH_REDIR]}

@@ -16,7 +16,11 @@ bench_load_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 bench_bare_relay_SOURCES = bench/bare_relay.c tests/lab/peer_io.c tests/lab/peer_io.h
 bench_bare_relay_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 EXTRA_DIST += bench/bypass.sh bench/contestants.sh bench/figures.sh bench/limits.json \
-	bench/report.py bench/RESULTS.md bench/run bench/structure.sh
+	bench/report.py bench/run bench/structure.sh
+# One complete run: bench/run --out bench
+EXTRA_DIST += bench/RESULTS.md bench/raw.jsonl bench/bulk_down_8.svg bench/bulk_down_8_cpu.svg \
+	bench/bulk_mtu_down_8.svg bench/kept_64.svg bench/short.svg bench/short_p99.svg \
+	bench/ttfb_later.svg
 
 CLEANFILES += $(BENCHES) $(BENCH_TOOLS)
 

@@ -23,7 +23,7 @@ class Data:
             for line in f:
                 r = json.loads(line)
                 if r["figure"] == "machine":
-                    self.machine = r["values"]
+                    self.machine.update(r["values"])
                 elif r["figure"] == "name":
                     self.names[r["contestant"]] = r["values"]["text"]
                 else:

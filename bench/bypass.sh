@@ -8,6 +8,7 @@
 ROUNDS=${ROUNDS:-7} N=${N:-300}
 
 # median ms of N connections one after the other, each with a request and an answer
+# shellcheck disable=SC2120
 round() { # [OPTION...]
 	lab_in "$DEV" "$PEER" probe --get / --want 12 --repeat "$N" "$@" "$SRV4" 80 >"$LAB_DIR/round.out" 2>&1
 	json "$LAB_DIR/round.out" '"%.4f" % sorted(p["first_byte_ms"] for p in j)[len(j) // 2]'

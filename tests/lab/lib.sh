@@ -574,11 +574,16 @@ lab_daemon_ready() { # redir|proxy
 	lab_ctl "$1" status --json
 }
 
+# What goes before the command of a daemon, such as valgrind. Used by name (local -n).
+# shellcheck disable=SC2034
+LAB_WRAP_redir=() LAB_WRAP_proxy=()
+
 # lab_daemon_start redir|proxy
 lab_daemon_start() {
 	local ns=$PRX
 	[ "$1" = proxy ] || ns=$RTR
-	lab_bg "$1" "$ns" "$SIXPATH_BUILD/src/$1/sixpath-$1" -f -c "$LAB_DIR/$1.conf"
+	local -n wrap=LAB_WRAP_$1
+	lab_bg "$1" "$ns" "${wrap[@]}" "$SIXPATH_BUILD/src/$1/sixpath-$1" -f -c "$LAB_DIR/$1.conf"
 	lab_wait 20 lab_daemon_ready "$1" || lab_die "sixpath-$1 does not answer on its control socket"
 	lab_alive "$1" || lab_die "sixpath-$1 ended at once: $(tail -n 3 "$LAB_DIR/$1.log")"
 }

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2154,SC2034
+# What is measured, sourced by bench/run: each function measures the contestant that runs.
+
+SECONDS_EACH=${SECONDS_EACH:-1.5}
+# 10,000 idle flows, or what the limit of descriptors allows where it cannot be raised: the daemons
+# keep some in reserve.
+BENCH_MANY=$(($(ulimit -Hn) > 22000 ? 10000 : $(ulimit -Hn) / 2 - 500))
+
+# record FIGURE VALUES: VALUES is a JSON object.
+record() {
+	printf '{"figure":"%s","contestant":"%s","round":%d,"values":%s}\n' "$1" "$BENCH_NAME" "$BENCH_ROUND" "$2" >>"$BENCH_RAW"
+}
+
+# measure FIGURE MODE OPTION...: what load says, recorded.
+measure() {
+	local figure=$1 out
+	shift
+	out=$(timeout 60 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$@" --cpu "redir=$(pids_of "$BENCH_REDIR")" \
+		--cpu "proxy=$(pids_of "$BENCH_PROXY")" "$SRV4" 80 2>&1 | tail -n 1)
+	case $out in
+	"{"*) record "$figure" "$out" ;;
+	*) echo "bench: $BENCH_NAME: $figure: no figure: ${out:-nothing within 60 s}" >&2 ;;
+	esac
+}
+
+figure_bulk() { # [SUFFIX]
+	local dir n
+	for dir in down up; do
+		for n in 1 8; do
+			measure "bulk${1:-}_${dir}_$n" "$dir" --flows $n --seconds "$SECONDS_EACH"
+		done
+	done
+}
+
+figure_mtu() { figure_bulk _mtu; }
+
+figure_short() { measure short short --flows 64 --seconds "$SECONDS_EACH"; }
+
+figure_kept() {
+	measure kept_1 kept --flows 1 --reply 100 --seconds "$SECONDS_EACH"
+	measure kept_64 kept --flows 64 --reply 100 --seconds "$SECONDS_EACH"
+}
+
+# ---- memory ----
+
+# sum_rss PIDS: KiB. count_fds PIDS.
+sum_rss() {
+	local p sum=0 kb
+	for p in ${1//,/ }; do
+		kb=$(awk '$1 == "VmRSS:" { print $2 }' "/proc/$p/status" 2>/dev/null)
+		sum=$((sum + ${kb:-0}))
+	done
+	echo $sum
+}
+
+count_fds() {
+	local p sum=0
+	for p in ${1//,/ }; do
+		sum=$((sum + $(find "/proc/$p/fd" -mindepth 1 2>/dev/null | wc -l)))
+	done
+	echo $sum
+}
+
+# record_memory FIGURE FLOWS: slab is the whole machine's: both ends of every connection of the lab.
+record_memory() {
+	local redir proxy slab sockets
+	redir=$(pids_of "$BENCH_REDIR") proxy=$(pids_of "$BENCH_PROXY")
+	slab=$(awk '$1 == "Slab:" { print $2 }' /proc/meminfo)
+	sockets=$(lab_in "$RTR" awk '$1 == "TCP:" { print $3 }' /proc/net/sockstat)
+	record "$1" "{\"flows\":$2,\"redir_rss_kib\":$(sum_rss "$redir"),\"proxy_rss_kib\":$(sum_rss "$proxy"),\"redir_fds\":$(count_fds "$redir"),\"proxy_fds\":$(count_fds "$proxy"),\"slab_kib\":$slab,\"router_tcp\":$sockets}"
+}
+
+# idle_start N: holds N flows on which a request has been answered; idle_stop lets them go.
+idle_start() {
+	rm -f "$LAB_DIR/idle.log" # so that "ready" is not that of the flows before
+	lab_bg idle "$DEV" "$SIXPATH_BUILD/bench/load" idle --flows "$1" --reply 100 "$SRV4" 80
+	lab_wait 60 lab_logged idle ready 2>/dev/null || return 1
+	grep -q '"errors":0' "$LAB_DIR/idle.log" || echo "bench: $BENCH_NAME: not all of $1 flows came to be: $(head -n 1 "$LAB_DIR/idle.log")" >&2
+}
+
+idle_stop() { lab_kill idle; }
+
+router_sockets_below() {
+	[ "$(lab_in "$RTR" awk '$1 == "TCP:" { print $3 }' /proc/net/sockstat)" -lt "$1" ]
+}
+
+# A fresh contestant: 0, 1,000 and as many as possible, 10,000 at most.
+figure_memory() {
+	local n
+	record_memory memory_0 0
+	for n in 1000 $BENCH_MANY; do
+		if idle_start "$n"; then
+			sleep 0.3 # buffers go back
+			record_memory "memory_$n" "$n"
+		else
+			echo "bench: $BENCH_NAME: $n flows were not open within 60 s" >&2
+		fi
+		idle_stop
+		lab_wait 20 router_sockets_below 100
+	done
+}
+
+# On a fresh contestant: the heap remembers other figures.
+figure_slow() {
+	lab_bg slow "$DEV" "$SIXPATH_BUILD/bench/load" slow --flows 100 --rate 10000 --seconds 30 "$SRV4" 80
+	sleep 3
+	record_memory slow_100 100
+	lab_kill slow
+}
+
+# ---- time to the first byte: in a lab with delays, peers of tests/lab ----
+
+first_byte() { # FIGURE COUNT PORT OPTION...: milliseconds
+	local figure=$1 n=$2 port=$3 ms
+	shift 3
+	ms=$(lab_in "$DEV" "$PEER" probe --repeat "$n" --want 1 --timeout-ms 10000 "$@" "$SRV4" "$port" |
+		json - 'sorted(p["first_byte_ms"] for p in (j if isinstance(j, list) else [j]))[-(-'"$n"'//2)-1]')
+	record "$figure" "{\"ms\":${ms:--1},\"rtt_ms\":$BENCH_RTT}"
+}
+
+figure_ttfb() {
+	local small big
+	small=/$(printf 'x%.0s' $(seq 1 60)) # with what HTTP adds about 100 octets
+	big=/$(printf 'x%.0s' $(seq 1 6000))
+	first_byte ttfb_first 1 80 --get "$small"
+	first_byte ttfb_later 5 80 --get "$small"
+	first_byte ttfb_6k 5 80 --get "$big"
+	case $BENCH_NAME in
+	bare-*) return ;;
+	esac
+	first_byte ttfb_server_first 1 22
+	first_byte ttfb_server_later 5 22
+}
+
+# ---- instructions, by callgrind: the same on every machine, whatever its mood ----
+
+# instructions NAME OPEN MODE COUNT OPTION...: of the redirector's whole life, with OPEN idle flows;
+# in COUNTED.
+instructions() {
+	local name=$1 open=$2 mode=$3 count=$4 pid
+	shift 4
+	rm -f "$LAB_DIR"/run/cg.*
+	# libtool knows the program behind its script.
+	BENCH_WRAP=("$SIXPATH_BUILD/libtool" --mode=execute valgrind --tool=callgrind --vgdb=no --log-file="$LAB_DIR/run/valgrind.%p" --callgrind-out-file="$LAB_DIR/run/cg.%p")
+	contestant_start "$name" --redir redir.workers=1 || { contestant_stop; BENCH_WRAP=(); return 1; }
+	BENCH_WRAP=()
+	pid=${LAB_PIDS[$BENCH_REDIR]}
+	chown "$LAB_USER" "$LAB_DIR/run/cg.$pid" # written when the daemon ends, no longer as root
+	[ "$open" = 0 ] || idle_start "$open" || return 1
+	timeout 30 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" 80 >"$LAB_DIR/count.log" 2>&1
+	[ "$open" = 0 ] || idle_stop
+	contestant_stop
+	COUNTED=$(awk '$1 == "totals:" || $1 == "summary:" { v = $2 } END { print v + 0 }' "$LAB_DIR/run/cg.$pid")
+}
+
+# slope NAME OPEN MODE FEW MANY OPTION...: instructions for one more; in SLOPE, empty if unknown.
+slope() {
+	local name=$1 open=$2 mode=$3 few=$4 many=$5 a b
+	shift 5
+	SLOPE=""
+	instructions "$name" "$open" "$mode" "$few" "$@" && a=$COUNTED &&
+		instructions "$name" "$open" "$mode" "$many" "$@" && b=$COUNTED &&
+		SLOPE=$(awk -v a="$a" -v b="$b" -v n=$((many - few)) 'BEGIN { if (a > 0 && b > a) printf "%.0f", (b - a) / n }')
+	[ -n "$SLOPE" ] || { echo "bench: $name: instructions could not be counted" >&2; false; }
+}
+
+# How events fall together decides how many reads and wake-ups there are: medians here, too.
+INSTRUCTION_ROUNDS=3
+MIB=(kept 8 136 --flows 1 --reply 1048576)
+
+# figure_instructions NAME: starts the contestant itself.
+figure_instructions() {
+	for ((BENCH_ROUND = 1; BENCH_ROUND <= INSTRUCTION_ROUNDS; BENCH_ROUND++)); do
+		slope "$1" 0 short 100 600 --flows 1 && record instructions_connection "{\"value\":$SLOPE}"
+		slope "$1" 0 "${MIB[@]}" && record instructions_mib "{\"value\":$SLOPE}"
+	done
+}
+
+# Cost of a connection and of a MiB with few and with many other flows open.
+figure_flat() {
+	local n
+	for ((BENCH_ROUND = 1; BENCH_ROUND <= INSTRUCTION_ROUNDS; BENCH_ROUND++)); do
+		for n in 10 $BENCH_MANY; do
+			slope "$1" "$n" short 100 600 --flows 1 && record "flat_$n" "{\"value\":$SLOPE}"
+			slope "$1" "$n" "${MIB[@]}" && record "flat_mib_$n" "{\"value\":$SLOPE}"
+		done
+	done
+}
+
+# ---- programs ----
+
+# program FILE: the program behind libtool's script, if there is one.
+program() {
+	if [ -x "$(dirname "$1")/.libs/$(basename "$1")" ]; then
+		echo "$(dirname "$1")/.libs/$(basename "$1")"
+	else
+		echo "$1"
+	fi
+}
+
+figure_size() {
+	local p
+	BENCH_NAME=sixpath
+	for p in redir/sixpath-redir proxy/sixpath-proxy tools/sixpathctl; do
+		strip -o "$LAB_DIR/stripped" "$(program "$SIXPATH_BUILD/src/$p")"
+		record "size_$(basename "$p")" "{\"value\":$(stat -c %s "$LAB_DIR/stripped")}"
+	done
+}
+
+figure_learned() {
+	local name n
+	BENCH_NAME=sixpath
+	while IFS='|' read -r name n; do
+		record "learned_$name" "{\"value\":$n}"
+	done < <("$SIXPATH_BUILD/bench/bench_learned" 1 0.5 |
+		sed -n 's/^  \([a-z ,-]*[a-z]\)  *\([0-9]*\) a second$/\1|\2/p' | tr -d , | tr ' ' _)
+}
+
+# An idle daemon: without rules of its own, and with those of the nft back end.
+figure_idle() {
+	contestant_start sixpath-tcp
+	BENCH_NAME=sixpath
+	record_memory idle_none 0
+	contestant_stop
+	contestant_start sixpath-own
+	BENCH_NAME=sixpath
+	record_memory idle_nft 0
+	contestant_stop
+}

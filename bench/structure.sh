@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash disable=SC2154,SC2034
+# The short mode, sourced by bench/run: what does not depend on how busy the machine is, compared
+# with bench/limits.json. A figure may exceed what is recorded there by `slack` percent; whoever
+# changes a figure on purpose changes the record, and says why in the commit.
+
+limit() { # NAME
+	json "$BENCH/limits.json" "j[\"$1\"]"
+}
+
+# allowed NAME: with the slack
+allowed() {
+	awk -v l="$(limit "$1")" -v s="$(limit slack_percent)" 'BEGIN { print l * (100 + s) / 100 }'
+}
+
+# within NAME TEXT VALUE
+within() {
+	check_num "$2" "$3" "<=" "$(allowed "$1")"
+}
+
+# counted LIMIT TEXT SLOPE-ARGUMENT...: how events fall together differs from run to run, and with it
+# the number of reads and wake-ups; what costs more by itself costs more three times.
+counted() {
+	local most=$1 text=$2 best=""
+	shift 2
+	for _ in 1 2 3; do
+		slope "$@"
+		[ -n "$best" ] && [ "$best" -le "${SLOPE:-$best}" ] || best=$SLOPE
+		awk -v v="${best:-x}" -v l="$most" 'BEGIN { exit !(v + 0 > 0 && v + 0 <= l + 0) }' && break
+	done
+	check_num "$text" "$best" "<=" "$most"
+	BEST=$best
+}
+
+structure_instructions() { # NAME TEXT
+	counted "$(allowed "instructions_connection_$1")" "$2: instructions for a connection" "$1" 0 short 100 600 --flows 1
+	counted "$(awk -v b="${BEST:-0}" 'BEGIN { print int(b * 1.2) }')" "$2: the same beside 1000 open flows" "$1" 1000 short 100 600 --flows 1
+	counted "$(allowed "instructions_mib_$1")" "$2: instructions for a MiB" "$1" 0 kept 4 36 --flows 1 --reply 1048576
+}
+
+structure_memory() { # NAME TEXT
+	local pid rss fds
+	contestant_start "$1"
+	pid=${LAB_PIDS[redir]}
+	idle_start 100 && idle_stop # what is allocated once
+	lab_wait 20 router_sockets_below 50
+	rss=$(sum_rss "$pid") fds=$(count_fds "$pid")
+	check_eq "$2: 1000 flows open" "$(idle_start 1000 2>&1)" ""
+	sleep 1 # buffers go back
+	within rss_flow_octets "$2: octets of RSS for an idle flow" "$((($(sum_rss "$pid") - rss) * 1024 / 1000))"
+	within fds_flow "$2: descriptors for an idle flow" \
+		"$(awk -v n=$(($(count_fds "$pid") - fds)) 'BEGIN { print n / 1000 }')"
+	idle_stop
+	contestant_stop
+}
+
+structure() {
+	bench_lab
+	BENCH_NAME=structure
+	lab_bg load "$SRV" "$SIXPATH_BUILD/bench/load" serve 80
+	lab_wait_port "$SRV" 80
+	strip -o "$LAB_DIR/stripped" "$(program "$SIXPATH_BUILD/src/redir/sixpath-redir")"
+	within size_redir "sixpath-redir, stripped, octets" "$(stat -c %s "$LAB_DIR/stripped")"
+	structure_instructions sixpath-tcp "TCP upstream"
+	structure_instructions sixpath-mptcp "MPTCP upstream"
+	structure_memory sixpath-tcp "TCP upstream"
+	structure_memory sixpath-mptcp "MPTCP upstream"
+}

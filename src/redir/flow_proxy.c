@@ -336,6 +336,17 @@ static void handshake_watch(struct flow *f)
 
 /* ---- dialling a proxy ---- */
 
+/* No answer to a SYN counts as: it did not arrive. But where the proxy has answered others well
+ * after it, the path was whole, and its answer is as likely to have been lost as itself. A proxy
+ * that dies then even refuses what it has acted on. */
+static bool syn_maybe_taken(const struct flow *f)
+{
+	const struct attempt *at = f->at;
+
+	return at->dial.queued > 0 &&
+	       upstream_heard_at(f->up) > at->dialled + at->grant.patience_s / 2;
+}
+
 static void dial_done(struct dial *d, int err)
 {
 	struct flow *f = d->owner;
@@ -344,9 +355,8 @@ static void dial_done(struct dial *d, int err)
 	if (err < 0) {
 		flow_because(f, "cannot connect: %s", strerror(-err));
 		upstream_says(f, err == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
-		/* No answer to a SYN counts as: it did not arrive. A reset behind the answer does
-		 * not: what was in the SYN may have been acted on. */
-		if (err == -ECONNRESET && d->queued > 0) {
+		/* A reset behind the answer: what was in the SYN may have been acted on. */
+		if ((err == -ECONNRESET && d->queued > 0) || syn_maybe_taken(f)) {
 			at->commit = COMMIT_MAYBE;
 			lost_before_reply(f);
 		} else {
@@ -459,7 +469,8 @@ static void proxy_went_down(struct flow *f)
 {
 	struct attempt *at = f->at;
 
-	if (f->state == FLOW_HANDSHAKE && at->commit != COMMIT_NOTHING &&
+	if (((f->state == FLOW_HANDSHAKE && at->commit != COMMIT_NOTHING) ||
+	     (f->state == FLOW_DIAL && syn_maybe_taken(f))) &&
 	    (f->relay.a.bytes_in > 0 || at->same_again))
 		return;
 	flow_because(f, "no answer, and it was found to be down");

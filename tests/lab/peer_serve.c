@@ -40,6 +40,7 @@ struct conn {
 	bool closed; /* run() has closed fd */
 	uint64_t in, out;
 	uint64_t bad_at;
+	char tag[48]; /* which one of the client's it was: seed or path, "" unless it has said so */
 };
 
 /* ---- what each service does ---- */
@@ -163,6 +164,9 @@ static int http_answer(struct conn *c, const char *head)
 	bool known = sscanf(head, "GET /bytes/%23[0-9kMG] ", size) == 1 && peer_size(size, &len);
 	const char *text = "hello from peer\n";
 
+	if (sscanf(head, "GET %47[A-Za-z0-9/.-]", c->tag) != 1)
+		c->tag[0] = '\0';
+
 	if (!known)
 		len = strlen(text);
 	int n = snprintf(answer, sizeof(answer),
@@ -219,6 +223,7 @@ static int run_duplex(struct conn *c)
 	if (peer_read(c->fd, buf, sizeof(buf)) < 0)
 		return errno ? errno : EPIPE;
 	duplex_head_get(buf, &h);
+	snprintf(c->tag, sizeof(c->tag), "%" PRIu64, h.seed);
 	struct sender s = {.fd = c->fd, .block = c->from->block, .seed = h.seed + 1, .len = h.down};
 	if (pthread_create(&thread, NULL, send_thread, &s) != 0)
 		return ENOMEM;
@@ -254,10 +259,11 @@ static void conn_report(const struct conn *c, const struct peer_facts *f, const 
 			const char *end)
 {
 	peer_print("{\"service\":\"%s\",\"peer\":\"%s\",\"in\":%" PRIu64 ",\"out\":%" PRIu64
-		   ",\"end\":\"%s\",\"same\":%s,\"mptcp\":%s,\"subflows\":%d,\"syn_data\":%s}",
+		   ",\"end\":\"%s\",\"same\":%s,\"mptcp\":%s,\"subflows\":%d,\"syn_data\":%s,"
+		   "\"tag\":\"%s\"}",
 		   c->from->service->name, peer, c->in, c->out, end,
 		   c->bad_at == UINT64_MAX ? "true" : "false", f->mptcp ? "true" : "false",
-		   f->subflows, f->syn_data ? "true" : "false");
+		   f->subflows, f->syn_data ? "true" : "false", c->tag);
 }
 
 static void peer_name(int fd, char *out, size_t size)

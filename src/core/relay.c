@@ -140,16 +140,19 @@ static size_t may_write(struct end *e, size_t len)
 	return len < room ? len : room;
 }
 
-static void pause_cb(struct ev_loop *loop, ev_timer *t, int events)
+static void flush_a(struct relay *r)
 {
-	struct relay *r = container_of(t, struct relay, pause);
-
-	(void)loop;
-	(void)events;
 	if (!end_flush(&r->a))
 		return;
 	end_watch(&r->a);
 	end_watch(&r->b);
+}
+
+static void pause_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	flush_a(container_of(t, struct relay, pause));
 }
 
 /* No pipe for a while. */
@@ -212,7 +215,7 @@ static bool end_flush(struct end *e)
 		if (e == &r->a && r->room)
 			r->wrote(r, (size_t)n);
 	}
-	if (e->peer->eof && !e->shut) {
+	if (e->peer->eof && !e->shut && !(e == &r->a && r->hold_shut)) {
 		e->shut = true;
 		if (shutdown(e->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
 			end_error(e, errno);
@@ -447,6 +450,15 @@ static void first_cb(struct ev_loop *loop, ev_timer *t, int events)
 		return;
 	end_watch(&r->a);
 	end_watch(&r->b);
+}
+
+void relay_release(struct relay *r)
+{
+	if (!r->hold_shut)
+		return;
+	r->hold_shut = false;
+	if (r->running)
+		flush_a(r);
 }
 
 void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double idle_s,

@@ -221,12 +221,23 @@ void client_drain(struct client *cl, enum end_reason reason)
 {
 	cl->drain_reason = reason;
 	forget_input(cl);
-	shutdown(cl->fd, SHUT_WR);
+	if (!list_linked(&cl->syn.node))
+		shutdown(cl->fd, SHUT_WR);
 	/* Without a handshake that holds the answer back nothing is left to wait for. */
 	if (cl->relay.a.eof && !list_linked(&cl->syn.node))
 		client_end(cl, reason, cl->err);
 	else
 		client_change(cl, CLIENT_DRAIN);
+}
+
+/* What waited for the client's third packet: our half-close. */
+static void handshake_over(struct synwatch_entry *e)
+{
+	struct client *cl = container_of(e, struct client, syn);
+
+	if (cl->state == CLIENT_DRAIN)
+		shutdown(cl->fd, SHUT_WR);
+	relay_release(&cl->relay);
 }
 
 /* Replies are far smaller than an empty socket buffer: they go out at once or not at all. */
@@ -524,7 +535,8 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool
 		pw->counters.mptcp_clients += info.mptcp;
 		pw->counters.fastopen_clients += info.syn_data_acked;
 	}
-	synwatch_add(&pw->synwatch, &cl->syn, fd);
+	cl->syn.over = handshake_over;
+	cl->relay.hold_shut = synwatch_add(&pw->synwatch, &cl->syn, fd);
 	if (cl->fastopen && sock_is_mptcp(fd)) { /* info does not say so yet */
 		sndlimit_init(&cl->limit, &info);
 		cl->relay.room = relay_room;

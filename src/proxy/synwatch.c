@@ -33,6 +33,7 @@ static void poke(struct synwatch *s, struct synwatch_entry *e)
 	setsockopt(e->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	synwatch_remove(s, e);
 	s->poked++;
+	e->over(e);
 }
 
 static void event_cb(struct ev_loop *loop, ev_io *io, int revents)
@@ -90,12 +91,12 @@ void synwatch_fini(struct synwatch *s)
 	close(s->epfd);
 }
 
-void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd)
+bool synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd)
 {
 	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = e};
 
 	if (!sock_is_mptcp(fd) || !in_handshake(fd))
-		return;
+		return false;
 	e->fd = fd;
 	list_push(&s->entries, &e->node);
 	epoll_ctl(s->epfd, EPOLL_CTL_ADD, fd, &event); /* if it fails, the timer remains */
@@ -104,6 +105,7 @@ void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd)
 		s->timer.repeat = TIMER_MIN_S;
 		ev_timer_again(s->w->loop, &s->timer);
 	}
+	return true;
 }
 
 void synwatch_remove(struct synwatch *s, struct synwatch_entry *e)

@@ -5,6 +5,8 @@
  * only after a further write or socket option. Level-triggered epoll does not tell when that
  * is; edge-triggered epoll does. So each worker has an edge-triggered epoll of its own for
  * such sockets, itself watched by the loop, and pokes a socket when its handshake is over.
+ * Worse, where the third packet comes without MPTCP (the SYN-ACK was lost once), a half-close that
+ * was asked for before it makes the kernel drop what was written. So the owner is told when it may.
  * A timer looks after those whose event was missed, ever more slowly until another socket
  * is added.
  */
@@ -12,6 +14,7 @@
 #define PROXY_SYNWATCH_H
 
 #include <ev.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "core/list.h"
@@ -31,13 +34,15 @@ struct synwatch {
 struct synwatch_entry {
 	struct list_node node;
 	int fd;
+	/* The handshake is over and what was written is on its way. May free the entry. */
+	void (*over)(struct synwatch_entry *e);
 };
 
 int synwatch_init(struct synwatch *s, struct worker *w); /* 0 or -errno */
 void synwatch_fini(struct synwatch *s);
 
-/* Watch fd if it needs it (MPTCP, handshake not complete). */
-void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd);
+/* Watch fd if it needs it (MPTCP, handshake not complete); e->over is set. Whether it does. */
+bool synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd);
 void synwatch_remove(struct synwatch *s, struct synwatch_entry *e); /* harmless if not added */
 
 #endif

@@ -444,6 +444,36 @@ static void handshake_watch(struct flow *f)
 
 /* ---- dialling a proxy ---- */
 
+/* The proxy has answered others well after that: what was sent then found its way. */
+static bool was_whole_after(const struct flow *f, double when)
+{
+	const struct upstream_chain *c = &f->at->chain;
+
+	return upstream_heard_at(c->hop[0].up) > when + c->hop[0].g.patience_s / 2;
+}
+
+/* No answer to a SYN counts as: it did not arrive. But where the proxy has answered others well
+ * after it, the path was whole, and its answer is as likely to have been lost as itself. A proxy
+ * that dies then even refuses what it has acted on. */
+static bool syn_maybe_taken(const struct flow *f)
+{
+	const struct attempt *at = f->at;
+
+	return at->dial.queued > 0 && was_whole_after(f, at->dialled);
+}
+
+/* Nothing of what was written to a prewarmed connection has been acknowledged. That is as good as a
+ * SYN without an answer, for the same reasons. */
+static bool is_unheard(const struct flow *f)
+{
+	const struct attempt *at = f->at;
+	size_t sent = at->request_sent + at->sent;
+	uint64_t unacked;
+
+	return f->prewarmed && sock_unacked(at->fd, &unacked) == 0 && unacked >= sent &&
+	       !was_whole_after(f, at->sent_s);
+}
+
 static void dial_done(struct dial *d, int err)
 {
 	struct flow *f = d->owner;
@@ -452,9 +482,8 @@ static void dial_done(struct dial *d, int err)
 	if (err < 0) {
 		flow_because(f, "cannot connect: %s", strerror(-err));
 		upstream_says(f, 0, err == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
-		/* No answer to a SYN counts as: it did not arrive. A reset behind the answer does
-		 * not: what was in the SYN may have been acted on. */
-		if (err == -ECONNRESET && d->queued > 0) {
+		/* A reset behind the answer: what was in the SYN may have been acted on. */
+		if ((err == -ECONNRESET && d->queued > 0) || syn_maybe_taken(f)) {
 			at->commit = COMMIT_MAYBE;
 			lost_before_reply(f);
 		} else {
@@ -513,8 +542,7 @@ static bool flow_prewarmed(struct flow *f)
 	at->sent_s = flow_now(f);
 	at->until_s = at->sent_s + f->conf->dial_timeout_s;
 	flow_deadline(f, ALIVE_S);
-	if (at->chain.n > 1)
-		be_patient(f);
+	be_patient(f);
 	send_up(f);
 	handshake_watch(f);
 	return true;
@@ -579,8 +607,10 @@ static void proxy_went_down(struct flow *f)
 {
 	struct attempt *at = f->at;
 
-	if (f->state == FLOW_HANDSHAKE && at->commit != COMMIT_NOTHING &&
-	    !up_socks6_is_chaining(&at->proto) && (f->relay.a.bytes_in > 0 || at->same_again))
+	if (((f->state == FLOW_HANDSHAKE && at->commit != COMMIT_NOTHING &&
+	      !up_socks6_is_chaining(&at->proto) && !is_unheard(f)) ||
+	     (f->state == FLOW_DIAL && syn_maybe_taken(f))) &&
+	    (f->relay.a.bytes_in > 0 || at->same_again))
 		return;
 	flow_because(f, "no answer, and it was found to be down");
 	definitely_not(f);

@@ -315,6 +315,16 @@ void upstream_heard(struct upstream *up, double now_s)
 	pthread_mutex_unlock(&up->lock);
 }
 
+double upstream_heard_at(struct upstream *up)
+{
+	double heard_s;
+
+	pthread_mutex_lock(&up->lock);
+	heard_s = up->health.heard_s;
+	pthread_mutex_unlock(&up->lock);
+	return heard_s;
+}
+
 bool upstream_overdue(struct upstream *up)
 {
 	bool is_news;

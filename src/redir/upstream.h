@@ -114,6 +114,8 @@ void upstream_session_lost(struct upstream *up, unsigned number);
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size);
 /* The authentication reply of a flow: it is alive. */
 void upstream_heard(struct upstream *up, double now_s);
+/* When that was last, 0 if never. */
+double upstream_heard_at(struct upstream *up);
 /* A flow has waited for its patience and has no answer: others are used first, without Fast Open
  * data if there are none, and a NOOP finds out. True the first time. */
 bool upstream_overdue(struct upstream *up);

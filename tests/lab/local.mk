@@ -5,6 +5,12 @@ tests_lab_wire_SOURCES = tests/lab/wire.c tests/lab/frame.c tests/lab/frame.h
 tests_lab_peer_SOURCES = tests/lab/peer.c tests/lab/peer_io.c tests/lab/peer_io.h \
 	tests/lab/peer_mix.c tests/lab/peer_serve.c
 tests_lab_peer_LDADD = $(PTHREAD_LIBS)
+# For LD_PRELOAD: a shared object, without sanitizers. The path makes libtool build one.
+check_LTLIBRARIES = tests/lab/clockjump.la
+tests_lab_clockjump_la_SOURCES = tests/lab/clockjump.c tests/unit/leap.h
+tests_lab_clockjump_la_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)/tests/unit
+tests_lab_clockjump_la_CFLAGS = $(WARN_CFLAGS)
+tests_lab_clockjump_la_LDFLAGS = -module -avoid-version -rpath /nowhere
 if HAVE_NFT
 check_PROGRAMS += tests/lab/ownrules
 endif
@@ -15,8 +21,12 @@ EXTRA_DIST += \
 	tests/lab/README \
 	tests/lab/badproxy.py \
 	tests/lab/connector.py \
+	tests/lab/faults \
+	tests/lab/FAULTS.md \
+	tests/lab/faulttable.py \
 	tests/lab/failwatch.py \
 	tests/lab/lib.sh \
+	tests/lab/nameserver.py \
 	tests/lab/run \
 	tests/lab/s6dissect.py \
 	tests/lab/soak \
@@ -32,6 +42,7 @@ EXTRA_DIST += \
 	tests/lab/t_eyeballs.sh \
 	tests/lab/t_failover.sh \
 	tests/lab/t_fallback.sh \
+	tests/lab/t_faults.sh \
 	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \
 	tests/lab/t_matrix.sh \

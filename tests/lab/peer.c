@@ -304,10 +304,10 @@ static int flows_report(const struct client *c, const struct flow *f)
 	peer_print("{\"flows\":%u,\"good\":%u,\"up\":%" PRIu64 ",\"down\":%" PRIu64
 		   ",\"ms\":%.1f,\"up_mbit\":%.2f,\"down_mbit\":%.2f,\"connect_ms\":%.3f,"
 		   "\"first_byte_ms\":%.3f,\"max_gap_ms\":%.1f,\"mptcp\":%d,\"subflows\":%d,"
-		   "\"error\":\"%s%s%s\"}",
+		   "\"seed\":%" PRIu64 ",\"error\":\"%s%s%s\"}",
 		   c->flows, good, c->up, c->down, ms, flows_bits_per_ms * (double)c->up / 1e3,
 		   flows_bits_per_ms * (double)c->down / 1e3, connect_ms, first, gap, mptcp,
-		   subflows, bad ? bad->why : "", bad && bad->error ? ": " : "",
+		   subflows, f[0].seed, bad ? bad->why : "", bad && bad->error ? ": " : "",
 		   bad && bad->error ? peer_errno(bad->error) : "");
 	return bad ? 1 : 0;
 }
@@ -363,7 +363,8 @@ static const struct {
 
 static int usage(void)
 {
-	fputs("usage: peer serve [--mptcp] [--tfo] [--transparent] SERVICE:PORT...\n"
+	fputs("usage: peer serve [--mptcp] [--tfo] [--transparent] [--pace-kbit N] "
+	      "SERVICE:PORT...\n"
 	      "         http banner echo duplex silent origdst\n"
 	      "         reset:PORT[:READ[:SEND]]   reads, sends, resets\n"
 	      "         shutfirst:PORT[:SEND]      sends, half-closes, reads on\n"
@@ -381,8 +382,8 @@ static int usage(void)
 	      "         mixed traffic; a line for each connection that fails, totals at the end\n"
 	      "         KIND: get keep slow abort (http); upload (duplex); halfclose (echo); reset;\n"
 	      "               banner; idle stay (silent); empty; dead (nobody is there)\n"
-	      "  all clients: [--mptcp] [--tfo] [--mark N] [--timeout-ms N (for each read or "
-	      "write)]\n"
+	      "  all clients: [--mptcp] [--tfo] [--mark N] [--pace-kbit N] [--timeout-ms N (for "
+	      "each read or write)]\n"
 	      "  numbers may end in k, M, G\n",
 	      stderr);
 	return EXIT_BAD_USE;
@@ -444,6 +445,8 @@ static bool set_option(struct client *c, int opt, const char *arg)
 		return small_number(arg, UINT32_MAX, &c->sock.mark);
 	case 'T':
 		return small_number(arg, 3600000, &c->sock.timeout_ms);
+	case 'p':
+		return small_number(arg, 10000000, &c->sock.pace_kbit);
 	case 'g':
 		return set_first(c, "GET ", arg,
 				 " HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n");
@@ -496,6 +499,7 @@ static bool parse(struct client *c, int argc, char **argv)
 		{"transparent", 0, NULL, 'x'},
 		{"send-hex", 1, NULL, 'X'},
 		{"mark", 1, NULL, 'M'},
+		{"pace-kbit", 1, NULL, 'p'},
 		{NULL, 0, NULL, 0},
 	};
 	int opt;

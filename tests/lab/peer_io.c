@@ -162,6 +162,15 @@ void peer_timeout(int fd, unsigned ms)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof(t));
 }
 
+/* The kernel paces TCP by itself, and accepted sockets as their listener. */
+static void set_pace(int fd, unsigned kbit)
+{
+	unsigned octets = kbit * 125;
+
+	if (kbit)
+		setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &octets, sizeof(octets));
+}
+
 static bool set_transparent(int fd)
 {
 	int on = 1;
@@ -180,6 +189,7 @@ int peer_listen(uint16_t port, const struct peer_sock *o)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	set_pace(fd, o->pace_kbit);
 	if ((o->tfo && setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &queue, sizeof(queue)) < 0) ||
 	    (o->transparent && !set_transparent(fd)) ||
 	    bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(fd, queue) < 0) {
@@ -218,6 +228,7 @@ int peer_connect(const struct sockaddr_storage *sa, socklen_t sa_len, const stru
 	if (fd < 0)
 		return -1;
 	peer_timeout(fd, o->timeout_ms);
+	set_pace(fd, o->pace_kbit);
 	/* As browsers and curl do. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (o->mark)

@@ -40,7 +40,7 @@ struct conn {
 	bool closed; /* run() has closed fd */
 	uint64_t in, out;
 	uint64_t bad_at;
-	char path[64]; /* http: of the last request */
+	char tag[48]; /* which one of the client's it was: seed or path, "" unless it has said so */
 };
 
 /* ---- what each service does ---- */
@@ -164,6 +164,9 @@ static int http_answer(struct conn *c, const char *head)
 	bool known = sscanf(head, "GET /bytes/%23[0-9kMG] ", size) == 1 && peer_size(size, &len);
 	const char *text = "hello from peer\n";
 
+	if (sscanf(head, "GET %47[A-Za-z0-9/.-]", c->tag) != 1)
+		c->tag[0] = '\0';
+
 	if (!known)
 		len = strlen(text);
 	int n = snprintf(answer, sizeof(answer),
@@ -177,17 +180,6 @@ static int http_answer(struct conn *c, const char *head)
 	return e || !known ? e : conn_stream(c, len);
 }
 
-/* What was asked for, as far as it can be shown as it is. */
-static void http_path(struct conn *c, const char *head)
-{
-	size_t n = 0;
-
-	if (strncmp(head, "GET ", 4) == 0)
-		n = strspn(head + 4,
-			   "/.-_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
-	snprintf(c->path, sizeof(c->path), "%.*s", (int)n, n ? head + 4 : "");
-}
-
 static int run_http(struct conn *c)
 {
 	char head[HEAD_MAX + 1];
@@ -197,7 +189,6 @@ static int run_http(struct conn *c)
 		ssize_t n = http_head(c, head, &have);
 		if (n <= 0)
 			return n < 0 ? errno : 0;
-		http_path(c, head);
 		int e = http_answer(c, head);
 		head[n - 1] = '\0';
 		if (e || strcasestr(head, "\nconnection: close") || !strstr(head, "HTTP/1.1"))
@@ -232,6 +223,7 @@ static int run_duplex(struct conn *c)
 	if (peer_read(c->fd, buf, sizeof(buf)) < 0)
 		return errno ? errno : EPIPE;
 	duplex_head_get(buf, &h);
+	snprintf(c->tag, sizeof(c->tag), "%" PRIu64, h.seed);
 	struct sender s = {.fd = c->fd, .block = c->from->block, .seed = h.seed + 1, .len = h.down};
 	if (pthread_create(&thread, NULL, send_thread, &s) != 0)
 		return ENOMEM;
@@ -267,11 +259,11 @@ static void conn_report(const struct conn *c, const struct peer_facts *f, const 
 			const char *end)
 {
 	peer_print("{\"service\":\"%s\",\"peer\":\"%s\",\"in\":%" PRIu64 ",\"out\":%" PRIu64
-		   ",\"path\":\"%s\",\"end\":\"%s\",\"same\":%s,\"mptcp\":%s,\"subflows\":%d,\"syn_"
-		   "data\":%s}",
-		   c->from->service->name, peer, c->in, c->out, c->path, end,
+		   ",\"end\":\"%s\",\"same\":%s,\"mptcp\":%s,\"subflows\":%d,\"syn_data\":%s,"
+		   "\"tag\":\"%s\"}",
+		   c->from->service->name, peer, c->in, c->out, end,
 		   c->bad_at == UINT64_MAX ? "true" : "false", f->mptcp ? "true" : "false",
-		   f->subflows, f->syn_data ? "true" : "false");
+		   f->subflows, f->syn_data ? "true" : "false", c->tag);
 }
 
 static void peer_name(int fd, char *out, size_t size)

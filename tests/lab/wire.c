@@ -29,6 +29,7 @@ enum {
 	CLIENTS = 8,
 	LINE = 256,
 	REPLY = 1536,
+	REORDER_MS = 15, /* what is overtaken comes so much later */
 };
 
 struct frame {
@@ -49,13 +50,16 @@ struct lane {
 	struct frame *head, *tail; /* on their way, sorted by due_ns */
 	size_t in_flight;          /* their bytes */
 	bool down;
+	uint64_t chance; /* state of the generator: the same seed does the same again */
 	uint64_t frames, bytes, queue_drops, down_drops, rule_drops, stripped, replayed;
+	uint64_t lost, reordered, duplicated;
 };
 
 struct wire {
 	struct lane lane[2];
 	size_t frame_max;
 	bool drop_syn_data, strip_mptcp, strip_tfo;
+	double loss, reorder, duplicate; /* percent of all frames */
 	int64_t replay_ns;      /* the next SYN with payload a->b comes again so much later; -1 */
 	struct frame *last_syn; /* copy of the latest SYN with payload a->b */
 	int ctl, sig;
@@ -124,9 +128,24 @@ static void lane_pop(struct lane *l)
 	free(f);
 }
 
-/* A frame waits for the line, is serialised, travels; with replay_ns >= 0 a copy follows. */
+/* Whether this one is among so many percent; xorshift64. */
+static bool lane_draws(struct lane *l, double percent)
+{
+	l->chance ^= l->chance << 13;
+	l->chance ^= l->chance >> 7;
+	l->chance ^= l->chance << 17;
+	return (double)(l->chance >> 11) < percent / 100 * (double)(UINT64_C(1) << 53);
+}
+
+static void lane_seed(struct lane *l, uint64_t seed)
+{
+	l->chance = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15) | 1;
+}
+
+/* A frame waits for the line, is serialised, travels, late_ns longer than others; with
+ * replay_ns >= 0 a copy follows. */
 static void lane_enter(struct lane *l, const uint8_t *data, size_t len, uint64_t now,
-		       int64_t replay_ns)
+		       uint64_t late_ns, int64_t replay_ns)
 {
 	uint64_t start = l->free_at_ns > now ? l->free_at_ns : now;
 
@@ -136,7 +155,7 @@ static void lane_enter(struct lane *l, const uint8_t *data, size_t len, uint64_t
 		return;
 	}
 	l->free_at_ns = start + (uint64_t)((double)len * l->ns_per_byte);
-	uint64_t due = l->free_at_ns + l->delay_ns;
+	uint64_t due = l->free_at_ns + l->delay_ns + late_ns;
 	struct frame *f = frame_new(data, len);
 	if (f)
 		lane_insert(l, f, due);
@@ -170,10 +189,23 @@ static void lane_deliver(struct lane *l, uint64_t now)
 static void wire_take(struct wire *w, struct lane *l, uint8_t *data, size_t len)
 {
 	int64_t replay_ns = -1;
+	uint64_t late_ns = 0;
 
 	if (l->down) {
 		l->down_drops++;
 		return;
+	}
+	if (w->loss > 0 && lane_draws(l, w->loss)) {
+		l->lost++;
+		return;
+	}
+	if (w->reorder > 0 && lane_draws(l, w->reorder)) {
+		late_ns = REORDER_MS * UINT64_C(1000000);
+		l->reordered++;
+	}
+	if (w->duplicate > 0 && lane_draws(l, w->duplicate)) {
+		replay_ns = 0;
+		l->duplicated++;
 	}
 	if (frame_is_syn_data(data, len)) {
 		if (w->drop_syn_data) {
@@ -183,7 +215,8 @@ static void wire_take(struct wire *w, struct lane *l, uint8_t *data, size_t len)
 		if (l == &w->lane[0]) {
 			free(w->last_syn);
 			w->last_syn = frame_new(data, len);
-			replay_ns = w->replay_ns;
+			if (w->replay_ns >= 0)
+				replay_ns = w->replay_ns;
 			w->replay_ns = -1;
 		}
 	}
@@ -191,7 +224,7 @@ static void wire_take(struct wire *w, struct lane *l, uint8_t *data, size_t len)
 	if (w->strip_tfo && frame_strip_option(data, len, FRAME_OPT_TFO))
 		changed = true;
 	l->stripped += changed;
-	lane_enter(l, data, len, now_ns(), replay_ns);
+	lane_enter(l, data, len, now_ns(), late_ns, replay_ns);
 }
 
 /* Returns false when the device is gone. */
@@ -216,11 +249,14 @@ static size_t lane_stats(const struct lane *l, char *out, size_t size)
 	int n = snprintf(out, size,
 			 "\"%s\": {\"frames\": %llu, \"bytes\": %llu, \"queue_drops\": %llu, "
 			 "\"down_drops\": %llu, \"rule_drops\": %llu, \"stripped\": %llu, "
-			 "\"replayed\": %llu, \"in_flight\": %zu, \"down\": %s}",
+			 "\"replayed\": %llu, \"lost\": %llu, \"reordered\": %llu, "
+			 "\"duplicated\": %llu, \"in_flight\": %zu, \"down\": %s}",
 			 l->name, (unsigned long long)l->frames, (unsigned long long)l->bytes,
 			 (unsigned long long)l->queue_drops, (unsigned long long)l->down_drops,
 			 (unsigned long long)l->rule_drops, (unsigned long long)l->stripped,
-			 (unsigned long long)l->replayed, l->in_flight, l->down ? "true" : "false");
+			 (unsigned long long)l->replayed, (unsigned long long)l->lost,
+			 (unsigned long long)l->reordered, (unsigned long long)l->duplicated,
+			 l->in_flight, l->down ? "true" : "false");
 
 	return (size_t)n;
 }
@@ -265,6 +301,17 @@ static bool number(const char *text, double min, double max, double *out)
 	return end != text && !*end && *out >= min && *out <= max;
 }
 
+static bool set_seed(struct wire *w, const char *arg)
+{
+	double seed;
+
+	if (!number(arg, 0, 1e9, &seed))
+		return false;
+	for (int i = 0; i < 2; i++)
+		lane_seed(&w->lane[i], (uint64_t)seed * 2 + (uint64_t)i);
+	return true;
+}
+
 static bool arm_replay(struct wire *w, const char *arg)
 {
 	double ms;
@@ -306,6 +353,14 @@ static bool wire_command(struct wire *w, const char *cmd, const char *arg, char 
 		return set_switch(&w->strip_mptcp, arg);
 	if (!strcmp(cmd, "strip-tfo"))
 		return set_switch(&w->strip_tfo, arg);
+	if (!strcmp(cmd, "loss"))
+		return number(arg, 0, 100, &w->loss);
+	if (!strcmp(cmd, "reorder"))
+		return number(arg, 0, 100, &w->reorder);
+	if (!strcmp(cmd, "duplicate"))
+		return number(arg, 0, 100, &w->duplicate);
+	if (!strcmp(cmd, "seed"))
+		return set_seed(w, arg);
 	return false;
 }
 
@@ -519,6 +574,10 @@ static int usage(void)
 	      "  drop-syn-data on|off    lose SYNs with payload\n"
 	      "  strip-mptcp on|off      replace these TCP options with NOPs\n"
 	      "  strip-tfo on|off\n"
+	      "  loss PERCENT            lose so many of all frames\n"
+	      "  reorder PERCENT         so many come 15 ms later\n"
+	      "  duplicate PERCENT       so many come twice\n"
+	      "  seed N                  the same seed draws the same lots (1)\n"
 	      "  stats                   counters as JSON\n",
 	      stderr);
 	return EXIT_BAD_USE;
@@ -603,6 +662,7 @@ static bool wire_open(struct wire *w, const struct options *o)
 		return false;
 	lane_init(&w->lane[0], "a2b", a, b, o);
 	lane_init(&w->lane[1], "b2a", b, a, o);
+	set_seed(w, "1");
 	w->frame_max = (size_t)o->mtu + 64;
 	w->replay_ns = -1;
 	return true;

@@ -32,8 +32,11 @@ struct end {
 	double first_in;    /* worker_now at the first byte from fd; 0 = none yet */
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
+	double dead_s; /* set by the owner before the start: it is dead when it has answered
+			  nothing for so long to what was sent; 0 = as long as the kernel tries */
 	/* private */
 	bool mptcp;
+	uint64_t acked; /* counts on from some number; as of the last tick */
 	ev_io io;
 	struct end *peer;
 	struct relay *relay;

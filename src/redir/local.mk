@@ -39,13 +39,19 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/uppaths.c src/redir/uppaths.h \
-	src/redir/upstream.c src/redir/upstream.h
+	src/redir/upstream.c src/redir/upstream.h \
+	src/redir/wan.c src/redir/wan.h src/redir/wan_diff.c \
+	src/redir/wan_keeper.c src/redir/wan_keeper.h \
+	src/redir/wan_kernel.c src/redir/wan_kernel.h \
+	src/redir/wan_ctl.c src/redir/wan_usage.c src/redir/wan_usage.h
 src_redir_libredir_la_LIBADD = src/core/libcore.la
 if HAVE_LIBMNL
 src_redir_libredir_la_SOURCES += \
+	src/redir/mptcp_pm.c src/redir/mptcp_pm.h \
 	src/redir/netlink.c src/redir/netlink.h \
 	src/redir/nft_read.c src/redir/nft_read.h \
-	src/redir/rules_route.c src/redir/rules_route.h
+	src/redir/rules_route.c src/redir/rules_route.h \
+	src/redir/wan_read.c src/redir/wan_read.h
 endif
 src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) $(NFQUEUE_CFLAGS) \
 	-DREDIR_SCRIPTS='"$(rulesdir)"'

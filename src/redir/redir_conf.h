@@ -39,6 +39,13 @@ struct proxy_section {
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 };
 
+/* [path NAME] */
+struct path_section {
+	struct list_node node; /* in redir_conf.paths, as in the file */
+	char *name, *device;
+	int role; /* enum wan_role */
+};
+
 struct redir_conf {
 	atomic_uint refs;
 	/* [redir]; those marked R need a restart */
@@ -72,10 +79,12 @@ struct redir_conf {
 	/* [connect] */
 	int on_proxy_failure; /* enum on_failure */
 	int balance;          /* enum balance_by */
-	double idle_s, dial_timeout_s, reply_timeout_s;
+	double idle_s, dead_s, dial_timeout_s, reply_timeout_s;
 	struct port_list verify; /* hold SYNs to these; none = no */
 	/* [proxy NAME] */
 	struct list proxies;
+	/* [path NAME] */
+	struct list paths;
 };
 
 #define REDIR_DEFAULT_USER "sixpath"

@@ -10,6 +10,7 @@
 #include "redir/redir.h"
 #include "redir/rules.h"
 #include "redir/steer.h"
+#include "redir/wan_keeper.h"
 
 /* What travels from worker to worker. */
 struct gathered {
@@ -224,44 +225,6 @@ static void run_proxies(struct control_request *rq, void *ctx)
 	control_reply(rq);
 }
 
-static void report_path(struct report *r, const struct upstream *up, const struct uppath *p,
-			double now_s)
-{
-	bool paused = up->tfo == 2 && now_s < p->until_s;
-	char text[ADDR_STRLEN];
-
-	report_row(r);
-	report_str(r, "proxy", up->name);
-	report_str(r, "local", addr_ip_str(&p->local, text, sizeof(text)));
-	report_str(r, "tfo", up->tfo == 0 ? "off" : paused ? "paused" : "ok");
-	report_seconds(r, "paused_for", paused ? p->until_s - now_s : -1.);
-	report_u64(r, "connections", p->n);
-	report_u64(r, "syn_taken", p->n_taken);
-	report_u64(r, "syn_refused", p->n_refused);
-	report_u64(r, "syn_lost", p->n_lost);
-	report_u64(r, "mptcp_stripped", p->n_stripped);
-	report_seconds(r, "rtt", p->rtt_us ? p->rtt_us / 1e6 : -1.);
-	report_seconds(r, "used", now_s - p->used_s);
-}
-
-static void run_paths(struct control_request *rq, void *ctx)
-{
-	struct redir *rd = ctx;
-	struct report *r = control_report(rq);
-
-	report_list(r, "paths");
-	for (unsigned i = 0; i < rd->pool->n; i++) {
-		struct upstream *up = rd->pool->v[i];
-
-		pthread_mutex_lock(&up->lock);
-		for (unsigned k = 0; k < up->paths.n; k++)
-			report_path(r, up, &up->paths.v[k], worker_now(&rd->main));
-		pthread_mutex_unlock(&up->lock);
-	}
-	report_end(r);
-	control_reply(rq);
-}
-
 static void run_reload(struct control_request *rq, void *ctx)
 {
 	char text[512];
@@ -288,7 +251,8 @@ const struct control_command redir_commands[] = {
 	{"status", "counters and limits", run_status},
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
 	{"proxies", "a row for each upstream proxy: state, share, session, tokens", run_proxies},
-	{"paths", "a row for each proxy and local address: Fast Open, MPTCP", run_paths},
+	{"paths", "a row for each WAN link, and for each proxy and local address: Fast Open, MPTCP",
+	 wan_paths_command},
 	{"learned",
 	 "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
 	 learned_command},

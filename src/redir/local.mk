@@ -85,6 +85,7 @@ redir_tests = \
 	tests/unit/test_redir_tokens \
 	tests/unit/test_redir_up_socks6 \
 	tests/unit/test_redir_upstream \
+	tests/unit/test_redir_wan \
 	tests/unit/test_rules_text tests/unit/test_bypass tests/unit/test_rules_kernel
 check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
@@ -123,6 +124,8 @@ tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c test
 tests_unit_test_redir_up_socks6_LDADD = $(redir_test_libs)
 tests_unit_test_redir_upstream_SOURCES = tests/unit/test_redir_upstream.c tests/unit/rig.h
 tests_unit_test_redir_upstream_LDADD = $(redir_test_libs)
+tests_unit_test_redir_wan_SOURCES = tests/unit/test_redir_wan.c
+tests_unit_test_redir_wan_LDADD = $(redir_test_libs)
 # counts and fails allocations
 tests_unit_test_redir_learned_SOURCES = tests/unit/test_redir_learned.c
 tests_unit_test_redir_learned_LDFLAGS = -Wl,--wrap=calloc,--wrap=free

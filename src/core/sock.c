@@ -18,6 +18,7 @@
 #define MPTCP_TCPINFO_OPT 2  /* MPTCP_TCPINFO */
 #define MPTCP_ADDRS_OPT   3  /* MPTCP_SUBFLOW_ADDRS */
 #define TCP_IS_MPTCP_OPT  43 /* TCP_IS_MPTCP */
+#define STATE_SYN_SENT    2  /* TCP_SYN_SENT */
 #define STATE_CLOSE       7  /* TCP_CLOSE */
 #ifndef IPV6_TRANSPARENT
 #define IPV6_TRANSPARENT 75
@@ -319,6 +320,7 @@ unsigned sock_subflows(int fd, struct sock_subflow *v, bool *mptcp)
 		return 0;
 	for (uint32_t i = 0; i < infos.number; i++) {
 		if (infos.one[i].tcpi_state == STATE_CLOSE ||
+		    infos.one[i].tcpi_state == STATE_SYN_SENT ||
 		    !addr_from_sockaddr(&v[n].local, (struct sockaddr *)&addrs.one[i].local,
 					sizeof(addrs.one[i].local)))
 			continue;

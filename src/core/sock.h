@@ -88,7 +88,7 @@ struct sock_window {
 /* 0, or -errno: no MPTCP (any more), or a kernel before 5.16. */
 int sock_window(int fd, struct sock_window *w);
 
-/* The subflows of a connection; of plain TCP its one path. */
+/* The subflows of a connection that stand; of plain TCP its one path. */
 #define SOCK_SUBFLOWS_MAX SOCK_WINDOWS_MAX
 struct sock_subflow {
 	struct addr local;
@@ -96,7 +96,7 @@ struct sock_subflow {
 	uint32_t retransmitted;   /* segments */
 	uint64_t acked, received; /* octets */
 };
-/* Into v (SOCK_SUBFLOWS_MAX places); how many. */
+/* Into v (SOCK_SUBFLOWS_MAX places); how many. mptcp: MPTCP is in use. */
 unsigned sock_subflows(int fd, struct sock_subflow *v, bool *mptcp);
 
 /* True when the connection is closed below: MPTCP that has lost its last subflow although no

@@ -91,6 +91,12 @@ bad redir connect "verify = 90-80" 90-80 ports
 bad redir connect "verify =" verify yes
 bad redir connect "idle = 1" 10
 bad redir connect "idle = forever" forever
+bad redir connect "dead = -1" -1
+bad redir connect "dead = 2d" 1d
+bad redir "path wan1" "device = eth0, eth1" pattern usb
+bad redir "path wan1" "device = averyveryverylongname" pattern
+bad redir "path wan1" "role = secondary" primary metered
+bad redir "path wan1" "speed = 3" unknown
 bad redir connect "dial_timeout = 0" 1
 bad redir connect "dial_timeout = 5x" 5x
 bad redir connect "reply_timeout = 601" 10m
@@ -124,6 +130,7 @@ bad proxy proxy "waiting_timeout = 61m" 1h
 bad proxy proxy "waiting_timeout = always" always
 bad proxy proxy "connect_timeout = 301" 5m
 bad proxy proxy "idle = -5" -5
+bad proxy proxy "dead = 25h" 1d
 bad proxy proxy "max_clients = 0" 1
 bad proxy proxy "max_per_client = some" some
 bad proxy proxy "max_per_user = 0" 1
@@ -145,6 +152,10 @@ check_eq "no secret in an error" "$(printf '%s\n' "$out" | grep -c hunter2)" 0
 for i in $(seq 65); do printf '[proxy p%d]\naddress = 192.0.2.1\n' "$i"; done >"$LAB_DIR/crowd.conf"
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/crowd.conf" 2>&1)
 check_eq "more than 64 proxies are an error" "$?$(printf '%s\n' "$out" | grep -c 'crowd.conf:129: .*at most 64')" 11
+printf '[proxy p]\naddress = 192.0.2.1\n[path a]\ndevice = eth1\n[path b]\ndevice = eth1\n[path c]\nrole = backup\n' >"$LAB_DIR/paths.conf"
+out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/paths.conf" 2>&1)
+check_eq "a device twice, and none, are errors" "$?$(printf '%s\n' "$out" |
+	grep -c -e 'paths.conf:6: .*eth1 is the device of \[path a\]' -e 'paths.conf:7: .*device is missing')" 12
 printf '[redir]\nmode = tproxy\n' >"$LAB_DIR/none.conf"
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/none.conf" 2>&1)
 check_eq "no proxy at all is an error" $? 1

@@ -713,8 +713,9 @@ static void not_reading_is_not_dead(void **state)
 		assert_true(rig_until(&w, sender_stuck, &x));
 		run_for(2.5);
 		assert_false(o.done);
-		x.up.total = x.up.sent;
+		x.up.total = x.up.sent + 12345;
 		assert_true(rig_until_s(&w, drained, &x, 60));
+		assert_false(x.up.broken || x.up.wrong);
 		relay_end(&o.link->relay, END_SHUTDOWN, 0);
 		check_end(&o, END_SHUTDOWN);
 		close_ours(&o);

@@ -52,6 +52,7 @@ static int see_endpoint(const struct nlmsghdr *nlh, void *ctx)
 	struct wan_seen *seen = ctx;
 	struct wan_endpoint e;
 	uint16_t family = 0;
+	const uint32_t known = MPTCP_PM_ADDR_FLAG_SUBFLOW | MPTCP_PM_ADDR_FLAG_BACKUP;
 	uint32_t flags;
 
 	netlink_parse(nlh, sizeof(struct genlmsghdr), outer, MPTCP_PM_ATTR_ADDR);
@@ -63,7 +64,7 @@ static int see_endpoint(const struct nlmsghdr *nlh, void *ctx)
 	flags = netlink_u32(tb[MPTCP_PM_ADDR_ATTR_FLAGS]);
 	e.subflow = (flags & MPTCP_PM_ADDR_FLAG_SUBFLOW) != 0;
 	e.backup = (flags & MPTCP_PM_ADDR_FLAG_BACKUP) != 0;
-	e.other = (flags & ~(MPTCP_PM_ADDR_FLAG_SUBFLOW | MPTCP_PM_ADDR_FLAG_BACKUP)) != 0;
+	e.other = (flags & ~known) != 0;
 	e.link = netlink_u32(tb[MPTCP_PM_ADDR_ATTR_IF_IDX]);
 	netlink_copy(tb[MPTCP_PM_ADDR_ATTR_ID], &e.id, sizeof(e.id));
 	e.ip.family = family == AF_INET ? WAN_V4 : WAN_V6;

@@ -12,6 +12,8 @@ enum end_reason {
 	END_RESET_DOWN, /* the downstream (device, client) reset it */
 	END_RESET_UP,   /* the upstream (proxy, server) reset it */
 	END_IDLE,       /* no byte for the idle limit */
+	END_DEAD_DOWN,  /* the downstream answers nothing to what is sent to it */
+	END_DEAD_UP,    /* nor does the upstream */
 	END_SHUTDOWN,   /* the daemon stops */
 	END_NO_MEMORY,
 	END_INTERNAL, /* a system call failed that never should */

@@ -407,6 +407,21 @@ static bool end_is_dead(struct end *e)
 	return e->eof || recv(e->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
 }
 
+/* The host at the other end has vanished: retransmissions would go on for a quarter of an hour, and
+ * MPTCP sockets have no TCP_USER_TIMEOUT. Nothing more is asked while data is acknowledged. */
+static bool end_is_silent(struct end *e)
+{
+	uint64_t queued, acked;
+	bool moves;
+
+	if (e->dead_s <= 0 || sock_unacked(e->fd, &queued) < 0)
+		return false;
+	acked = e->bytes_out - queued;
+	moves = queued == 0 || acked != e->acked;
+	e->acked = acked;
+	return !moves && sock_silence(e->fd) >= e->dead_s;
+}
+
 /* Idle time is counted in ticks, not by the clock: the clock of a router without a battery
  * leaps by years when NTP has set it. */
 static bool is_idle(struct relay *r)
@@ -431,8 +446,17 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 		relay_end(r, END_RESET_DOWN, ENOTCONN);
 	else if (end_is_dead(&r->b))
 		relay_end(r, END_RESET_UP, ENOTCONN);
+	else if (end_is_silent(&r->a))
+		relay_end(r, END_DEAD_DOWN, ETIMEDOUT);
+	else if (end_is_silent(&r->b))
+		relay_end(r, END_DEAD_UP, ETIMEDOUT);
 	else if (is_idle(r))
 		relay_end(r, END_IDLE, 0);
+}
+
+static double tick_for(const struct end *e, double tick_s)
+{
+	return e->dead_s > 0 && e->dead_s / 2 < tick_s ? e->dead_s / 2 : tick_s;
 }
 
 /* The first turn: send on what came early. Its own event, so that done is never called
@@ -443,8 +467,9 @@ static void first_cb(struct ev_loop *loop, ev_timer *t, int events)
 	double tick_s = r->idle_s / 4;
 
 	(void)events;
+	tick_s = tick_for(&r->a, tick_for(&r->b, tick_s < TICK_S ? tick_s : TICK_S));
 	ev_set_cb(t, tick_cb);
-	ev_timer_set(t, 0., tick_s < TICK_S ? tick_s : TICK_S);
+	ev_timer_set(t, 0., tick_s);
 	ev_timer_again(loop, t);
 	if (!end_flush(&r->a) || !end_flush(&r->b))
 		return;

@@ -42,6 +42,8 @@ struct end {
 	double first_in;    /* worker_now at the first byte from fd; 0 = none yet */
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
+	double dead_s; /* set by the owner before the start: it is dead when it has answered
+			  nothing for so long to what was sent; 0 = as long as the kernel tries */
 	/* private */
 	uint8_t kind;      /* enum end_kind */
 	bool splices;      /* through pipes: bytes read go there */
@@ -50,6 +52,7 @@ struct end {
 	uint8_t calm;      /* small ones in a row */
 	struct pipe *pipe; /* lent while bytes are in it; in is empty then */
 	uint64_t try_at;   /* no pipe is tried before bytes_in gets there */
+	uint64_t acked; /* counts on from some number; as of the last tick */
 	ev_io io;
 	struct end *peer;
 	struct relay *relay;

@@ -2,10 +2,12 @@
 #include "core/sock.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h> /* not netinet/tcp.h: its tcp_info lacks the Fast Open bits */
 #include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 /* Missing in older headers, present in the kernels we run on. */
@@ -14,7 +16,9 @@
 #endif
 #define MPTCP_INFO_OPT    1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
 #define MPTCP_TCPINFO_OPT 2  /* MPTCP_TCPINFO */
+#define MPTCP_ADDRS_OPT   3  /* MPTCP_SUBFLOW_ADDRS */
 #define TCP_IS_MPTCP_OPT  43 /* TCP_IS_MPTCP */
+#define STATE_SYN_SENT    2  /* TCP_SYN_SENT */
 #define STATE_CLOSE       7  /* TCP_CLOSE */
 #ifndef IPV6_TRANSPARENT
 #define IPV6_TRANSPARENT 75
@@ -49,6 +53,13 @@ struct mptcp_state {
 struct subflow_infos {
 	uint32_t size_head, number, size_kernel, size_one;
 	struct tcp_info one[SOCK_WINDOWS_MAX];
+};
+
+struct subflow_addrs {
+	uint32_t size_head, number, size_kernel, size_one;
+	struct {
+		struct sockaddr_storage local, remote;
+	} one[SOCK_WINDOWS_MAX];
 };
 
 static int set_int(int fd, int level, int option, int value)
@@ -240,25 +251,38 @@ int sock_info(int fd, struct sock_info *info)
 	return 0;
 }
 
+/* 0 or -errno; at least one subflow is told. */
+static int subflows_ask(int fd, struct subflow_infos *infos)
+{
+	socklen_t len = sizeof(*infos);
+
+	memset(infos, 0, sizeof(*infos));
+	infos->size_head = offsetof(struct subflow_infos, one);
+	infos->size_one = sizeof(infos->one[0]);
+	if (getsockopt(fd, SOL_MPTCP, MPTCP_TCPINFO_OPT, infos, &len) < 0)
+		return -errno;
+	if (infos->number > SOCK_WINDOWS_MAX)
+		infos->number = SOCK_WINDOWS_MAX;
+	return infos->number ? 0 : -ENOTCONN;
+}
+
 int sock_window(int fd, struct sock_window *w)
 {
-	struct subflow_infos infos = {.size_head = offsetof(struct subflow_infos, one),
-				      .size_one = sizeof(infos.one[0])};
+	struct subflow_infos infos;
 	const struct tcp_info *last = &infos.one[0];
 	struct mptcp_state state;
 	socklen_t len;
 	uint32_t n;
+	int rc;
 
 	/* The acknowledgement first: a window that is newer than it errs on the safe side. */
 	if (!mptcp_state(fd, &state, &len) ||
 	    len < offsetof(struct mptcp_state, snd_una) + sizeof(state.snd_una))
 		return -EOPNOTSUPP;
-	len = sizeof(infos);
-	if (getsockopt(fd, SOL_MPTCP, MPTCP_TCPINFO_OPT, &infos, &len) < 0)
-		return -errno;
-	if (infos.number == 0)
-		return -ENOTCONN;
-	n = infos.number < SOCK_WINDOWS_MAX ? infos.number : SOCK_WINDOWS_MAX;
+	rc = subflows_ask(fd, &infos);
+	if (rc < 0)
+		return rc;
+	n = infos.number;
 	for (uint32_t i = 1; i < n; i++)
 		if (infos.one[i].tcpi_last_ack_recv < last->tcpi_last_ack_recv)
 			last = &infos.one[i];
@@ -280,6 +304,47 @@ bool sock_is_mptcp(int fd)
 	       protocol == IPPROTO_MPTCP;
 }
 
+static void subflow_of(struct sock_subflow *s, const struct tcp_info *tcp)
+{
+	s->rtt_us = tcp->tcpi_rtt;
+	s->retransmitted = tcp->tcpi_total_retrans;
+	s->acked = tcp->tcpi_bytes_acked;
+	s->received = tcp->tcpi_bytes_received;
+}
+
+unsigned sock_subflows(int fd, struct sock_subflow *v, bool *mptcp)
+{
+	struct subflow_infos infos;
+	struct subflow_addrs addrs = {.size_head = offsetof(struct subflow_addrs, one),
+				      .size_one = sizeof(addrs.one[0])};
+	socklen_t len = sizeof(addrs);
+	unsigned n = 0;
+
+	memset(v, 0, SOCK_SUBFLOWS_MAX * sizeof(*v));
+	*mptcp = getsockopt(fd, SOL_MPTCP, MPTCP_ADDRS_OPT, &addrs, &len) == 0;
+	if (!*mptcp) {
+		memset(&infos, 0, sizeof(infos));
+		len = sizeof(infos.one[0]);
+		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &infos.one[0], &len) < 0 ||
+		    addr_of_socket(fd, &v->local) < 0)
+			return 0;
+		subflow_of(v, &infos.one[0]);
+		return 1;
+	}
+	/* Both lists have the same order; one may come or go between the two calls. */
+	if (subflows_ask(fd, &infos) < 0 || infos.number > addrs.number)
+		return 0;
+	for (uint32_t i = 0; i < infos.number; i++) {
+		if (infos.one[i].tcpi_state == STATE_CLOSE ||
+		    infos.one[i].tcpi_state == STATE_SYN_SENT ||
+		    !addr_from_sockaddr(&v[n].local, (struct sockaddr *)&addrs.one[i].local,
+					sizeof(addrs.one[i].local)))
+			continue;
+		subflow_of(&v[n++], &infos.one[i]);
+	}
+	return n;
+}
+
 bool sock_mptcp_dead(int fd)
 {
 	struct sock_info info;
@@ -287,6 +352,44 @@ bool sock_mptcp_dead(int fd)
 	if (sock_info(fd, &info) < 0)
 		return false;
 	return info.mptcp ? info.subflows == 0 : info.state == STATE_CLOSE;
+}
+
+int sock_unacked(int fd, uint64_t *octets)
+{
+	int n = 0;
+
+	if (ioctl(fd, SIOCOUTQ, &n) < 0)
+		return -errno;
+	*octets = n > 0 ? (uint64_t)n : 0;
+	return 0;
+}
+
+/* Milliseconds. One probe may be under way. */
+static uint32_t silence_of(const struct tcp_info *tcp)
+{
+	bool repeats = (tcp->tcpi_unacked > 0 && tcp->tcpi_retransmits > 0) ||
+		       tcp->tcpi_probes > 1;
+
+	return repeats ? tcp->tcpi_last_ack_recv : 0;
+}
+
+double sock_silence(int fd)
+{
+	struct subflow_infos infos;
+	uint32_t least = UINT32_MAX;
+
+	if (subflows_ask(fd, &infos) < 0) { /* plain TCP */
+		socklen_t len = sizeof(infos.one[0]);
+
+		memset(&infos, 0, sizeof(infos));
+		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &infos.one[0], &len) < 0)
+			return 0.;
+		infos.number = 1;
+	}
+	for (uint32_t i = 0; i < infos.number; i++)
+		if (silence_of(&infos.one[i]) < least)
+			least = silence_of(&infos.one[i]);
+	return least / 1e3;
 }
 
 void sock_reset(int fd)

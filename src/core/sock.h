@@ -102,10 +102,28 @@ int sock_window(int fd, struct sock_window *w);
 /* An MPTCP socket, though it may have fallen back to TCP. */
 bool sock_is_mptcp(int fd);
 
+/* The subflows of a connection that stand; of plain TCP its one path. */
+#define SOCK_SUBFLOWS_MAX SOCK_WINDOWS_MAX
+struct sock_subflow {
+	struct addr local;
+	uint32_t rtt_us;
+	uint32_t retransmitted;   /* segments */
+	uint64_t acked, received; /* octets */
+};
+/* Into v (SOCK_SUBFLOWS_MAX places); how many. mptcp: MPTCP is in use. */
+unsigned sock_subflows(int fd, struct sock_subflow *v, bool *mptcp);
+
 /* True when the connection is closed below: MPTCP that has lost its last subflow although no
  * error was reported yet (kernel: a plain RST shows only after close_timeout), or TCP in
  * state 7. Connections that both sides have closed in order look the same. */
 bool sock_mptcp_dead(int fd);
+
+/* Octets written and not acknowledged yet, unsent ones included: 0 or -errno. */
+int sock_unacked(int fd, uint64_t *octets);
+/* For how many seconds the peer has answered nothing although it is asked again and again (data or
+ * window probes are repeated, on all subflows): 0 = it answers, or is not asked. A peer that does
+ * not read answers probes, so it is not silent. */
+double sock_silence(int fd);
 
 /* Close so that the peer sees a reset (RST, or MP_FASTCLOSE). Descriptor becomes invalid. */
 void sock_reset(int fd);

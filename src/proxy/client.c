@@ -305,6 +305,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 	cl->fd = -1;
 	client_change(cl, CLIENT_RELAY);
 	cl->relay.closing = relay_closing;
+	cl->relay.a.dead_s = cl->conf->dead_s;
 	relay_start(&cl->relay, &pw->w, fd, result->fd, cl->conf->idle_s, relay_done);
 }
 

@@ -29,6 +29,8 @@ static const struct conf_key proxy_keys[] = {
 	 .def = "30s", .min = 1, .max = 300},
 	{.name = "idle", .parse = conf_seconds, .offset = KEY(idle_s), .def = "7440s",
 	 .min = 10, .max = 30 * 86400},
+	{.name = "dead", .parse = conf_seconds, .offset = KEY(dead_s), .def = "2m",
+	 .min = 0, .max = 86400},
 	{.name = "max_clients", .parse = conf_int, .offset = KEY(max_clients), .def = "20000",
 	 .min = 1, .max = 1000000},
 	{.name = "max_per_client", .parse = conf_int, .offset = KEY(max_per_client), .def = "4096",

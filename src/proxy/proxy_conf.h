@@ -24,7 +24,7 @@ struct proxy_conf {
 	int log, log_to;
 	char *control; /* R; NULL or empty = off */
 	char *resolve; /* R; name servers, empty = the system's */
-	double session_ttl_s, request_timeout_s, waiting_timeout_s, connect_timeout_s, idle_s;
+	double session_ttl_s, request_timeout_s, waiting_timeout_s, connect_timeout_s, idle_s, dead_s;
 	uint32_t token_window;
 	int max_clients, max_per_client, max_per_user, max_sessions, max_sessions_per_user;
 	double drain_s;

@@ -235,7 +235,11 @@ static void relay_first(struct relay *r, struct end *e)
 
 static void relay_closing(struct relay *r)
 {
-	flow_note_facts(container_of(r, struct flow, relay));
+	struct flow *f = container_of(r, struct flow, relay);
+
+	flow_note_facts(f);
+	if (f->conf->paths.count > 0)
+		wan_usage_add(&f->rw->usage, r->b.fd);
 }
 
 static void relay_done(struct relay *r, enum end_reason reason, int err)
@@ -243,7 +247,7 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	struct flow *f = container_of(r, struct flow, relay);
 
 	/* A proxy that was restarted resets its connections: ask before the next flow suffers. */
-	if (reason == END_RESET_UP && f->route == ROUTE_PROXY)
+	if ((reason == END_RESET_UP || reason == END_DEAD_UP) && f->route == ROUTE_PROXY)
 		upstream_suspect(f->up);
 	if (f->route == ROUTE_BYPASS)
 		flow_bypass_ended(f, reason);
@@ -279,6 +283,7 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	flow_change(f, FLOW_RELAY);
 	r->first = relay_first;
 	r->closing = relay_closing;
+	r->b.dead_s = f->conf->dead_s;
 	relay_start(r, &rw->w, fd, up_fd, f->conf->idle_s, relay_done);
 	flow_note_facts(f);
 	rw->counters.mptcp += f->mptcp;
@@ -524,6 +529,23 @@ void flow_end_all(struct redir_worker *rw, enum end_reason reason)
 			relay_end(&f->relay, reason, 0);
 		else
 			flow_end(f, reason, 0);
+	}
+}
+
+#define USAGE_MAX 4096 /* connections looked at */
+
+void flow_usage(struct redir_worker *rw, struct wan_usage *u)
+{
+	struct list_node *n, *tmp;
+	unsigned left = USAGE_MAX;
+
+	list_for_each_safe (&rw->flows, n, tmp) {
+		const struct flow *f = container_of(n, struct flow, node);
+		if (f->state != FLOW_RELAY)
+			continue;
+		if (left-- == 0)
+			break;
+		wan_usage_add(u, f->relay.b.fd);
 	}
 }
 

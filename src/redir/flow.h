@@ -15,6 +15,7 @@
 struct held_syn;
 struct redir_worker;
 struct report;
+struct wan_usage;
 struct worker;
 
 /* Takes the descriptor. */
@@ -28,6 +29,9 @@ void flow_end_all(struct redir_worker *rw, enum end_reason reason);
 
 /* Octets of a worker's flows, without buffers. */
 uint64_t flow_memory(const struct redir_worker *rw);
+
+/* Add what its relayed flows carry upstream; of many thousand flows not all are asked. */
+void flow_usage(struct redir_worker *rw, struct wan_usage *u);
 
 /* A row for each flow of the worker. */
 void flow_report_all(struct redir_worker *rw, struct report *r);

@@ -40,13 +40,19 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/uppaths.c src/redir/uppaths.h \
-	src/redir/upstream.c src/redir/upstream.h
+	src/redir/upstream.c src/redir/upstream.h \
+	src/redir/wan.c src/redir/wan.h src/redir/wan_diff.c \
+	src/redir/wan_keeper.c src/redir/wan_keeper.h \
+	src/redir/wan_kernel.c src/redir/wan_kernel.h \
+	src/redir/wan_ctl.c src/redir/wan_usage.c src/redir/wan_usage.h
 src_redir_libredir_la_LIBADD = src/core/libcore.la
 if HAVE_LIBMNL
 src_redir_libredir_la_SOURCES += \
+	src/redir/mptcp_pm.c src/redir/mptcp_pm.h \
 	src/redir/netlink.c src/redir/netlink.h \
 	src/redir/nft_read.c src/redir/nft_read.h \
-	src/redir/rules_route.c src/redir/rules_route.h
+	src/redir/rules_route.c src/redir/rules_route.h \
+	src/redir/wan_read.c src/redir/wan_read.h
 endif
 src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) $(NFQUEUE_CFLAGS) \
 	-DREDIR_SCRIPTS='"$(rulesdir)"'
@@ -80,6 +86,7 @@ redir_tests = \
 	tests/unit/test_redir_tokens \
 	tests/unit/test_redir_up_socks6 \
 	tests/unit/test_redir_upstream \
+	tests/unit/test_redir_wan \
 	tests/unit/test_rules_text tests/unit/test_bypass tests/unit/test_rules_kernel
 check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
@@ -118,6 +125,8 @@ tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c test
 tests_unit_test_redir_up_socks6_LDADD = $(redir_test_libs)
 tests_unit_test_redir_upstream_SOURCES = tests/unit/test_redir_upstream.c tests/unit/rig.h
 tests_unit_test_redir_upstream_LDADD = $(redir_test_libs)
+tests_unit_test_redir_wan_SOURCES = tests/unit/test_redir_wan.c
+tests_unit_test_redir_wan_LDADD = $(redir_test_libs)
 # counts and fails allocations
 tests_unit_test_redir_learned_SOURCES = tests/unit/test_redir_learned.c
 tests_unit_test_redir_learned_LDFLAGS = -Wl,--wrap=calloc,--wrap=free

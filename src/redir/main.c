@@ -16,6 +16,7 @@
 #include "redir/redir.h"
 #include "redir/refuser.h"
 #include "redir/steer.h"
+#include "redir/wan_keeper.h"
 
 static const struct daemon_about about = {
 	.name = "sixpath-redir",
@@ -69,6 +70,7 @@ static void predecessor_gone(void *ctx, bool there)
 		return;
 	if (daemon_control(&rd->control, &rd->main, rd->conf->control, redir_commands, rd))
 		log_error("going on without a control socket");
+	wan_keeper_start(rd);
 	accept_now(rd);
 	log_notice("restart: this is the successor; new connections come here");
 }
@@ -165,6 +167,8 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	budget_reload(&rd->budget, c->memory_mib);
 	if (rd->steer)
 		steer_reload(rd->steer);
+	if (rd->wan || (rd->inherited.channel < 0 && !handover_runs(&rd->handover)))
+		wan_keeper_reload(rd);
 	if (noop_follow_pool(rd) < 0)
 		log_error("reload: out of memory; not all proxies are checked");
 	return daemon_reloaded(restart, text, cap);
@@ -246,6 +250,7 @@ static void on_stop(void *ctx)
 	rd->script = NULL;
 	steer_free(rd->steer);
 	rd->steer = NULL;
+	wan_keeper_stop(rd);
 	drain(rd, 0);
 }
 
@@ -260,6 +265,7 @@ static void let_go(struct redir *rd)
 	answer_restart(rd, "the successor is ready", true);
 	steer_hand_over(rd->steer);
 	rd->steer = NULL;
+	wan_keeper_leave(rd);
 	script_leave(rd->script);
 	rd->script = NULL;
 	control_leave(rd->control);
@@ -514,6 +520,8 @@ static int run(struct redir *rd)
 		log_error("cannot start a thread");
 		return EX_OSERR;
 	}
+	if (rd->inherited.channel < 0)
+		wan_keeper_start(rd);
 	if (noop_follow_pool(rd) < 0)
 		return EX_OSERR;
 	ev_timer_start(rd->main.loop, &rd->accept_timer);
@@ -550,6 +558,7 @@ static void undo(struct redir *rd)
 	free(rd->list);
 	pool_put(rd->pool);
 	steer_free(rd->steer);
+	wan_keeper_stop(rd);
 	tune_restore(rd->tune);
 	learner_free(rd->learner);
 	refuser_free(rd->refuser);

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <endian.h>
 #include <errno.h>
+#include <linux/genetlink.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <stdlib.h>
@@ -129,6 +130,39 @@ int netlink_talk(struct netlink *nl, struct nlmsghdr *nlh, mnl_cb_t cb, void *ct
 	return rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 
+/* ---- generic netlink ---- */
+
+struct nlmsghdr *netlink_begin_genl(void *buf, uint16_t family, uint8_t cmd, uint16_t flags)
+{
+	struct nlmsghdr *nlh = netlink_begin(buf, family, flags);
+	struct genlmsghdr *g = mnl_nlmsg_put_extra_header(nlh, sizeof(*g));
+
+	g->cmd = cmd;
+	g->version = 1;
+	return nlh;
+}
+
+static int see_family(const struct nlmsghdr *nlh, void *ctx)
+{
+	const struct nlattr *tb[CTRL_ATTR_FAMILY_ID + 1];
+
+	netlink_parse(nlh, sizeof(struct genlmsghdr), tb, CTRL_ATTR_FAMILY_ID);
+	netlink_copy(tb[CTRL_ATTR_FAMILY_ID], ctx, sizeof(uint16_t));
+	return MNL_CB_OK;
+}
+
+int netlink_genl_family(struct netlink *nl, const char *name, uint16_t *family)
+{
+	NETLINK_BUF(buf, NETLINK_ROOM);
+	struct nlmsghdr *nlh = netlink_begin_genl(buf, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, 0);
+	int rc;
+
+	*family = 0;
+	mnl_attr_put_strz(nlh, CTRL_ATTR_FAMILY_NAME, name);
+	rc = netlink_talk(nl, nlh, see_family, family);
+	return rc < 0 ? rc : *family ? 0 : -ENOENT;
+}
+
 /* ---- attributes ---- */
 
 void netlink_parse(const struct nlmsghdr *nlh, unsigned offset, const struct nlattr **tb,
@@ -159,7 +193,7 @@ void netlink_parse_nested(const struct nlattr *nest, const struct nlattr **tb, u
 	}
 }
 
-static bool number(const struct nlattr *a, void *out, size_t n)
+bool netlink_copy(const struct nlattr *a, void *out, size_t n)
 {
 	if (!a || mnl_attr_get_payload_len(a) < n)
 		return false;
@@ -171,7 +205,7 @@ uint32_t netlink_u32(const struct nlattr *a)
 {
 	uint32_t v;
 
-	return number(a, &v, sizeof(v)) ? v : 0;
+	return netlink_copy(a, &v, sizeof(v)) ? v : 0;
 }
 
 uint32_t netlink_be32(const struct nlattr *a)
@@ -183,5 +217,5 @@ uint64_t netlink_be64(const struct nlattr *a)
 {
 	uint64_t v;
 
-	return number(a, &v, sizeof(v)) ? be64toh(v) : 0;
+	return netlink_copy(a, &v, sizeof(v)) ? be64toh(v) : 0;
 }

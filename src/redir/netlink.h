@@ -31,6 +31,11 @@ struct nlmsghdr *netlink_begin(void *buf, uint16_t type, uint16_t flags);
 struct nlmsghdr *netlink_begin_nf(void *buf, uint8_t subsys, uint8_t msg, uint16_t flags,
 				  uint8_t family);
 
+/* The same with the header of generic netlink: a family's number, a command. */
+struct nlmsghdr *netlink_begin_genl(void *buf, uint16_t family, uint8_t cmd, uint16_t flags);
+/* The number of a family of generic netlink by its name. 0 or -errno; -ENOENT: there is none. */
+int netlink_genl_family(struct netlink *nl, const char *name, uint16_t *family);
+
 /*
  * Send, and give each reply to cb (may be NULL; its return values are libmnl's). 0 or -errno;
  * -EINTR: what was dumped changed meanwhile, and some of it may have come twice or not at all.
@@ -52,6 +57,8 @@ void netlink_parse_nested(const struct nlattr *nest, const struct nlattr **tb, u
 			 (const char *)mnl_attr_get_payload(nest) +                                \
 				 mnl_attr_get_payload_len(nest))
 
+/* Copy n octets of an attribute; false when it is absent or shorter. */
+bool netlink_copy(const struct nlattr *a, void *out, size_t n);
 /* Numbers out of an attribute, in its own octet order; 0 when it is absent or too short. */
 uint32_t netlink_u32(const struct nlattr *a);
 uint32_t netlink_be32(const struct nlattr *a);

@@ -16,6 +16,7 @@
 
 #define IDLE_S       15.0 /* without any reply while all is well, then a NOOP; give or take ... */
 #define JITTER       0.1
+#define METERED_S    300.0 /* the same while metered links are all there is */
 #define RETRY_MIN_S  0.5 /* after a failure; from start to start; doubles ... */
 #define RETRY_MAX_S  10.0
 #define CONFIRM_S    1.0   /* after a good one that is not yet enough */
@@ -87,6 +88,12 @@ static double jitter(struct noop *n, double s)
 {
 	n->noise = n->noise * 1664525 + 1013904223;
 	return s * (1. - JITTER + 2. * JITTER * (n->noise >> 8) / (1 << 24));
+}
+
+/* Where each packet costs, flows find out whether the proxy is alive. */
+static double idle_s(const struct noop *n)
+{
+	return atomic_load(&n->rd->only_metered) ? METERED_S : IDLE_S;
 }
 
 /* One round is over. */
@@ -199,7 +206,7 @@ static void round_ok(struct noop *n)
 		round_end(n, CONFIRM_S);
 		return;
 	}
-	round_end(n, jitter(n, IDLE_S));
+	round_end(n, jitter(n, idle_s(n)));
 	n->idle = true;
 }
 
@@ -545,9 +552,9 @@ static bool heard_meanwhile(struct noop *n)
 {
 	double quiet_s = now_of(n) - upstream_look(n->up).heard_s;
 
-	if (!n->idle || quiet_s >= IDLE_S * (1. - JITTER))
+	if (!n->idle || quiet_s >= idle_s(n) * (1. - JITTER))
 		return false;
-	set_timer(n, jitter(n, IDLE_S) - quiet_s);
+	set_timer(n, jitter(n, idle_s(n)) - quiet_s);
 	return true;
 }
 

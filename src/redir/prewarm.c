@@ -289,6 +289,8 @@ static unsigned part_of(const struct store *s, unsigned n)
 
 static unsigned target(const struct store *s)
 {
+	if (atomic_load(&s->p->rw->redir->only_metered))
+		return 0; /* each packet costs */
 	if (s->up->prewarm != PREWARM_AUTO)
 		return part_of(s, (unsigned)s->up->prewarm);
 	return demand_target(&s->demand, part_of(s, AUTO_MAX));

@@ -25,6 +25,7 @@
 #include "redir/prewarm.h"
 #include "redir/redir_conf.h"
 #include "redir/script.h"
+#include "redir/wan_usage.h"
 
 /* DIRECT: plain TCP to the server itself. BYPASS: the same over MPTCP. */
 enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_BYPASS, ROUTE_COUNT };
@@ -48,6 +49,7 @@ struct redir_worker {
 	struct prewarm prewarm; /* connections kept ready */
 	uint64_t next_id;
 	struct counters counters;
+	struct wan_usage usage; /* of upstream connections that have ended */
 	struct log_limit limit_loop, limit_self, limit_dst, limit_upstream, limit_mark;
 };
 
@@ -69,6 +71,8 @@ struct redir {
 	struct held *held;           /* shared; locks itself */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */
 	struct script *script;       /* rules by script; NULL: none */
+	struct wan_keeper *wan;      /* looks after [path] sections; NULL: there are none */
+	atomic_bool only_metered;    /* no other path is left; set by it */
 	struct resolver *resolver;
 	struct list noops;
 	struct control *control;

@@ -9,15 +9,18 @@
 #include "redir/balance.h"
 #include "redir/rules.h"
 #include "redir/upstream.h"
+#include "redir/wan.h"
 
 #define KEY(field)   offsetof(struct redir_conf, field)
 #define PROXY(field) offsetof(struct proxy_section, field)
+#define PATH(field)  offsetof(struct path_section, field)
 
 static const char *const modes[] = {"tproxy", "redirect", NULL};
 static const char *const failures[] = {"next", "direct", "refuse", NULL};
 static const char *const balances[] = {"weight", "latency", NULL};
 static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
+static const char *const roles[] = {"primary", "backup", "metered", NULL};
 static const char *const protocols[] = {"socks6", NULL};
 
 /* Appends the item of a comma separated list. */
@@ -183,6 +186,12 @@ static const struct conf_key connect_keys[] = {
 	 .def = "7440",
 	 .min = 10,
 	 .max = 30 * 86400},
+	{.name = "dead",
+	 .parse = conf_seconds,
+	 .offset = KEY(dead_s),
+	 .def = "2m",
+	 .min = 0,
+	 .max = 86400},
 	{.name = "dial_timeout",
 	 .parse = conf_seconds,
 	 .offset = KEY(dial_timeout_s),
@@ -256,6 +265,26 @@ static const struct conf_key proxy_keys[] = {
 	{.name = NULL},
 };
 
+/* An interface, or a pattern for one that changes its name. */
+static bool parse_device(const char *text, void *dst, const struct conf_key *key, char *err,
+			 size_t errcap)
+{
+	if (strlen(text) <= INTERFACE_MAX && !strpbrk(text, "/ \t,"))
+		return conf_string(text, dst, key, err, errcap);
+	snprintf(err, errcap, "must be one interface such as eth1, or a pattern such as usb*");
+	return false;
+}
+
+static const struct conf_key path_keys[] = {
+	{.name = "device", .parse = parse_device, .offset = PATH(device), .min = 1, .max = 15},
+	{.name = "role",
+	 .parse = conf_word,
+	 .offset = PATH(role),
+	 .def = "primary",
+	 .words = roles},
+	{.name = NULL},
+};
+
 static struct proxy_section *section_new(struct redir_conf *c, const char *name)
 {
 	struct proxy_section *p = calloc(1, sizeof(*p));
@@ -274,6 +303,44 @@ static struct proxy_section *section_new(struct redir_conf *c, const char *name)
 static void *begin_proxy(void *ctx, const char *name)
 {
 	return section_new(ctx, name);
+}
+
+static void *begin_path(void *ctx, const char *name)
+{
+	struct redir_conf *c = ctx;
+	struct path_section *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->name = strdup(name);
+	if (!p->name) {
+		free(p);
+		return NULL;
+	}
+	list_push(&c->paths, &p->node);
+	return p;
+}
+
+static void check_path(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct redir_conf *r = ctx;
+	const struct path_section *p = dst;
+	struct list_node *n, *tmp;
+
+	if (r->paths.count == WAN_PATHS_MAX + 1)
+		conf_error(c, "path", name, NULL, "there may be at most %d paths", WAN_PATHS_MAX);
+	if (!p->device) {
+		conf_error(c, "path", name, NULL, "device is missing: set device = INTERFACE");
+		return;
+	}
+	list_for_each_safe (&r->paths, n, tmp) {
+		const struct path_section *q = container_of(n, struct path_section, node);
+		if (q == p)
+			break;
+		if (q->device && strcmp(q->device, p->device) == 0)
+			conf_error(c, "path", name, "device", "%s is the device of [path %s] already",
+				   p->device, q->name);
+	}
 }
 
 static void check_redir(struct conf *c, void *ctx, void *dst, const char *name)
@@ -407,6 +474,11 @@ static const struct conf_section file_sections[] = {
 	 .keys = proxy_keys,
 	 .begin = begin_proxy,
 	 .check = check_proxy},
+	{.name = "path",
+	 .named = true,
+	 .keys = path_keys,
+	 .begin = begin_path,
+	 .check = check_path},
 	{.name = "connect", .keys = connect_keys},
 	{.name = "rules", .keys = rules_keys},
 	{.name = "bypass", .keys = bypass_keys, .check = check_proxies}, /* the last one */
@@ -432,6 +504,12 @@ static void conf_free(struct redir_conf *c)
 
 	while ((n = list_pop(&c->proxies)))
 		section_free(container_of(n, struct proxy_section, node));
+	while ((n = list_pop(&c->paths))) {
+		struct path_section *p = container_of(n, struct path_section, node);
+		free(p->name);
+		free(p->device);
+		free(p);
+	}
 	free(c->listen.v);
 	free(c->user);
 	free(c->control);
@@ -474,6 +552,7 @@ struct redir_conf *redir_conf_load(const char *path, const char *proxy, FILE *er
 		return NULL;
 	atomic_init(&c->refs, 1);
 	list_init(&c->proxies);
+	list_init(&c->paths);
 	good = conf_load(proxy ? NULL : path, file_sections, c, errors) == 0;
 	if (good && proxy)
 		good = take_argument(c, proxy, errors);

@@ -47,6 +47,13 @@ struct verify {
 	struct prefix_list nets;
 };
 
+/* [path NAME] */
+struct path_section {
+	struct list_node node; /* in redir_conf.paths, as in the file */
+	char *name, *device;
+	int role; /* enum wan_role */
+};
+
 struct redir_conf {
 	atomic_uint refs;
 	/* [redir]; those marked R need a restart */
@@ -80,11 +87,13 @@ struct redir_conf {
 	/* [connect] */
 	int on_proxy_failure; /* enum on_failure */
 	int balance;          /* enum balance_by */
-	double idle_s, dial_timeout_s, reply_timeout_s;
+	double idle_s, dead_s, dial_timeout_s, reply_timeout_s;
 	double remember_failed_s; /* 0 = not at all */
 	struct verify verify; /* hold SYNs to these */
 	/* [proxy NAME] */
 	struct list proxies;
+	/* [path NAME] */
+	struct list paths;
 };
 
 #define REDIR_DEFAULT_USER "sixpath"

@@ -11,6 +11,7 @@
 #include "redir/refuser.h"
 #include "redir/rules.h"
 #include "redir/steer.h"
+#include "redir/wan_keeper.h"
 
 /* What travels from worker to worker. */
 struct gathered {
@@ -193,13 +194,6 @@ static uint64_t flows_total(const struct pool *p)
 	return sum;
 }
 
-/* Its own state, or that of the way to it. */
-static const char *state_of(const struct upstream *up, bool via_up)
-{
-	return up->health.state == UPSTREAM_UP && !via_up ? "via-down"
-							  : upstream_state_str(up->health.state);
-}
-
 /* sum: of the flows of all upstreams */
 static void report_upstream(struct report *r, struct upstream *up, int weight, uint64_t sum,
 			    double now_s)
@@ -216,7 +210,7 @@ static void report_upstream(struct report *r, struct upstream *up, int weight, u
 	report_str(r, "via", upstream_via_str(up, via, sizeof(via)));
 	report_u64(r, "priority", (uint64_t)up->priority);
 	report_u64(r, "weight", (uint64_t)weight);
-	report_str(r, "state", state_of(up, look.via_up));
+	report_str(r, "state", upstream_way_str(up, look.via_up));
 	report_seconds(r, "since", h->since_s > 0 ? now_s - h->since_s : -1.);
 	report_bool(r, "session", up->session.valid);
 	report_u64(r, "tokens_left", tokens_left(&up->session.tokens));
@@ -252,51 +246,6 @@ static void run_proxies(struct control_request *rq, void *ctx)
 	control_reply(rq);
 }
 
-static void report_path(struct report *r, const struct upstream *up, const struct uppath *p,
-			const char *state, double now_s)
-{
-	bool paused = up->tfo == 2 && now_s < p->until_s;
-	char text[ADDR_STRLEN], via[128];
-
-	report_row(r);
-	report_str(r, "proxy", up->name);
-	report_str(r, "via", upstream_via_str(up, via, sizeof(via)));
-	report_str(r, "state", state);
-	report_str(r, "local", addr_ip_str(&p->local, text, sizeof(text)));
-	report_str(r, "tfo", up->tfo == 0 ? "off" : paused ? "paused" : "ok");
-	report_seconds(r, "paused_for", paused ? p->until_s - now_s : -1.);
-	report_u64(r, "connections", p->n);
-	report_u64(r, "syn_taken", p->n_taken);
-	report_u64(r, "syn_refused", p->n_refused);
-	report_u64(r, "syn_lost", p->n_lost);
-	report_u64(r, "mptcp_stripped", p->n_stripped);
-	report_seconds(r, "rtt", p->rtt_us ? p->rtt_us / 1e6 : -1.);
-	report_seconds(r, "used", p->n ? now_s - p->used_s : -1.);
-}
-
-static void run_paths(struct control_request *rq, void *ctx)
-{
-	struct redir *rd = ctx;
-	struct report *r = control_report(rq);
-
-	report_list(r, "paths");
-	for (unsigned i = 0; i < rd->pool->n; i++) {
-		struct upstream *up = rd->pool->v[i];
-		bool via_up = upstream_look(up).via_up;
-
-		pthread_mutex_lock(&up->lock);
-		for (unsigned k = 0; k < up->paths.n; k++)
-			report_path(r, up, &up->paths.v[k], state_of(up, via_up),
-				    worker_now(&rd->main));
-		if (up->paths.n == 0) /* not reached yet */
-			report_path(r, up, &(struct uppath){0}, state_of(up, via_up),
-				    worker_now(&rd->main));
-		pthread_mutex_unlock(&up->lock);
-	}
-	report_end(r);
-	control_reply(rq);
-}
-
 static void run_reload(struct control_request *rq, void *ctx)
 {
 	char text[512];
@@ -323,8 +272,8 @@ const struct control_command redir_commands[] = {
 	{"status", "counters and limits", run_status},
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
 	{"proxies", "a row for each upstream proxy: state, share, session, tokens", run_proxies},
-	{"paths", "a row for each proxy and local address (or proxy before it): Fast Open, MPTCP",
-	 run_paths},
+	{"paths", "a row for each WAN link, and for each proxy and local address: Fast Open, MPTCP",
+	 wan_paths_command},
 	{"learned",
 	 "servers known to speak MPTCP, or not to: [list | add SERVER | remove SERVER | clear]",
 	 learned_command},

@@ -315,6 +315,12 @@ void upstream_heard(struct upstream *up, double now_s)
 	pthread_mutex_unlock(&up->lock);
 }
 
+const char *upstream_way_str(const struct upstream *up, bool via_up)
+{
+	return up->health.state == UPSTREAM_UP && !via_up ? "via-down"
+							  : upstream_state_str(up->health.state);
+}
+
 double upstream_heard_at(struct upstream *up)
 {
 	double heard_s;

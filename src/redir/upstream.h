@@ -116,6 +116,8 @@ void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32
 void upstream_heard(struct upstream *up, double now_s);
 /* When that was last, 0 if never. */
 double upstream_heard_at(struct upstream *up);
+/* Its own state in a word, or that of the way to it (upstream_view.via_up). The lock is held. */
+const char *upstream_way_str(const struct upstream *up, bool via_up);
 /* A flow has waited for its patience and has no answer: others are used first, without Fast Open
  * data if there are none, and a NOOP finds out. True the first time. */
 bool upstream_overdue(struct upstream *up);

@@ -61,4 +61,5 @@ EXTRA_DIST += \
 	tests/lab/t_ttfb.sh \
 	tests/lab/t_verify.sh \
 	tests/lab/t_via.sh \
+	tests/lab/t_wan.sh \
 	tests/setup.sh

@@ -96,6 +96,12 @@ bad redir connect "remember_failed = 61s" 61s "0s to 1m"
 bad redir connect "remember_failed = soon" soon
 bad redir connect "idle = 1" 10
 bad redir connect "idle = forever" forever
+bad redir connect "dead = -1" -1
+bad redir connect "dead = 2d" 1d
+bad redir "path wan1" "device = eth0, eth1" pattern usb
+bad redir "path wan1" "device = averyveryverylongname" pattern
+bad redir "path wan1" "role = secondary" primary metered
+bad redir "path wan1" "speed = 3" unknown
 bad redir connect "dial_timeout = 0" 1
 bad redir connect "dial_timeout = 5x" 5x
 bad redir connect "reply_timeout = 601" 10m
@@ -132,6 +138,7 @@ bad proxy proxy "waiting_timeout = 61m" 1h
 bad proxy proxy "waiting_timeout = always" always
 bad proxy proxy "connect_timeout = 301" 5m
 bad proxy proxy "idle = -5" -5
+bad proxy proxy "dead = 25h" 1d
 bad proxy proxy "max_clients = 0" 1
 bad proxy proxy "max_per_client = some" some
 bad proxy proxy "max_per_user = 0" 1
@@ -176,6 +183,10 @@ check_eq "a way into a circle" "$rc $(printf '%s\n' "$out" | grep -cE 'way.conf:
 printf '[proxy a]\naddress = 192.0.2.1\n[proxy b]\naddress = 192.0.2.2\nvia = a\nprewarm = 2\n' >"$LAB_DIR/way.conf"
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/way.conf" 2>&1)
 check_eq "prewarm behind another proxy" "$?$(printf '%s\n' "$out" | grep -c 'way.conf:6: \[proxy b\] prewarm: .*set prewarm')" 11
+printf '[proxy p]\naddress = 192.0.2.1\n[path a]\ndevice = eth1\n[path b]\ndevice = eth1\n[path c]\nrole = backup\n' >"$LAB_DIR/paths.conf"
+out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/paths.conf" 2>&1)
+check_eq "a device twice, and none, are errors" "$?$(printf '%s\n' "$out" |
+	grep -c -e 'paths.conf:6: .*eth1 is the device of \[path a\]' -e 'paths.conf:7: .*device is missing')" 12
 printf '[redir]\nmode = tproxy\n' >"$LAB_DIR/none.conf"
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/none.conf" 2>&1)
 check_eq "no proxy at all is an error" $? 1

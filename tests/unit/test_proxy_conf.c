@@ -51,7 +51,7 @@ static void check_defaults(const struct proxy_conf *c)
 	assert_string_equal(c->control, "/run/sixpath/proxy.sock");
 	assert_string_equal(c->resolve, "");
 	assert_true(c->session_ttl_s == 3600 && c->request_timeout_s == 10);
-	assert_true(c->connect_timeout_s == 30 && c->idle_s == 7440);
+	assert_true(c->connect_timeout_s == 30 && c->idle_s == 7440 && c->dead_s == 120);
 	assert_int_equal(c->token_window, 4096);
 	assert_true(c->max_clients == 20000 && c->max_per_client == 4096);
 	assert_true(c->max_sessions == 16384 && c->max_sessions_per_user == 256);
@@ -153,6 +153,8 @@ static void test_bad_values(void **state)
 		"connect_timeout = 301s",
 		"idle = 9",
 		"idle = 31d",
+		"dead = -1",
+		"dead = 25h",
 		"max_clients = 0",
 		"max_clients = 1000001",
 		"max_per_client = 0",

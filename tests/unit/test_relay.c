@@ -19,6 +19,7 @@ extern char **environ;
 #define FOREVER 3600.
 
 static struct worker w;
+static double dead_s; /* of both ends of the next link */
 
 /* A relay between two connections; we are the device at one end and the server at the
  * other. It frees itself when it is done, as its owners in the daemons do. */
@@ -99,6 +100,7 @@ static void open_link(struct outcome *o, bool mptcp_a, bool mptcp_b, double idle
 	assert_int_equal(l->relay.a.fd, -1);
 	l->relay.first = first_cb;
 	l->relay.closing = closing_cb;
+	l->relay.a.dead_s = l->relay.b.dead_s = dead_s;
 	if (early) {
 		size_t n = strlen(early);
 		assert_int_equal(buf_put(&l->relay.a.in, &w.pool, early, n), n);
@@ -855,6 +857,36 @@ static void slow_is_not_idle(void **state)
 	close_ours(&o);
 }
 
+/* A reader that has stopped answers window probes; that a host which has vanished is noticed, t_wan
+ * shows. */
+static void not_reading_is_not_dead(void **state)
+{
+	(void)state;
+	for (int mptcp = 0; mptcp <= rig_has_mptcp(); mptcp++) {
+		struct outcome o;
+		struct both x;
+
+		dead_s = 0.5;
+		open_link(&o, false, mptcp, FOREVER, NULL);
+		dead_s = 0;
+		memset(&x, 0, sizeof(x));
+		x.up = (struct flow){.from = o.device,
+				     .to = o.server,
+				     .seed = 9,
+				     .total = 64u << 20,
+				     .chunk = 100000};
+		assert_true(rig_until(&w, sender_stuck, &x));
+		run_for(2.5);
+		assert_false(o.done);
+		x.up.total = x.up.sent + 12345;
+		assert_true(rig_until_s(&w, drained, &x, 60));
+		assert_false(x.up.broken || x.up.wrong);
+		relay_end(&o.link->relay, END_SHUTDOWN, 0);
+		check_end(&o, END_SHUTDOWN);
+		close_ours(&o);
+	}
+}
+
 /* NTP sets the clock of a router that thought it was 1970. */
 static void clock_leaps(void **state)
 {
@@ -1033,6 +1065,7 @@ int main(void)
 		cmocka_unit_test(back_pressure),
 		cmocka_unit_test(idle_limit),
 		cmocka_unit_test(slow_is_not_idle),
+		cmocka_unit_test(not_reading_is_not_dead),
 		cmocka_unit_test(clock_leaps),
 		cmocka_unit_test(ended_from_outside),
 		cmocka_unit_test(dead_on_arrival),

@@ -393,16 +393,18 @@ static void end_cb(struct ev_loop *loop, ev_io *io, int events)
 	end_watch(&r->b);
 }
 
-/* A dead MPTCP connection reports nothing for a long time, and an end that has half-closed
- * is not watched while there is nothing to write to it. */
+/* A dead MPTCP connection reports nothing for a long time, and an end that has half-closed, or whose
+ * bytes wait for the peer, is not watched while there is nothing to write to it. */
 static bool end_is_dead(struct end *e)
 {
 	char c;
 
-	if (e->eof ? e->shut : !end_is_mptcp(e))
+	if (e->eof ? e->shut : end_has_room(e) && !end_is_mptcp(e))
 		return false; /* ended in order, or the loop will tell */
 	if (!sock_mptcp_dead(e->fd))
 		return false;
+	if (!e->eof && !end_is_mptcp(e))
+		return true; /* reset */
 	/* Closed below; but bytes or the end of file may still be there to be read. */
 	return e->eof || recv(e->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
 }

@@ -40,10 +40,14 @@ done
 two_ready() { # made, and joined by their second subflow
 	lab_ctl proxy flows --json | json - 'sum(f["state"] == "waiting" and f["subflows"] == 2 for f in j["flows"]) >= 2' | grep -q true
 }
+home_is_up() {
+	lab_ctl redir proxies --json | json - '[p["state"] for p in j["proxies"]] == ["up"]' | grep -q true
+}
 prewarm() {
 	lab_conf redir "proxy home.prewarm=$1"
 	lab_conf_write
 	lab_ctl redir reload >/dev/null
+	lab_wait 10 home_is_up || not_ok "prewarm = $1" "the proxy is not up after the reload"
 }
 prewarm 4
 for dir in down up; do

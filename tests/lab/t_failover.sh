@@ -206,6 +206,10 @@ check_num "paths: data in SYNs was taken" "$(json "$LAB_DIR/paths.json" 'sum(p["
 check_eq "paths: none is paused" "$(json "$LAB_DIR/paths.json" '[p["tfo"] for p in j["paths"] if p["tfo"] != "ok"]')" "[]"
 
 # A path that strips MPTCP, and one that eats SYNs with data, from one address only.
+lab_conf redir "proxy far.prewarm=0" # it is about new connections
+lab_conf_write
+lab_ctl redir reload >/dev/null
+check "without prewarmed connections" lab_wait 10 is far up
 lab_in "$PRX" nft -f - <<-RULES
 	table inet bad {
 		chain forward {

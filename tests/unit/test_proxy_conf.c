@@ -103,7 +103,7 @@ static void test_sample(void **state)
 		fail_msg("%s", err);
 	check_defaults(c);
 	proxy_conf_put(c);
-	assert_int_equal(keys, 26);
+	assert_int_equal(keys, 27);
 }
 
 static void test_good_values(void **state)

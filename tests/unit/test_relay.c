@@ -622,7 +622,7 @@ static void ended_with_full_pipe(void **state)
 		struct outcome o;
 		struct bulk x;
 
-		open_link(&o, false, false, FOREVER, NULL);
+		open_link(&o, false, false, 8., NULL); /* a tick each 2 s */
 		x = bulk_of(&o, true, 7, UINT64_MAX);
 		assert_true(rig_until_s(&w, pipe_full, &x, 60));
 		assert_int_equal(w.pipes.lent, 1);
@@ -841,7 +841,7 @@ static void slow_is_not_idle(void **state)
 	double start;
 
 	(void)state;
-	open_link(&o, false, false, 1., NULL);
+	open_link(&o, false, false, 2., NULL);
 	memset(&x, 0, sizeof(x));
 	x.up = (struct flow){
 		.from = o.device, .to = o.server, .seed = 6, .total = 64u << 20, .chunk = 100000};

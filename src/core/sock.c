@@ -82,7 +82,7 @@ static int open_stream(sa_family_t family, bool *mptcp)
 	return fd < 0 ? -errno : fd;
 }
 
-static bool set_tos(int fd, sa_family_t family, int tos)
+bool sock_tos(int fd, sa_family_t family, int tos)
 {
 	if (family == AF_INET6)
 		return set_int(fd, IPPROTO_IPV6, IPV6_TCLASS, tos) == 0;
@@ -128,7 +128,7 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
 	if (wishes->mark)
 		got.mark_error = -set_int(fd, SOL_SOCKET, SO_MARK, (int)wishes->mark);
 	if (wishes->tos >= 0)
-		got.tos = set_tos(fd, family, wishes->tos);
+		got.tos = sock_tos(fd, family, wishes->tos);
 	if (wishes->ttl > 0)
 		got.ttl = set_ttl(fd, family, wishes->ttl);
 	if (wishes->keepalive)

@@ -53,6 +53,8 @@ int sock_source(const struct addr *dst, uint32_t mark, struct addr *local);
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted);
 
+/* As sock_wishes.tos, on a socket that is open. */
+bool sock_tos(int fd, sa_family_t family, int tos);
 /* As sock_wishes.keepalive, on a socket that is open. */
 void sock_keepalive(int fd);
 /* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */

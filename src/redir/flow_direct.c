@@ -30,7 +30,7 @@ void flow_direct(struct flow *f)
 {
 	struct dial_wishes wishes = {
 		.dst = f->dst,
-		.sock = {.mark = f->conf->mark, .tos = -1, .ttl = -1},
+		.sock = {.mark = f->conf->mark, .tos = flow_tos(f), .ttl = -1},
 		.timeout_s = CONNECT_S,
 	};
 	int rc;
@@ -84,10 +84,7 @@ void flow_bypass(struct flow *f)
 {
 	struct dial_wishes wishes = {
 		.dst = f->dst,
-		.sock = {.mptcp = true,
-			 .mark = f->conf->mark,
-			 .tos = -1,
-			 .ttl = -1},
+		.sock = {.mptcp = true, .mark = f->conf->mark, .tos = flow_tos(f), .ttl = -1},
 		.timeout_s = BYPASS_S,
 	};
 	int rc;

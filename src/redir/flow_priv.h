@@ -22,9 +22,9 @@ enum flow_state {
 	FLOW_HANDSHAKE, /* connected; the replies are not complete */
 	FLOW_DIRECT,    /* connecting to the server itself */
 	FLOW_BYPASS,    /* the same over MPTCP, which it is known to speak */
-	FLOW_HELD,      /* the upstream is open and the held SYN goes on; its connection is to come */
-	FLOW_RELAY,     /* copying both ways */
-	FLOW_CLOSED     /* ended; freed at the end of the loop turn */
+	FLOW_HELD,  /* the upstream is open and the held SYN goes on; its connection is to come */
+	FLOW_RELAY, /* copying both ways */
+	FLOW_CLOSED /* ended; freed at the end of the loop turn */
 };
 
 /* How far an attempt has gone: decides whether there may be another one. */
@@ -80,6 +80,7 @@ struct flow {
 	double started; /* worker_now */
 	bool mptcp, tfo, prewarmed;
 	unsigned subflows, syn_bytes;
+	uint8_t tos; /* for all legs: the DSCP of the device's SYN, as far as it is known */
 	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
 	uint8_t reply_code;
 	bool replied;
@@ -89,6 +90,12 @@ struct flow {
 static inline double flow_now(const struct flow *f)
 {
 	return worker_now(&f->rw->w);
+}
+
+/* As sock_wishes.tos. */
+static inline int flow_tos(const struct flow *f)
+{
+	return f->tos ? f->tos : -1;
 }
 
 /* flow.c */

@@ -537,6 +537,8 @@ static bool flow_prewarmed(struct flow *f)
 	if (fd < 0)
 		return false;
 	at->fd = fd;
+	if (f->tos)
+		sock_tos(fd, addr_family(&g->addr), f->tos);
 	f->prewarmed = true;
 	flow_change(f, FLOW_HANDSHAKE);
 	at->sent_s = flow_now(f);
@@ -554,13 +556,14 @@ static void flow_dial(struct flow *f)
 {
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
-	struct up_request rq = {.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain};
+	struct up_request rq = {
+		.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain, .tos = f->tos};
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,
 		.sock = {.mptcp = at->chain.hop[0].up->mptcp != 0,
 			 .mark = f->conf->mark,
-			 .tos = -1,
+			 .tos = flow_tos(f),
 			 .ttl = -1},
 		.fastopen = first->tfo,
 		.data = syn,

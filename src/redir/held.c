@@ -180,6 +180,7 @@ static struct held_syn *syn_new(struct held *h, const struct nfqueue_packet *p,
 	s->dst = syn->dst;
 	s->data = data;
 	s->data_len = syn->data_len;
+	s->dscp = syn->dscp;
 	s->held = h;
 	s->id = p->id;
 	s->mark = p->mark;

@@ -28,6 +28,7 @@ struct held_syn {
 	void *flow;           /* its owner's; set by held_start_fn */
 	const uint8_t *data;  /* Fast Open */
 	size_t data_len;
+	uint8_t dscp;
 
 	/* private */
 	struct held *held;

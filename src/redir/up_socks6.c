@@ -71,6 +71,8 @@ static bool build(struct up_socks6 *u, const struct up_request *rq, unsigned i, 
 		h->wants_tfo = wants_tfo(c, i);
 		if (h->wants_tfo)
 			s6_stack_set(&o->stack, S6_STACK_TFO, 0);
+		if (rq->tos)
+			s6_stack_set(&o->stack, S6_STACK_TOS_REMOTE, rq->tos);
 	}
 	if (g->in_session && !open_session) {
 		o->session_id = g->id;

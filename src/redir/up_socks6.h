@@ -59,6 +59,7 @@ struct up_request {
 	/* Credentials and wishes; session and token, without them credentials are sent. What the
 	 * section of a proxy says of MPTCP and Fast Open is how it is reached by the one before it. */
 	const struct upstream_chain *chain;
+	uint8_t tos;       /* for the legs behind the proxies; 0 = nothing is asked for */
 	bool open_session; /* ask the last hop for a session and a token window */
 };
 

@@ -79,6 +79,37 @@ check "status of it" lab_rules status --only-verify
 check_eq "explain says that it is held" "$(lab_ctl redir explain "$DEV4" "$SRV4:80" --json | json - '[c["held"] for c in j["cases"]]')" "[true, true]"
 probe "$SRV4" >/dev/null # a Fast Open cookie of the proxy, a session
 
+# The class of service of the device's SYN goes all the way.
+for ns in "$PRX" "$SRV"; do
+	lab_in "$ns" nft -f - <<-'RULES'
+		table inet class {
+			chain in {
+				type filter hook input priority 0
+				tcp dport { 80, 1080 } ip dscp ef counter comment "class"
+			}
+		}
+	RULES
+done
+classed() { # NAMESPACE: packets that came with it
+	lab_in "$1" nft -j list table inet class |
+		json - 'next(e["counter"]["packets"] for r in j["nftables"] if "rule" in r and r["rule"].get("comment") == "class" for e in r["rule"]["expr"] if "counter" in e)'
+}
+speak() { # ADDRESS: as a telephone does
+	lab_in "$DEV" python3 -c 'import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 184) if s.family == socket.AF_INET else s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 184)
+s.settimeout(5)
+s.connect((sys.argv[1], 80))
+s.sendall(b"GET / HTTP/1.0\r\n\r\n")
+print(len(s.recv(12)))' "$1"
+}
+check_eq "class of service: none yet" "$(classed "$PRX")/$(classed "$SRV")" 0/0
+check_eq "class of service: IPv4" "$(speak "$SRV4")" 12
+check_num "class of service: at the proxy" "$(classed "$PRX")" ">=" 1
+check_num "class of service: at the server" "$(classed "$SRV")" ">=" 2
+# No kernel sets it on an IPv6 socket of MPTCP; the connection must not suffer.
+check_eq "class of service: IPv6" "$(speak "$SRV6")" 12
+
 echoes=0
 for v in "$SRV4 192.0.2.1 203.0.113.77 192.0.2.200 EHOSTUNREACH" \
 	"$SRV6 2001:db8:99::1 2001:db8:30::77 2001:db8:77::1 EACCES"; do

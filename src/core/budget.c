@@ -90,6 +90,7 @@ static void visit(struct worker *w, void *ctx)
 		l->shed += relay_shed(w, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
 	w->pool.keep = l->keep;
 	w->pipes.max = l->pipes;
+	pipepool_trim(&w->pipes);
 	l->memory += buffers_of(w) + l->b->wishes.memory(w);
 }
 

@@ -19,14 +19,40 @@ void pipepool_init(struct pipepool *p, unsigned max)
 	*p = (struct pipepool){.max = max};
 }
 
+static unsigned count_free(const struct pipepool *p)
+{
+	return p->n - p->lent;
+}
+
+static struct pipe *take_free(struct pipepool *p)
+{
+	struct pipe *pipe = p->free;
+
+	if (!pipe)
+		return NULL;
+	p->free = pipe->next;
+	if (count_free(p) - 1 < p->spare)
+		p->spare = count_free(p) - 1;
+	return pipe;
+}
+
 void pipepool_fini(struct pipepool *p)
 {
+	struct pipe *pipe;
+
 	assert(p->lent == 0);
-	while (p->free) {
-		struct pipe *next = p->free->next;
-		pipe_free(p, p->free);
-		p->free = next;
-	}
+	while ((pipe = take_free(p)))
+		pipe_free(p, pipe);
+}
+
+void pipepool_trim(struct pipepool *p)
+{
+	unsigned spare = p->spare;
+	struct pipe *pipe;
+
+	while (spare-- > 0 && (pipe = take_free(p)))
+		pipe_free(p, pipe);
+	p->spare = count_free(p);
 }
 
 struct pipe *pipe_take_narrow(struct pipepool *p)
@@ -34,11 +60,8 @@ struct pipe *pipe_take_narrow(struct pipepool *p)
 	struct pipe *pipe;
 	int fd[2];
 
-	if (p->n >= p->max && p->free) {
-		pipe = p->free;
-		p->free = pipe->next;
+	if (p->n >= p->max && (pipe = take_free(p)))
 		pipe_free(p, pipe);
-	}
 	if (p->n >= p->max)
 		return NULL;
 	pipe = calloc(1, sizeof(*pipe));
@@ -63,10 +86,9 @@ void pipe_widen(struct pipepool *p, struct pipe *pipe)
 
 struct pipe *pipe_take(struct pipepool *p)
 {
-	struct pipe *pipe = p->free;
+	struct pipe *pipe = take_free(p);
 
 	if (pipe) {
-		p->free = pipe->next;
 		p->lent++;
 		return pipe;
 	}

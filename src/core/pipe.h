@@ -31,6 +31,7 @@ struct pipepool {
 	unsigned n;   /* pipes that exist, */
 	unsigned max; /* and at most */
 	unsigned lent;
+	unsigned spare; /* free ones that nobody has wanted since the last trim */
 };
 
 /* The kernel lets a user without privileges have 64 wide ones (fs.pipe-user-pages-soft). */
@@ -45,6 +46,8 @@ struct pipe *pipe_take(struct pipepool *p);
 struct pipe *pipe_take_narrow(struct pipepool *p);
 /* Make it wide, with what is in it, if the kernel lets us and no free one is there. */
 void pipe_widen(struct pipepool *p, struct pipe *pipe);
+/* Close what nobody has wanted since the last call. */
+void pipepool_trim(struct pipepool *p);
 /* Back to the pool; if bytes are in it they are lost. */
 void pipe_give(struct pipepool *p, struct pipe *pipe);
 

@@ -583,6 +583,10 @@ static void through_pipes(void **state)
 		close_ours(&o);
 	}
 	assert_in_range(w.pipes.n, 1, 2);
+	pipepool_trim(&w.pipes); /* all were wanted lately */
+	assert_in_range(w.pipes.n, 1, 2);
+	pipepool_trim(&w.pipes);
+	assert_int_equal(w.pipes.n, 0);
 }
 
 static void no_pipe_left(void **state)

@@ -298,7 +298,7 @@ lab_conf_write
 lab_ctl redir reload >/dev/null
 lab_wait 20 is far up
 before=$(lab_served srv duplex)
-lab_in "$DEV" "$PEER" duplex --up 100M --down 0 --timeout-ms 20000 "$SRV4" 82 >"$LAB_DIR/mid.out" 2>&1 &
+lab_in "$DEV" "$PEER" duplex --up 16G --down 0 --timeout-ms 30000 "$SRV4" 82 >"$LAB_DIR/mid.out" 2>&1 &
 holder=$!
 relayed() {
 	[ "$(lab_ctl redir flows --json | json - '[f["state"] for f in j["flows"] if f["via"] == "home"]')" = '["relay"]' ]
@@ -309,7 +309,8 @@ silence "$FAR" 1080
 lab_kill far KILL
 speak "$FAR"
 wait $holder
-check_eq "far is gone in mid-flow: the device's connection" "$(json "$LAB_DIR/mid.out" '"ECONNRESET" in j["error"]')" true
+was_reset() { grep -q ECONNRESET "$LAB_DIR/mid.out" || { cat "$LAB_DIR/mid.out"; return 1; }; }
+check "far is gone in mid-flow: the device's connection is reset" was_reset
 served_once() { [ $(($(lab_served srv duplex) - before)) = 1 ]; }
 check "far is gone in mid-flow: opened once at the server" lab_wait 10 served_once
 sleep 1

@@ -17,7 +17,6 @@
 #define MPTCP_INFO_OPT    1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
 #define MPTCP_TCPINFO_OPT 2  /* MPTCP_TCPINFO */
 #define MPTCP_ADDRS_OPT   3  /* MPTCP_SUBFLOW_ADDRS */
-#define TCP_IS_MPTCP_OPT  43 /* TCP_IS_MPTCP */
 #define STATE_SYN_SENT    2  /* TCP_SYN_SENT */
 #define STATE_CLOSE       7  /* TCP_CLOSE */
 #ifndef IPV6_TRANSPARENT
@@ -96,6 +95,11 @@ static bool set_ttl(int fd, sa_family_t family, int ttl)
 	return set_int(fd, IPPROTO_IP, IP_TTL, ttl) == 0;
 }
 
+void sock_nodelay(int fd)
+{
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
 void sock_keepalive(int fd)
 {
 	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -124,7 +128,8 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
 	if (fd < 0)
 		return fd;
 	/* A relay passes on what it gets when it gets it; waiting for more only adds delay. */
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (!wishes->delay)
+		sock_nodelay(fd);
 	if (wishes->mark)
 		got.mark_error = -set_int(fd, SOL_SOCKET, SO_MARK, (int)wishes->mark);
 	if (wishes->tos >= 0)
@@ -221,12 +226,10 @@ static bool mptcp_state(int fd, struct mptcp_state *state, socklen_t *len)
 
 #define HAS_TOTAL(len) ((len) > offsetof(struct mptcp_state, subflows_total))
 
-int sock_info(int fd, struct sock_info *info)
+int sock_info_tcp(int fd, struct sock_info *info)
 {
 	struct tcp_info tcp;
-	struct mptcp_state state;
 	socklen_t len = sizeof(tcp);
-	int on = 0;
 
 	memset(info, 0, sizeof(*info));
 	memset(&tcp, 0, sizeof(tcp));
@@ -238,17 +241,39 @@ int sock_info(int fd, struct sock_info *info)
 	info->snd_wscale = tcp.tcpi_snd_wscale;
 	info->syn_data_acked = (tcp.tcpi_options & TCPI_OPT_SYN_DATA) != 0;
 	info->fastopen_fail = tcp.tcpi_fastopen_client_fail;
-	len = sizeof(on);
-	if (getsockopt(fd, IPPROTO_TCP, TCP_IS_MPTCP_OPT, &on, &len) < 0 || !on)
-		return 0;
+	return 0;
+}
+
+/* tcp_info is about the first subflow, which may be gone while others live. */
+static unsigned count_subflows(const struct mptcp_state *state, socklen_t len, unsigned tcp_state)
+{
+	return HAS_TOTAL(len) ? state->subflows_total : state->subflows + (tcp_state != STATE_CLOSE);
+}
+
+int sock_info(int fd, struct sock_info *info)
+{
+	struct mptcp_state state;
+	socklen_t len;
+	int rc = sock_info_tcp(fd, info);
+
+	if (rc < 0 || !mptcp_state(fd, &state, &len))
+		return rc;
 	info->mptcp = true;
-	info->subflows = 1;
+	info->subflows = count_subflows(&state, len, info->state);
+	return 0;
+}
+
+unsigned sock_subflow_count(int fd)
+{
+	struct sock_info info = {.state = 0};
+	struct mptcp_state state;
+	socklen_t len;
+
 	if (!mptcp_state(fd, &state, &len))
 		return 0;
-	/* tcp_info is about the first subflow, which may be gone while others live. */
-	info->subflows = HAS_TOTAL(len) ? state.subflows_total
-					: state.subflows + (info->state != STATE_CLOSE);
-	return 0;
+	if (!HAS_TOTAL(len))
+		sock_info_tcp(fd, &info);
+	return count_subflows(&state, len, info.state);
 }
 
 /* 0 or -errno; at least one subflow is told. */

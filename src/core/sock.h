@@ -25,6 +25,7 @@ struct sock_wishes {
 	int tos;          /* 0..255, or -1 = leave */
 	int ttl;          /* 1..255, or -1 = leave */
 	bool keepalive;
+	bool delay; /* no TCP_NODELAY yet: sock_nodelay before the second write */
 };
 
 /* What a wish came to. */
@@ -55,6 +56,8 @@ int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 
 /* As sock_wishes.tos, on a socket that is open. */
 bool sock_tos(int fd, sa_family_t family, int tos);
+/* What is written leaves at once. Sockets are so from their beginning, but for sock_wishes.delay. */
+void sock_nodelay(int fd);
 /* As sock_wishes.keepalive, on a socket that is open. */
 void sock_keepalive(int fd);
 /* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */
@@ -81,7 +84,7 @@ struct sock_info {
 	bool syn_data_acked; /* connecting side: the peer took our SYN data; accepting: SYN had data */
 	unsigned
 		fastopen_fail; /* tcpi_fastopen_client_fail: 1 no cookie, 2 not acked, 3 SYN resent */
-	unsigned state;        /* TCP state, 1 = established, 3 = SYN_RECV, 7 = closed; of the
+	unsigned state;        /* TCP state, 1 = established, 2 = SYN_SENT, 3 = SYN_RECV, 7 = closed; of the
 				first subflow where there are several */
 	uint32_t rtt_us;
 	uint32_t snd_wnd;    /* the window the peer gave, octets */
@@ -89,6 +92,11 @@ struct sock_info {
 };
 /* 0 or -errno. */
 int sock_info(int fd, struct sock_info *info);
+/* The same without MPTCP's part, for a socket that is known to have none: one system call less. */
+int sock_info_tcp(int fd, struct sock_info *info);
+
+/* Its subflows alone; 0: it is no MPTCP (any more). */
+unsigned sock_subflow_count(int fd);
 
 /* The sending side of an MPTCP connection. */
 #define SOCK_WINDOWS_MAX 8

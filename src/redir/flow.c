@@ -54,14 +54,13 @@ void flow_because(struct flow *f, const char *fmt, ...)
 
 void flow_note_facts(struct flow *f)
 {
-	struct sock_info info;
+	bool may = f->at ? f->at->dial.mptcp : f->mptcp;
 	int fd = f->state == FLOW_RELAY ? f->relay.b.fd : f->at ? f->at->fd : -1;
+	unsigned n = may && fd >= 0 ? sock_subflow_count(fd) : 0;
 
-	if (f->route == ROUTE_DIRECT || fd < 0 || sock_info(fd, &info) < 0)
-		return;
-	f->mptcp |= info.mptcp; /* a connection that is closing does not say any more */
-	if (info.subflows > f->subflows)
-		f->subflows = info.subflows;
+	f->mptcp |= n > 0; /* a connection that is closing does not say any more */
+	if (n > f->subflows)
+		f->subflows = n;
 }
 
 static const char *server_mptcp_str(const struct flow *f)
@@ -126,6 +125,7 @@ void flow_attempt_close(struct flow *f)
 	if (at->fd >= 0)
 		sock_reset(at->fd); /* nobody waits for what is in it */
 	at->fd = -1;
+	ev_io_set(&at->io, -1, 0); /* the next one may get the same number */
 	loopguard_remove(f->rw->redir->loopguard, &f->guard);
 	buf_clear(&f->relay.b.in, &f->rw->w.pool);
 }
@@ -237,7 +237,8 @@ static void relay_closing(struct relay *r)
 {
 	struct flow *f = container_of(r, struct flow, relay);
 
-	flow_note_facts(f);
+	if (log_enabled(LVL_INFO))
+		flow_note_facts(f);
 	if (f->conf->paths.count > 0)
 		wan_usage_add(&f->rw->usage, r->b.fd);
 }
@@ -278,6 +279,10 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	buf_consume(&r->a.in, &rw->w.pool, sent);
 	r->b.bytes_out = sent;
 	f->fd = -1;
+	f->mptcp = f->at->dial.mptcp;
+	f->subflows = f->at->dial.subflows;
+	r->a.io = f->io;
+	r->b.io = f->at->io.fd == up_fd ? f->at->io : f->at->dial.io;
 	attempt_free(f);
 	rw->counters.routed[f->route]++;
 	flow_change(f, FLOW_RELAY);
@@ -285,7 +290,6 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	r->closing = relay_closing;
 	r->b.dead_s = f->conf->dead_s;
 	relay_start(r, &rw->w, fd, up_fd, f->conf->idle_s, relay_done);
-	flow_note_facts(f);
 	rw->counters.mptcp += f->mptcp;
 	rw->counters.fastopen += f->tfo;
 	if (r->b.in.len > 0) {
@@ -404,7 +408,7 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 	device_watch(f);
 	if (f->state == FLOW_WAIT_DATA && (f->relay.a.bytes_in > 0 || f->relay.a.eof)) {
 		flow_go(f, f->decision);
-	} else if (f->state == FLOW_HANDSHAKE) {
+	} else if (f->state == FLOW_HANDSHAKE || f->state == FLOW_DIAL) {
 		flow_proxy_more(f);
 	}
 }
@@ -501,7 +505,6 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 		sock_reset(fd);
 		return;
 	}
-	flow_change(f, FLOW_WAIT_DATA);
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
@@ -511,6 +514,8 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	    f->conf->first_data_ms == 0 ||
 	    !firstdata_waits(&rw->redir->firstdata, addr_port(&f->dst), flow_now(f)))
 		flow_go(f, f->decision);
+	else
+		flow_change(f, FLOW_WAIT_DATA);
 }
 
 uint64_t flow_memory(const struct redir_worker *rw)

@@ -34,11 +34,16 @@ static int error_of(const struct dial *d)
 {
 	socklen_t len = sizeof(int);
 	int err = 0;
+	ssize_t n = 0;
 	char c;
 
-	/* What the peer has said comes first, then how it has ended. */
-	if (d->readable && recv(d->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+	/* What the peer has said comes first, then how it has ended. An error is told once only. */
+	if (d->readable)
+		n = recv(d->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (n > 0)
 		return 0;
+	if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOTCONN)
+		return -errno;
 	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
 		err = errno;
 	return -err;

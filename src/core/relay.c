@@ -501,6 +501,7 @@ void relay_release(struct relay *r)
 static void end_take(struct end *e, int fd)
 {
 	e->fd = fd;
+	e->io.data = NULL;
 	if (e->io.fd == fd)
 		ev_init(&e->io, end_cb);
 	else

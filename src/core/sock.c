@@ -244,12 +244,6 @@ int sock_info_tcp(int fd, struct sock_info *info)
 	return 0;
 }
 
-/* tcp_info is about the first subflow, which may be gone while others live. */
-static unsigned count_subflows(const struct mptcp_state *state, socklen_t len, unsigned tcp_state)
-{
-	return HAS_TOTAL(len) ? state->subflows_total : state->subflows + (tcp_state != STATE_CLOSE);
-}
-
 int sock_info(int fd, struct sock_info *info)
 {
 	struct mptcp_state state;
@@ -259,21 +253,10 @@ int sock_info(int fd, struct sock_info *info)
 	if (rc < 0 || !mptcp_state(fd, &state, &len))
 		return rc;
 	info->mptcp = true;
-	info->subflows = count_subflows(&state, len, info->state);
+	/* tcp_info is about the first subflow, which may be gone while others live. */
+	info->subflows = HAS_TOTAL(len) ? state.subflows_total
+					: state.subflows + (info->state != STATE_CLOSE);
 	return 0;
-}
-
-unsigned sock_subflow_count(int fd)
-{
-	struct sock_info info = {.state = 0};
-	struct mptcp_state state;
-	socklen_t len;
-
-	if (!mptcp_state(fd, &state, &len))
-		return 0;
-	if (!HAS_TOTAL(len))
-		sock_info_tcp(fd, &info);
-	return count_subflows(&state, len, info.state);
 }
 
 /* 0 or -errno; at least one subflow is told. */
@@ -318,6 +301,26 @@ int sock_window(int fd, struct sock_window *w)
 			w->window[w->number++] = infos.one[i].tcpi_snd_wnd;
 	w->rtt_us = last->tcpi_rtt;
 	return 0;
+}
+
+bool sock_mptcp(int fd, unsigned *subflows)
+{
+	struct mptcp_state state;
+	struct sock_info info;
+	socklen_t len;
+	bool used = mptcp_state(fd, &state, &len);
+
+	*subflows = used ? state.subflows_total : 0;
+	if (used && !HAS_TOTAL(len) && sock_info(fd, &info) == 0)
+		*subflows = info.subflows;
+	return used;
+}
+
+bool sock_in_handshake(int fd)
+{
+	struct sock_info info;
+
+	return sock_info_tcp(fd, &info) == 0 && info.state == SOCK_SYN_RECV;
 }
 
 bool sock_is_mptcp(int fd)

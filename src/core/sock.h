@@ -84,7 +84,7 @@ struct sock_info {
 	bool syn_data_acked; /* connecting side: the peer took our SYN data; accepting: SYN had data */
 	unsigned
 		fastopen_fail; /* tcpi_fastopen_client_fail: 1 no cookie, 2 not acked, 3 SYN resent */
-	unsigned state;        /* TCP state, 1 = established, 2 = SYN_SENT, 3 = SYN_RECV, 7 = closed; of the
+	unsigned state;        /* TCP state, 1 = established, 3 = SYN_RECV, 7 = closed; of the
 				first subflow where there are several */
 	uint32_t rtt_us;
 	uint32_t snd_wnd;    /* the window the peer gave, octets */
@@ -94,9 +94,6 @@ struct sock_info {
 int sock_info(int fd, struct sock_info *info);
 /* The same without MPTCP's part, for a socket that is known to have none: one system call less. */
 int sock_info_tcp(int fd, struct sock_info *info);
-
-/* Its subflows alone; 0: it is no MPTCP (any more). */
-unsigned sock_subflow_count(int fd);
 
 /* The sending side of an MPTCP connection. */
 #define SOCK_WINDOWS_MAX 8
@@ -108,6 +105,14 @@ struct sock_window {
 };
 /* 0, or -errno: no MPTCP (any more), or a kernel before 5.16. */
 int sock_window(int fd, struct sock_window *w);
+
+/* MPTCP's part of sock_info alone: is it in use, and with how many subflows? */
+bool sock_mptcp(int fd, unsigned *subflows);
+
+/* Accepted with Fast Open, and the handshake's third packet is still to come. Until then MPTCP does
+ * not say that it is in use. */
+#define SOCK_SYN_RECV 3 /* sock_info.state */
+bool sock_in_handshake(int fd);
 
 /* An MPTCP socket, though it may have fallen back to TCP. */
 bool sock_is_mptcp(int fd);

@@ -56,9 +56,11 @@ void flow_note_facts(struct flow *f)
 {
 	bool may = f->at ? f->at->dial.mptcp : f->mptcp;
 	int fd = f->state == FLOW_RELAY ? f->relay.b.fd : f->at ? f->at->fd : -1;
-	unsigned n = may && fd >= 0 ? sock_subflow_count(fd) : 0;
+	unsigned n = 0;
 
-	f->mptcp |= n > 0; /* a connection that is closing does not say any more */
+	if (!may || fd < 0 || !sock_mptcp(fd, &n))
+		return;
+	f->mptcp = true; /* a connection that is closing does not say any more */
 	if (n > f->subflows)
 		f->subflows = n;
 }
@@ -135,7 +137,7 @@ static void attempt_free(struct flow *f)
 	if (!f->at)
 		return;
 	ev_timer_stop(f->rw->w.loop, &f->at->patience);
-	explicit_bzero(f->at->request, f->at->pool->hops * UP_REQUEST_MAX);
+	explicit_bzero(f->at->request, f->at->request_len);
 	pool_put(f->at->pool);
 	free(f->at);
 	f->at = NULL;
@@ -435,11 +437,12 @@ struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
 
 	if (!f)
 		return NULL;
-	f->at = calloc(1, sizeof(*f->at) + rw->pool->hops * UP_REQUEST_MAX);
+	f->at = malloc(sizeof(*f->at) + rw->pool->hops * UP_REQUEST_MAX);
 	if (!f->at) {
 		free(f);
 		return NULL;
 	}
+	memset(f->at, 0, offsetof(struct attempt, chain));
 	f->rw = rw;
 	f->conf = redir_conf_get(rw->conf);
 	f->id = ++rw->next_id;

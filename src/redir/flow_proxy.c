@@ -226,9 +226,8 @@ static void authenticated(struct flow *f)
 	const struct up_hop *h = &at->proto.hop[k];
 	struct upstream *up = at->chain.hop[k].up;
 
-	upstream_heard(up, flow_now(f));
-	if (h->in_session && h->has_window)
-		upstream_window(up, at->chain.hop[k].g.session, h->window_base, h->window_size);
+	upstream_heard(up, flow_now(f), at->chain.hop[k].g.session, h->window_base,
+		       h->in_session && h->has_window ? h->window_size : 0);
 	if (!at_last_hop(f)) {
 		flow_deadline(f, f->conf->dial_timeout_s);
 		return;

@@ -110,7 +110,9 @@ void sock_keepalive(int fd)
 
 void sock_keepalive_idle(int fd, int s)
 {
-	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, s > 0 ? s : KEEPALIVE_IDLE_S);
+	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, s > 0);
+	if (s > 0)
+		set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, s);
 }
 
 void sock_window_after_pause(int fd)

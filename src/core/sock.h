@@ -60,7 +60,7 @@ bool sock_tos(int fd, sa_family_t family, int tos);
 void sock_nodelay(int fd);
 /* As sock_wishes.keepalive, on a socket that is open. */
 void sock_keepalive(int fd);
-/* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */
+/* Keepalive after so many seconds of silence; 0 = none (any more). */
 void sock_keepalive_idle(int fd, int s);
 
 /* Data come at last on an MPTCP connection that was idle from its beginning: let its receive window

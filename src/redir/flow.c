@@ -191,11 +191,8 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 
 void flow_deadline(struct flow *f, double s)
 {
-	ev_timer_stop(f->rw->w.loop, &f->deadline);
-	if (s <= 0)
-		return;
-	ev_timer_set(&f->deadline, s, 0.);
-	ev_timer_start(f->rw->w.loop, &f->deadline);
+	f->deadline.repeat = s > 0 ? s : 0.;
+	ev_timer_again(f->rw->w.loop, &f->deadline); /* starts, moves or stops it */
 }
 
 void flow_change(struct flow *f, enum flow_state state)
@@ -419,8 +416,8 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct flow *f = container_of(t, struct flow, deadline);
 
-	(void)loop;
 	(void)events;
+	ev_timer_stop(loop, t);
 	if (f->state == FLOW_WAIT_DATA)
 		flow_go(f, f->decision);
 	else if (f->state == FLOW_HANDSHAKE)

@@ -27,7 +27,7 @@
 #define PAUSE_MAX_S 30.0
 #define TELL_S      10.0 /* between messages to the other workers */
 #define JOIN_IDLE_S 1    /* keepalive of a new connection, so that subflows can join; */
-#define JOIN_S      3.0  /* after that as usual */
+#define JOIN_S      3.0  /* after that none */
 
 #define ESTABLISHED 1 /* TCP_ESTABLISHED of the kernel */
 
@@ -259,8 +259,7 @@ static bool warm_open(struct store *s, const struct addr *addr)
 		.sock = {.mptcp = s->up->mptcp != 0,
 			 .mark = rw->conf->mark,
 			 .tos = -1,
-			 .ttl = -1,
-			 .keepalive = true},
+			 .ttl = -1},
 		.timeout_s = rw->conf->dial_timeout_s,
 	};
 	struct warm *w = calloc(1, sizeof(*w));

@@ -28,7 +28,7 @@
 void relay_init(struct relay *r)
 {
 	memset(r, 0, sizeof(*r));
-	r->a.fd = r->b.fd = -1;
+	r->a.fd = r->b.fd = r->a.io.fd = r->b.io.fd = -1;
 	r->a.peer = &r->b;
 	r->b.peer = &r->a;
 	r->a.relay = r->b.relay = r;
@@ -190,6 +190,13 @@ static ssize_t put_spliced(struct end *e, size_t len)
 	return n;
 }
 
+/* Many short connections never write again after the handshake. */
+static void write_at_once(struct relay *r)
+{
+	sock_nodelay(r->b.fd);
+	r->b_delays = false;
+}
+
 /* What came from the peer goes out to e, then the peer's end of file. False when the
  * relay has ended. */
 static bool end_flush(struct end *e)
@@ -201,6 +208,8 @@ static bool end_flush(struct end *e)
 		size_t len = may_write(e, held);
 		if (len == 0)
 			return true; /* paused */
+		if (e == &r->b && r->b_delays)
+			write_at_once(r);
 		ssize_t n = e->peer->pipe ? put_spliced(e, len) : put_copied(e, len);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -216,8 +225,8 @@ static bool end_flush(struct end *e)
 			r->wrote(r, (size_t)n);
 	}
 	if (e->peer->eof && !e->shut && !(e == &r->a && r->hold_shut)) {
-		e->shut = true;
-		if (shutdown(e->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
+		e->shut = true; /* if that is all, closing does it */
+		if (!e->peer->shut && shutdown(e->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
 			end_error(e, errno);
 			return false;
 		}
@@ -488,20 +497,29 @@ void relay_release(struct relay *r)
 		flush_a(r);
 }
 
+/* With the watcher that the owner has used for it, so that the kernel need not be told again. */
+static void end_take(struct end *e, int fd)
+{
+	e->fd = fd;
+	e->io.data = NULL;
+	if (e->io.fd == fd)
+		ev_init(&e->io, end_cb);
+	else
+		ev_io_init(&e->io, end_cb, fd, 0);
+}
+
 void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double idle_s,
 		 relay_done_fn *done)
 {
 	r->w = w;
-	r->a.fd = fd_a;
-	r->b.fd = fd_b;
 	r->idle_s = idle_s;
 	r->done = done;
 	r->quiet_s = 0.;
 	r->moved_s = worker_now(w);
 	r->running = true;
 	list_push(&w->relays, &r->node);
-	ev_io_init(&r->a.io, end_cb, fd_a, 0);
-	ev_io_init(&r->b.io, end_cb, fd_b, 0);
+	end_take(&r->a, fd_a);
+	end_take(&r->b, fd_b);
 	ev_init(&r->tick, first_cb);
 	ev_init(&r->pause, pause_cb);
 	ev_feed_event(w->loop, &r->tick, 0); /* still in this turn */

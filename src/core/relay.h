@@ -53,7 +53,7 @@ struct end {
 	struct pipe *pipe; /* lent while bytes are in it; in is empty then */
 	uint64_t try_at;   /* no pipe is tried before bytes_in gets there */
 	uint64_t acked; /* counts on from some number; as of the last tick */
-	ev_io io;
+	ev_io io; /* may be set by the owner before the start: as dial.io */
 	struct end *peer;
 	struct relay *relay;
 };
@@ -79,6 +79,7 @@ struct relay {
 	relay_room_fn *room;       /* likewise; a limit on writing to a, beside the socket's own */
 	relay_wrote_fn *wrote;     /* set if room is */
 	bool hold_shut;            /* likewise; no half-close of a before relay_release */
+	bool b_delays;             /* likewise; b was opened with sock_wishes.delay */
 	double idle_s;
 	double moved_s; /* worker_now when the last byte moved, or the start */
 	/* private */

@@ -129,6 +129,18 @@ static unsigned candidates(const struct pool *p, uint64_t tried, bool avoided, d
 	return n;
 }
 
+static unsigned choose(struct pool *p, const struct balance_candidate *v, unsigned n)
+{
+	unsigned i;
+
+	if (n == 1 && p->balance.by == BALANCE_WEIGHT) /* pays what it earns */
+		return v[0].index;
+	pthread_mutex_lock(&p->lock);
+	i = balance_choose(&p->balance, v, n);
+	pthread_mutex_unlock(&p->lock);
+	return i;
+}
+
 struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct upstream_chain *c)
 {
 	struct balance_candidate v[POOL_MAX];
@@ -140,9 +152,7 @@ struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct
 			n = candidates(p, *tried, true, now_s, v);
 		if (n == 0)
 			return NULL;
-		pthread_mutex_lock(&p->lock);
-		i = balance_choose(&p->balance, v, n);
-		pthread_mutex_unlock(&p->lock);
+		i = choose(p, v, n);
 		*tried |= (uint64_t)1 << i;
 		if (upstream_grant_chain(p->v[i], now_s, c))
 			return p->v[i];

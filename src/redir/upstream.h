@@ -41,6 +41,7 @@ struct upstream {
 	void *kick_ctx;
 
 	atomic_int prewarm; /* connections kept ready, or PREWARM_AUTO; changes with a reload */
+	atomic_uint_fast64_t n_flows, n_flows_total; /* now; ever */
 
 	/* under the lock */
 	pthread_mutex_t lock;
@@ -53,7 +54,6 @@ struct upstream {
 	bool kicked;
 	struct job kick_job;
 	uint64_t n_ok, n_failed, n_sessions, n_lost, n_busy;
-	uint64_t n_flows, n_flows_total; /* now; ever */
 	uint64_t n_warm; /* prewarmed connections that are ready, now */
 	uint64_t n_warm_used, n_warm_dead;
 	uint32_t rtt_us; /* smoothed; with a via: from there */
@@ -116,8 +116,10 @@ void upstream_failed(struct upstream *up, double now_s, enum upstream_failure ki
 		     const char *why);
 void upstream_session_lost(struct upstream *up, unsigned number);
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size);
-/* The authentication reply of a flow: it is alive. */
-void upstream_heard(struct upstream *up, double now_s);
+/* The authentication reply of a flow: it is alive. size: of the window in it, 0 = none; for the session
+ * with this number. */
+void upstream_heard(struct upstream *up, double now_s, unsigned number, uint32_t base,
+		    uint32_t size);
 /* When that was last, 0 if never. */
 double upstream_heard_at(struct upstream *up);
 /* Its own state in a word, or that of the way to it (upstream_view.via_up). The lock is held. */

@@ -478,7 +478,7 @@ static void test_overdue(void **state)
 	assert_true(upstream_look(s->up).trouble && upstream_look(s->up).usable);
 	assert_true(upstream_grant(s->up, 1, &g));
 	assert_true(!g.tfo && g.has_token); /* nothing that could be acted on before an answer */
-	upstream_heard(s->up, 2);
+	upstream_heard(s->up, 2, 0, 0, 0);
 	assert_true(tfo(s, 2));
 	assert_true(upstream_look(s->up).heard_s == 2);
 	s->up->rtt_us = 600000;
@@ -813,7 +813,7 @@ static void test_pool_trouble(void **state)
 	assert_true(p->v[0]->kicked && p->v[1]->kicked && p->v[2]->kicked);
 	upstream_overdue(p->v[1]);
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[2]);
-	upstream_heard(p->v[1], 1);
+	upstream_heard(p->v[1], 1, 0, 0, 0);
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[1]);
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[0]);
 	assert_null(pool_next(p, &tried, 1, &g));

@@ -17,7 +17,6 @@
 #define MPTCP_INFO_OPT    1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
 #define MPTCP_TCPINFO_OPT 2  /* MPTCP_TCPINFO */
 #define MPTCP_ADDRS_OPT   3  /* MPTCP_SUBFLOW_ADDRS */
-#define TCP_IS_MPTCP_OPT  43 /* TCP_IS_MPTCP */
 #define STATE_SYN_SENT    2  /* TCP_SYN_SENT */
 #define STATE_CLOSE       7  /* TCP_CLOSE */
 #ifndef IPV6_TRANSPARENT
@@ -221,12 +220,10 @@ static bool mptcp_state(int fd, struct mptcp_state *state, socklen_t *len)
 
 #define HAS_TOTAL(len) ((len) > offsetof(struct mptcp_state, subflows_total))
 
-int sock_info(int fd, struct sock_info *info)
+int sock_info_tcp(int fd, struct sock_info *info)
 {
 	struct tcp_info tcp;
-	struct mptcp_state state;
 	socklen_t len = sizeof(tcp);
-	int on = 0;
 
 	memset(info, 0, sizeof(*info));
 	memset(&tcp, 0, sizeof(tcp));
@@ -238,13 +235,18 @@ int sock_info(int fd, struct sock_info *info)
 	info->snd_wscale = tcp.tcpi_snd_wscale;
 	info->syn_data_acked = (tcp.tcpi_options & TCPI_OPT_SYN_DATA) != 0;
 	info->fastopen_fail = tcp.tcpi_fastopen_client_fail;
-	len = sizeof(on);
-	if (getsockopt(fd, IPPROTO_TCP, TCP_IS_MPTCP_OPT, &on, &len) < 0 || !on)
-		return 0;
+	return 0;
+}
+
+int sock_info(int fd, struct sock_info *info)
+{
+	struct mptcp_state state;
+	socklen_t len;
+	int rc = sock_info_tcp(fd, info);
+
+	if (rc < 0 || !mptcp_state(fd, &state, &len))
+		return rc;
 	info->mptcp = true;
-	info->subflows = 1;
-	if (!mptcp_state(fd, &state, &len))
-		return 0;
 	/* tcp_info is about the first subflow, which may be gone while others live. */
 	info->subflows = HAS_TOTAL(len) ? state.subflows_total
 					: state.subflows + (info->state != STATE_CLOSE);
@@ -293,6 +295,26 @@ int sock_window(int fd, struct sock_window *w)
 			w->window[w->number++] = infos.one[i].tcpi_snd_wnd;
 	w->rtt_us = last->tcpi_rtt;
 	return 0;
+}
+
+bool sock_mptcp(int fd, unsigned *subflows)
+{
+	struct mptcp_state state;
+	struct sock_info info;
+	socklen_t len;
+	bool used = mptcp_state(fd, &state, &len);
+
+	*subflows = used ? state.subflows_total : 0;
+	if (used && !HAS_TOTAL(len) && sock_info(fd, &info) == 0)
+		*subflows = info.subflows;
+	return used;
+}
+
+bool sock_in_handshake(int fd)
+{
+	struct sock_info info;
+
+	return sock_info_tcp(fd, &info) == 0 && info.state == SOCK_SYN_RECV;
 }
 
 bool sock_is_mptcp(int fd)

@@ -89,6 +89,8 @@ struct sock_info {
 };
 /* 0 or -errno. */
 int sock_info(int fd, struct sock_info *info);
+/* The same without MPTCP's part, for a socket that is known to have none: one system call less. */
+int sock_info_tcp(int fd, struct sock_info *info);
 
 /* The sending side of an MPTCP connection. */
 #define SOCK_WINDOWS_MAX 8
@@ -100,6 +102,14 @@ struct sock_window {
 };
 /* 0, or -errno: no MPTCP (any more), or a kernel before 5.16. */
 int sock_window(int fd, struct sock_window *w);
+
+/* MPTCP's part of sock_info alone: is it in use, and with how many subflows? */
+bool sock_mptcp(int fd, unsigned *subflows);
+
+/* Accepted with Fast Open, and the handshake's third packet is still to come. Until then MPTCP does
+ * not say that it is in use. */
+#define SOCK_SYN_RECV 3 /* sock_info.state */
+bool sock_in_handshake(int fd);
 
 /* An MPTCP socket, though it may have fallen back to TCP. */
 bool sock_is_mptcp(int fd);

@@ -73,13 +73,20 @@ static const char *dst_str(const struct client *cl, char *buf, size_t cap)
 
 static void note_facts(struct client *cl, int fd)
 {
-	struct sock_info info;
+	unsigned subflows;
 
-	if (fd < 0 || sock_info(fd, &info) < 0)
+	if (fd < 0 || !cl->mptcp_socket)
 		return;
-	cl->mptcp = info.mptcp;
-	if (info.subflows > cl->subflows) /* at the end of a connection they are gone */
-		cl->subflows = info.subflows;
+	cl->mptcp = sock_mptcp(fd, &subflows);
+	if (subflows > cl->subflows) /* at the end of a connection they are gone */
+		cl->subflows = subflows;
+}
+
+/* For the line in the log, if there is to be one. */
+static void note_facts_at_end(struct client *cl, int fd)
+{
+	if (log_enabled(LVL_INFO))
+		note_facts(cl, fd);
 }
 
 static void log_end(const struct client *cl, enum end_reason reason, int err)
@@ -132,13 +139,13 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	if (cl->state == CLIENT_CLOSED)
 		return;
 	if (cl->state != CLIENT_RELAY) /* the relay has asked already; its sockets are gone */
-		note_facts(cl, cl->fd);
+		note_facts_at_end(cl, cl->fd);
 	log_end(cl, reason, err);
 	cl->state = CLIENT_CLOSED;
 	pw->counters.ended[reason]++;
 	pw->counters.bytes_up += cl->relay.b.bytes_out;
 	pw->counters.bytes_down += cl->relay.b.bytes_in;
-	ev_io_stop(loop, &cl->io);
+	ev_io_stop(loop, &cl->relay.a.io);
 	ev_timer_stop(loop, &cl->deadline);
 	synwatch_remove(&pw->synwatch, &cl->syn);
 	wait_over(cl);
@@ -172,10 +179,16 @@ static void client_deadline(struct client *cl, double s)
 	ev_timer_start(cl->pw->w.loop, &cl->deadline);
 }
 
-static double first_octet_s(const struct client *cl)
+static double request_s(const struct client *cl)
 {
 	double waiting_s = cl->conf->waiting_timeout_s, request_s = cl->conf->request_timeout_s;
 
+	if (!cl->counted)
+		return SHED_S;
+	if (!list_linked(&cl->wait))
+		return request_s;
+	if (cl->pw->leaving)
+		return SHED_S;
 	return cl->patient || waiting_s < request_s ? waiting_s : request_s;
 }
 
@@ -185,9 +198,9 @@ static void client_watch(struct client *cl)
 	bool want = cl->fd >= 0 && !cl->relay.a.eof && cl->relay.a.in.len < BUF_SIZE;
 
 	if (want)
-		ev_io_start(cl->pw->w.loop, &cl->io);
+		ev_io_start(cl->pw->w.loop, &cl->relay.a.io);
 	else
-		ev_io_stop(cl->pw->w.loop, &cl->io);
+		ev_io_stop(cl->pw->w.loop, &cl->relay.a.io);
 }
 
 void client_change(struct client *cl, enum client_state state)
@@ -195,7 +208,7 @@ void client_change(struct client *cl, enum client_state state)
 	cl->state = state;
 	switch (state) {
 	case CLIENT_REQUEST:
-		client_deadline(cl, cl->counted && !cl->pw->leaving ? first_octet_s(cl) : SHED_S);
+		client_deadline(cl, request_s(cl));
 		break;
 	case CLIENT_AUTH:
 		client_deadline(cl, cl->conf->request_timeout_s);
@@ -204,7 +217,7 @@ void client_change(struct client *cl, enum client_state state)
 		client_deadline(cl, DRAIN_S);
 		break;
 	case CLIENT_RELAY:
-		client_deadline(cl, FACTS_FIRST_S);
+		client_deadline(cl, cl->mptcp_socket ? FACTS_FIRST_S : 0);
 		break;
 	case CLIENT_CONNECT:
 	case CLIENT_CLOSED:
@@ -259,7 +272,7 @@ bool client_send(struct client *cl, const void *data, size_t len)
 
 static void relay_closing(struct relay *r)
 {
-	note_facts(container_of(r, struct client, relay), r->a.fd);
+	note_facts_at_end(container_of(r, struct client, relay), r->a.fd);
 }
 
 static size_t relay_room(struct relay *r, double *wait_s)
@@ -301,7 +314,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 	cl->remote_mptcp = result->mptcp;
 	buf_consume(&cl->relay.a.in, &pw->w.pool, result->queued);
 	cl->relay.b.bytes_out = result->queued;
-	ev_io_stop(pw->w.loop, &cl->io);
+	ev_io_stop(pw->w.loop, &cl->relay.a.io);
 	cl->fd = -1;
 	client_change(cl, CLIENT_RELAY);
 	cl->relay.closing = relay_closing;
@@ -461,7 +474,7 @@ static void read_more(struct client *cl)
 	}
 	if (n == 0)
 		r->a.eof = true;
-	if (list_linked(&cl->wait)) {
+	if (list_linked(&cl->wait)) { /* these are its first octets */
 		if (cl->mptcp && !cl->fastopen && worker_now(&cl->pw->w) - cl->started > PAUSE_S)
 			sock_window_after_pause(cl->fd);
 		wait_over(cl);
@@ -475,7 +488,7 @@ static void read_more(struct client *cl)
 
 static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 {
-	struct client *cl = container_of(io, struct client, io);
+	struct client *cl = container_of(io, struct client, relay.a.io);
 
 	(void)loop;
 	(void)events;
@@ -504,10 +517,46 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	}
 }
 
+/* How it came to be. */
+static void note_start(struct client *cl)
+{
+	struct proxy_worker *pw = cl->pw;
+	struct sock_info info;
+
+	cl->mptcp_socket = sock_is_mptcp(cl->fd);
+	if (sock_info_tcp(cl->fd, &info) < 0)
+		return;
+	cl->fastopen = info.syn_data_acked;
+	pw->counters.fastopen_clients += cl->fastopen;
+	if (!cl->mptcp_socket)
+		return;
+	if (info.state == SOCK_SYN_RECV) {
+		cl->relay.hold_shut = true;
+		cl->syn.over = handshake_over;
+		synwatch_add(&pw->synwatch, &cl->syn, cl->fd);
+	} else {
+		note_facts(cl, cl->fd);
+		pw->counters.mptcp_clients += cl->mptcp;
+	}
+	if (cl->fastopen) {
+		sndlimit_init(&cl->limit, &info);
+		cl->relay.room = relay_room;
+		cl->relay.wrote = relay_wrote;
+	}
+}
+
+static void wait_begin(struct client *cl)
+{
+	const struct proxy_conf *c = cl->conf;
+
+	list_push(&cl->pw->waiting, &cl->wait);
+	cl->patient = perclient_wait(cl->pw->proxy->perclient, &cl->peer,
+				     (unsigned)c->max_per_client, (unsigned)c->max_clients);
+}
+
 void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool counted)
 {
 	struct client *cl = calloc(1, sizeof(*cl));
-	struct sock_info info;
 
 	if (!cl) {
 		if (counted) {
@@ -526,30 +575,20 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool
 	cl->fd = fd;
 	cl->started = worker_now(&pw->w);
 	relay_init(&cl->relay);
-	ev_io_init(&cl->io, io_cb, fd, EV_READ);
+	ev_io_init(&cl->relay.a.io, io_cb, fd, EV_READ);
 	ev_init(&cl->deadline, deadline_cb);
 	list_push(&pw->clients, &cl->node);
 	pw->counters.accepted++;
-	if (sock_info(fd, &info) == 0) {
-		cl->mptcp = info.mptcp;
-		cl->fastopen = info.syn_data_acked;
-		pw->counters.mptcp_clients += info.mptcp;
-		pw->counters.fastopen_clients += info.syn_data_acked;
-	}
-	cl->syn.over = handshake_over;
-	cl->relay.hold_shut = synwatch_add(&pw->synwatch, &cl->syn, fd);
-	if (cl->fastopen && sock_is_mptcp(fd)) { /* info does not say so yet */
-		sndlimit_init(&cl->limit, &info);
-		cl->relay.room = relay_room;
-		cl->relay.wrote = relay_wrote;
-	}
-	list_push(counted ? &pw->waiting : &pw->excess, counted ? &cl->wait : &cl->excess);
-	cl->patient = counted &&
-		      perclient_wait(pw->proxy->perclient, peer, (unsigned)cl->conf->max_per_client,
-				     (unsigned)cl->conf->max_clients);
-	client_change(cl, CLIENT_REQUEST);
+	note_start(cl);
+	if (!counted)
+		list_push(&pw->excess, &cl->excess);
 	if (cl->fastopen)
 		read_more(cl); /* the request came with the SYN */
+	if (cl->state != CLIENT_REQUEST)
+		return;
+	if (counted && cl->relay.a.bytes_in == 0)
+		wait_begin(cl);
+	client_change(cl, CLIENT_REQUEST);
 }
 
 bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all_full)

@@ -36,8 +36,7 @@ struct client {
 	struct addr peer;
 	bool counted;      /* in perclient; false: beyond the limits, only to be told so */
 	bool counted_user; /* in peruser */
-	int fd;   /* -1 once the relay owns it */
-	ev_io io; /* until the relay takes over */
+	int fd; /* -1 once the relay owns it; until then relay.a.io watches it */
 	ev_timer deadline;
 	struct synwatch_entry syn;
 	struct sndlimit limit; /* when relay.room is set */
@@ -63,6 +62,7 @@ struct client {
 	uint8_t reply_code;
 	bool replied;
 	/* facts for the log line */
+	bool mptcp_socket; /* MPTCP, or fallen back from it; else it never will be */
 	bool mptcp, fastopen, remote_mptcp;
 	unsigned subflows;
 };

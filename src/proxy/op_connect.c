@@ -24,13 +24,13 @@ struct op_connect {
 	size_t syn_max; /* octets allowed in the SYN; 0 = no limit */
 	bool race;      /* Happy Eyeballs */
 	struct resolve *resolve;
-	struct addr addrs[RESOLVE_MAX];
-	struct dial attempts[RESOLVE_MAX];
 	unsigned n, next, open; /* addresses, next one to try, attempts under way */
 	int err;                /* of the last failed attempt, positive */
 	ev_timer limit;         /* connect_timeout for all of it */
 	ev_timer step;          /* the next attempt, or an answer that was known at once */
 	struct op_connect_result result;
+	struct addr *addrs; /* as many as there may be attempts */
+	struct dial attempts[];
 };
 
 static void stop_all(struct op_connect *op)
@@ -241,11 +241,23 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 	op->wishes.timeout_s = op->conf->connect_timeout_s + 1; /* op->limit comes first */
 }
 
+/* With room for as many addresses. */
+static struct op_connect *op_new(size_t room)
+{
+	struct op_connect *op =
+		calloc(1, sizeof(*op) + room * (sizeof(op->attempts[0]) + sizeof(op->addrs[0])));
+
+	if (op)
+		op->addrs = (struct addr *)(void *)&op->attempts[room];
+	return op;
+}
+
 struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_connect_wish *wish,
 				    op_connect_done_fn *done, void *owner)
 {
-	struct op_connect *op = calloc(1, sizeof(*op));
 	struct addr dst;
+	bool numeric = s6glue_to_addr(&dst, wish->dst);
+	struct op_connect *op = op_new(numeric ? 1 : RESOLVE_MAX);
 
 	if (!op)
 		return NULL;
@@ -258,9 +270,9 @@ struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_con
 	take_wishes(op, wish->stack);
 	ev_timer_init(&op->limit, limit_cb, op->conf->connect_timeout_s, 0.);
 	ev_timer_init(&op->step, step_cb, 0., 0.);
-	if (s6glue_to_addr(&dst, wish->dst)) {
+	if (numeric) {
 		keep_allowed(op, &dst, 1);
-		ev_timer_start(pw->w.loop, &op->step);
+		ev_feed_event(pw->w.loop, &op->step, 0); /* still in this turn */
 	} else {
 		op->resolve = resolve_start(pw->resolver, wish->dst->u.name, wish->dst->port,
 					    AF_UNSPEC, resolved, op);

@@ -24,7 +24,7 @@
  *            request_timeout until the request is complete. Where more wait: request_timeout for all
  *            of it, from accept on
  *   AUTH     request_timeout again, for the password check
- *   CONNECT  connect_timeout, kept by op_connect
+ *   CONNECT  connect_timeout, kept by op_connect; HOLD_S for the authentication reply
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
@@ -33,6 +33,8 @@
 #define DRAIN_S   2.0
 #define SHED_S    2.0    /* REQUEST, of a client that is only to be told that there are too many, */
 			 /* or that the proxy stops */
+#define HOLD_S    0.001  /* CONNECT, before the authentication reply goes out alone */
+#define TRY_EVERY 16     /* one in so many may wait for the server, where those are not near */
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
 
 /* A running connection is asked about MPTCP soon after the subflows can have joined, then now
@@ -220,6 +222,8 @@ void client_change(struct client *cl, enum client_state state)
 		client_deadline(cl, cl->mptcp_socket ? FACTS_FIRST_S : 0);
 		break;
 	case CLIENT_CONNECT:
+		client_deadline(cl, cl->held_len > 0 ? HOLD_S : 0);
+		break;
 	case CLIENT_CLOSED:
 		client_deadline(cl, 0);
 		break;
@@ -256,16 +260,40 @@ static void handshake_over(struct synwatch_entry *e)
 /* Replies are far smaller than an empty socket buffer: they go out at once or not at all. */
 bool client_send(struct client *cl, const void *data, size_t len)
 {
+	struct iovec parts[] = {{cl->held, cl->held_len}, {(void *)(uintptr_t)data, len}};
+	struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
 	ssize_t n;
 
+	len += cl->held_len;
+	cl->held_len = 0;
 	do
-		n = send(cl->fd, data, len, MSG_NOSIGNAL);
+		n = sendmsg(cl->fd, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n == (ssize_t)len)
 		return true;
 	client_end(cl, n < 0 && sock_errno_is_reset(errno) ? END_RESET_DOWN : END_INTERNAL,
 		   n < 0 ? errno : EIO);
 	return false;
+}
+
+/* Where servers answer within HOLD_S, and where there is none to wait for, the authentication reply
+ * goes out together with the operation reply: a packet less, and the client wakes once. */
+static bool may_hold(const struct client *cl)
+{
+	const struct proxy_worker *pw = cl->pw;
+
+	if (cl->command != S6_CMD_CONNECT)
+		return true;
+	return cl->dst.type != S6_ADDR_NAME && (pw->near || cl->id % TRY_EVERY == 0);
+}
+
+bool client_send_soon(struct client *cl, const void *data, size_t len)
+{
+	if (len > sizeof(cl->held) || !may_hold(cl))
+		return client_send(cl, data, len);
+	memcpy(cl->held, data, len);
+	cl->held_len = (uint8_t)len;
+	return true;
 }
 
 /* ---- relay ---- */
@@ -302,6 +330,8 @@ static void connected(void *owner, const struct op_connect_result *result)
 
 	cl->op = NULL;
 	cl->err = result->err;
+	if (cl->held_len > 0)
+		pw->near = true;
 	if (result->code != S6_REPLY_SUCCESS) {
 		if (reply_op(cl, result->code, result))
 			client_drain(cl, result->reason);
@@ -509,6 +539,9 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 		client_deadline(cl, FACTS_S);
 	} else if (cl->state == CLIENT_DRAIN) {
 		client_end(cl, cl->drain_reason, cl->err);
+	} else if (cl->state == CLIENT_CONNECT) {
+		cl->pw->near = false;
+		client_send(cl, NULL, 0);
 	} else {
 		client_end(cl,
 			   list_linked(&cl->wait) && cl->pw->leaving ? END_SHUTDOWN

@@ -49,6 +49,7 @@ struct proxy_worker {
 	struct list clients;
 	struct list waiting; /* those that have not said anything yet; oldest first */
 	struct list excess;  /* clients beyond the limits, to be told so; oldest first */
+	bool near;           /* servers have answered within a moment lately */
 	bool leaving;        /* no more is accepted; what has been has a moment for its request */
 	uint64_t next_id; /* of clients; unique with the worker's index */
 	struct counters counters;

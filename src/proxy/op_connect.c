@@ -20,7 +20,8 @@ struct op_connect {
 	void *owner;
 	const struct buf *early;
 	struct dial_wishes wishes;
-	bool fastopen;  /* the client wants TFO towards the server */
+	bool fastopen;  /* the client wants TFO towards the server, */
+	bool mptcp;     /* and MPTCP */
 	size_t syn_max; /* octets allowed in the SYN; 0 = no limit */
 	bool race;      /* Happy Eyeballs */
 	struct resolve *resolve;
@@ -104,6 +105,8 @@ static bool try_next(struct op_connect *op)
 		int rc;
 
 		op->wishes.dst = op->addrs[op->next++];
+		op->wishes.sock.mptcp = op->mptcp && !plain_knows(&op->pw->plain, &op->wishes.dst,
+								  worker_now(&op->pw->w));
 		if (!op->race) /* an address that swallows packets leaves time for the others */
 			op->wishes.timeout_s = op->conf->connect_timeout_s / op->n + 1;
 		/* Data in two SYNs could be executed twice: only with a single address. */
@@ -153,6 +156,8 @@ static void attempt_done(struct dial *d, int err)
 	r->queued = d->queued;
 	r->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
 	r->mptcp = d->mptcp;
+	if (d->granted.mptcp)
+		plain_note(&op->pw->plain, &r->dst, d->mptcp, worker_now(&op->pw->w));
 	if (addr_is_any(&r->local))
 		addr_of_socket(r->fd, &r->local); /* complete only now if it was bound to any */
 	op_end(op, S6_REPLY_SUCCESS, END_NONE, 0);
@@ -232,7 +237,7 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 
 	sock->tos = octet_or_unset(s, S6_STACK_TOS_REMOTE);
 	sock->ttl = octet_or_unset(s, S6_STACK_TTL_REMOTE);
-	sock->mptcp =
+	op->mptcp =
 		s6_stack_has(s, S6_STACK_MULTIPATH) && s->value[S6_STACK_MULTIPATH] == S6_AVAIL_YES;
 	op->fastopen = s6_stack_has(s, S6_STACK_TFO);
 	op->syn_max = op->fastopen ? s->value[S6_STACK_TFO] : 0;

@@ -18,6 +18,7 @@
 #include "core/worker.h"
 #include "proxy/auth.h"
 #include "proxy/issued.h"
+#include "proxy/plain.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/synwatch.h"
 
@@ -45,6 +46,7 @@ struct proxy_worker {
 	struct proxy_conf *conf; /* a reference */
 	struct resolver *resolver;
 	struct synwatch synwatch;
+	struct plain plain;
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list clients;
 	struct list waiting; /* those that have not said anything yet; oldest first */

@@ -560,6 +560,7 @@ static void note_start(struct client *cl)
 	if (sock_info_tcp(cl->fd, &info) < 0)
 		return;
 	cl->fastopen = info.syn_data_acked;
+	cl->relay.a.in_handshake = info.state == SOCK_SYN_RECV;
 	pw->counters.fastopen_clients += cl->fastopen;
 	if (!cl->mptcp_socket)
 		return;

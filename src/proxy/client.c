@@ -276,7 +276,7 @@ bool client_send(struct client *cl, const void *data, size_t len)
 	return false;
 }
 
-/* Where servers answer within HOLD_S, and where there is none to wait for, the authentication reply
+/* Where servers answer within HOLD_S, and for NOOP, the authentication reply
  * goes out together with the operation reply: a packet less, and the client wakes once. */
 static bool may_hold(const struct client *cl)
 {
@@ -284,6 +284,8 @@ static bool may_hold(const struct client *cl)
 
 	if (cl->command != S6_CMD_CONNECT)
 		return true;
+	if (pw->leaving || !cl->counted)
+		return false; /* it is refused; seen when stopping: some then take it for a loss */
 	return cl->dst.type != S6_ADDR_NAME && (pw->near || cl->id % TRY_EVERY == 0);
 }
 

@@ -162,11 +162,25 @@ static void end_copies(struct end *e)
 	e->try_at = e->bytes_in + TRY_LATE;
 }
 
+static bool may_shut(const struct end *e)
+{
+	return e->peer->eof && !e->shut && !(e == &e->relay->a && e->relay->hold_shut);
+}
+
+/* During a handshake the kernel puts off a half-close, and would keep what is to leave with it. */
+static bool end_in_handshake(struct end *e)
+{
+	e->in_handshake = e->in_handshake && sock_in_handshake(e->fd);
+	return e->in_handshake;
+}
+
 /* What came from the peer goes out to e. Octets written, or -1 with errno. */
 static ssize_t put_copied(struct end *e, size_t len)
 {
 	struct buf *in = &e->peer->in;
-	ssize_t n = send(e->fd, buf_data(in), len, MSG_NOSIGNAL);
+	/* These leave in one packet with our half-close. */
+	bool last = len == in->len && may_shut(e) && !end_in_handshake(e);
+	ssize_t n = send(e->fd, buf_data(in), len, MSG_NOSIGNAL | (last ? MSG_MORE : 0));
 
 	if (n > 0)
 		buf_consume(in, &e->relay->w->pool, (size_t)n);
@@ -224,7 +238,7 @@ static bool end_flush(struct end *e)
 		if (e == &r->a && r->room)
 			r->wrote(r, (size_t)n);
 	}
-	if (e->peer->eof && !e->shut && !(e == &r->a && r->hold_shut)) {
+	if (may_shut(e)) {
 		e->shut = true; /* if that is all, closing does it */
 		if (!e->peer->shut && shutdown(e->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
 			end_error(e, errno);
@@ -354,6 +368,7 @@ static void end_learn(struct end *e, size_t n)
 static bool end_read(struct end *e)
 {
 	struct relay *r = e->relay;
+	bool looks = false;
 
 	for (int i = 0; i < READS_PER_TURN && !e->eof && end_has_room(e); i++) {
 		size_t room = PIPE_BYTES;
@@ -369,15 +384,22 @@ static bool end_read(struct end *e)
 			return false;
 		}
 		if (n < 0) {
-			if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
+			int err = errno;
+			if (looks && !end_flush(e->peer))
+				return false;
+			if (err == EAGAIN || err == EWOULDBLOCK || err == ENOBUFS)
 				return true;
-			end_error(e, errno);
+			end_error(e, err);
 			return false;
 		}
+		/* Many a server answers once and closes: then both are there, and go on together. */
+		looks = n > 0 && (size_t)n < room && e->bytes_in == 0;
 		if (n == 0)
 			e->eof = true;
 		else
 			count_in(e, (size_t)n);
+		if (looks)
+			continue;
 		if (!end_flush(e->peer))
 			return false;
 		if (n > 0)

@@ -14,6 +14,9 @@
 #include "proxy/proxy.h"
 #include "proxy/sndlimit.h"
 
+/* What an authentication reply within a session needs, and with a new one. */
+#define CLIENT_HELD_MAX 48
+
 enum client_state {
 	CLIENT_REQUEST, /* the request is not complete yet */
 	CLIENT_AUTH,    /* the password is being checked */
@@ -36,8 +39,7 @@ struct client {
 	struct addr peer;
 	bool counted;      /* in perclient; false: beyond the limits, only to be told so */
 	bool counted_user; /* in peruser */
-	int fd;   /* -1 once the relay owns it */
-	ev_io io; /* until the relay takes over */
+	int fd; /* -1 once the relay owns it; until then relay.a.io watches it */
 	ev_timer deadline;
 	struct synwatch_entry syn;
 	struct sndlimit limit; /* when relay.room is set */
@@ -62,7 +64,10 @@ struct client {
 	struct op_connect *op;
 	uint8_t reply_code;
 	bool replied;
+	uint8_t held_len; /* octets of the authentication reply that wait for the other one */
+	uint8_t held[CLIENT_HELD_MAX];
 	/* facts for the log line */
+	bool mptcp_socket; /* MPTCP, or fallen back from it; else it never will be */
 	bool mptcp, fastopen, remote_mptcp;
 	unsigned subflows;
 };
@@ -79,6 +84,8 @@ void client_change(struct client *cl, enum client_state state);
 void client_drain(struct client *cl, enum end_reason reason);
 /* Write all of it now. False when the client has ended. */
 bool client_send(struct client *cl, const void *data, size_t len);
+/* The same, but what follows soon may go with it. */
+bool client_send_soon(struct client *cl, const void *data, size_t len);
 /* Authenticated, and told so: do what the request asks for. */
 void client_act(struct client *cl);
 

@@ -56,13 +56,11 @@ bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *
 		client_end(cl, END_INTERNAL, 0);
 		return false;
 	}
-	if (!client_send(cl, out, len))
-		return false;
-	if (reply.type == S6_AUTH_FAILURE) {
+	if (reply.type != S6_AUTH_FAILURE)
+		return client_send_soon(cl, out, len);
+	if (client_send(cl, out, len))
 		client_drain(cl, END_TOKEN_REJECTED);
-		return false;
-	}
-	return true;
+	return false;
 }
 
 /* TOS and TTL of the client's leg: done, then asked for. */

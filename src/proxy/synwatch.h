@@ -41,8 +41,8 @@ struct synwatch_entry {
 int synwatch_init(struct synwatch *s, struct worker *w); /* 0 or -errno */
 void synwatch_fini(struct synwatch *s);
 
-/* Watch fd if it needs it (MPTCP, handshake not complete); e->over is set. Whether it does. */
-bool synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd);
+/* Watch fd, of MPTCP, whose handshake is not complete; e->over is set. */
+void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd);
 void synwatch_remove(struct synwatch *s, struct synwatch_entry *e); /* harmless if not added */
 
 #endif

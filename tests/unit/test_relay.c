@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include <netinet/tcp.h>
+#include <linux/tcp.h> /* not netinet/tcp.h: its tcp_info may lack what is asked here */
 #include <spawn.h>
 #include <sys/wait.h>
 
@@ -513,6 +513,58 @@ static void half_close(void **state)
 			close_ours(&o);
 		}
 	}
+}
+
+static uint32_t packets_in(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_segs_in;
+}
+
+/* What is there together goes on together: an answer and the end behind it in one packet. */
+static void answers_and_closes(void **state)
+{
+	(void)state;
+	for (int mode = 0; mode < (rig_has_mptcp() ? 4 : 1); mode++) {
+		struct outcome o;
+		uint32_t before;
+
+		open_link(&o, mode & 1, mode >> 1, FOREVER, NULL);
+		run_for(0.05); /* its handshake is over */
+		before = packets_in(o.device);
+		say(o.server, "answer");
+		assert_int_equal(shutdown(o.server, SHUT_WR), 0);
+		hear(o.device, "answer");
+		hear_eof(o.device);
+		if (mode == 0)
+			assert_int_equal(packets_in(o.device), before + 1);
+		say(o.device, "thanks");
+		hear(o.server, "thanks");
+		assert_int_equal(shutdown(o.device, SHUT_WR), 0);
+		hear_eof(o.server);
+		check_end(&o, END_CLOSED);
+		close_ours(&o);
+	}
+}
+
+/* An answer is not lost by looking for an end that turns out to be a reset. */
+static void answers_and_resets(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, NULL);
+	run_for(0.05);
+	say(o.server, "answer");
+	sock_reset(o.server);
+	o.server = -1;
+	hear(o.device, "answer");
+	check_end(&o, END_RESET_UP);
+	hear_reset(o.device);
+	close_ours(&o);
 }
 
 static void early_bytes(void **state)
@@ -1123,6 +1175,8 @@ int main(void)
 		cmocka_unit_test(limited_room),
 		cmocka_unit_test(ended_in_a_pause),
 		cmocka_unit_test(half_close),
+		cmocka_unit_test(answers_and_closes),
+		cmocka_unit_test(answers_and_resets),
 		cmocka_unit_test(early_bytes),
 		cmocka_unit_test(exactly_one_buffer),
 		cmocka_unit_test(reset_passed_on),

@@ -395,7 +395,13 @@ static uint32_t silence_of(const struct tcp_info *tcp)
 	return repeats ? tcp->tcpi_last_ack_recv : 0;
 }
 
-double sock_silence(int fd)
+static uint32_t data_age_of(const struct tcp_info *tcp)
+{
+	return tcp->tcpi_last_data_recv;
+}
+
+/* The least of all subflows, in milliseconds; -1 if there is none to ask. */
+static int64_t least_of(int fd, uint32_t (*of)(const struct tcp_info *tcp))
 {
 	struct subflow_infos infos;
 	uint32_t least = UINT32_MAX;
@@ -405,13 +411,27 @@ double sock_silence(int fd)
 
 		memset(&infos, 0, sizeof(infos));
 		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &infos.one[0], &len) < 0)
-			return 0.;
+			return -1;
 		infos.number = 1;
 	}
 	for (uint32_t i = 0; i < infos.number; i++)
-		if (silence_of(&infos.one[i]) < least)
-			least = silence_of(&infos.one[i]);
-	return least / 1e3;
+		if (of(&infos.one[i]) < least)
+			least = of(&infos.one[i]);
+	return least;
+}
+
+double sock_silence(int fd)
+{
+	int64_t ms = least_of(fd, silence_of);
+
+	return ms > 0 ? (double)ms / 1e3 : 0.;
+}
+
+double sock_data_age(int fd)
+{
+	int64_t ms = least_of(fd, data_age_of);
+
+	return ms < 0 ? 1e9 : (double)ms / 1e3;
 }
 
 void sock_reset(int fd)

@@ -136,6 +136,9 @@ int sock_unacked(int fd, uint64_t *octets);
  * window probes are repeated, on all subflows): 0 = it answers, or is not asked. A peer that does
  * not read answers probes, so it is not silent. */
 double sock_silence(int fd);
+/* How many seconds ago data came from the peer last, on any subflow, in order or not; since the
+ * connection began if none ever did, a very large number if that cannot be told. */
+double sock_data_age(int fd);
 
 /* Close so that the peer sees a reset (RST, or MP_FASTCLOSE). Descriptor becomes invalid. */
 void sock_reset(int fd);

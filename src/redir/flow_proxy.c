@@ -35,6 +35,7 @@
 #include "core/s6glue.h"
 #include "core/sock.h"
 #include "redir/flow_priv.h"
+#include "redir/witness.h"
 
 #define SYN_MAX 2048 /* more never fits into a SYN */
 /* An MPTCP connection whose last subflow was reset says so only by itself when it is asked. */
@@ -444,12 +445,15 @@ static void handshake_watch(struct flow *f)
 
 /* ---- dialling a proxy ---- */
 
-/* The proxy has answered others well after that: what was sent then found its way. */
+/* The proxy has answered others well after that, or data have come from it: what was sent then
+ * found its way. */
 static bool was_whole_after(const struct flow *f, double when)
 {
 	const struct upstream_chain *c = &f->at->chain;
+	double well = when + c->hop[0].g.patience_s / 2;
 
-	return upstream_heard_at(c->hop[0].up) > when + c->hop[0].g.patience_s / 2;
+	return upstream_heard_at(c->hop[0].up) > well ||
+	       witness_here(f->rw, f->up, flow_now(f) - well);
 }
 
 /* No answer to a SYN counts as: it did not arrive. But where the proxy has answered others well

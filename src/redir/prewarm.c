@@ -570,9 +570,12 @@ void prewarm_follow_pool(struct prewarm *p)
 	const struct pool *pool = p->rw->pool;
 	struct list_node *n, *tmp;
 
-	list_for_each_safe (&p->stores, n, tmp)
-		if (!in_pool(pool, container_of(n, struct store, node)->up))
-			store_free(container_of(n, struct store, node));
+	list_for_each_safe (&p->stores, n, tmp) {
+		struct store *s = container_of(n, struct store, node);
+
+		if (!in_pool(pool, s->up) || s->up->prewarm == 0)
+			store_free(s);
+	}
 	for (unsigned i = 0; i < pool->n; i++) {
 		struct store *s = pool->v[i]->prewarm > 0 ? store_get(p, pool->v[i]) : NULL;
 

@@ -54,8 +54,7 @@ struct upstream *upstream_new(const struct proxy_section *p, struct upstream *vi
 	up->via = via ? upstream_get(via) : NULL;
 	up->mptcp = p->mptcp;
 	up->tfo = p->tfo;
-	up->priority = p->priority;
-	up->prewarm = prewarm_of(p);
+	atomic_init(&up->prewarm, prewarm_of(p));
 	up->main = main;
 	up->source = sock_source;
 	up->kick_job.run = kick_run;
@@ -95,7 +94,12 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
 	       conf_text_equal(up->host, p->address.host) && up->port == p->address.port &&
 	       conf_text_equal(up->username, p->username) &&
 	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
-	       up->tfo == p->tfo && up->priority == p->priority && up->prewarm == prewarm_of(p);
+	       up->tfo == p->tfo;
+}
+
+void upstream_adjust(struct upstream *up, const struct proxy_section *p)
+{
+	atomic_store(&up->prewarm, prewarm_of(p));
 }
 
 const char *upstream_via_str(const struct upstream *up, char *buf, size_t cap)

@@ -32,14 +32,15 @@ struct upstream {
 	char *name, *host, *username, *password;
 	uint16_t port;
 	struct upstream *via; /* a reference, or NULL: it is dialled */
-	int mptcp, tfo, priority;
-	int prewarm; /* connections kept ready, or PREWARM_AUTO */
+	int mptcp, tfo;
 	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */
 	struct worker *main;
 	/* the local address of connections to dst; sock_source, but for tests */
 	int (*source)(const struct addr *dst, uint32_t mark, struct addr *local);
 	void (*kick)(struct upstream *up, void *ctx); /* on the main worker: check it now */
 	void *kick_ctx;
+
+	atomic_int prewarm; /* connections kept ready, or PREWARM_AUTO; changes with a reload */
 
 	/* under the lock */
 	pthread_mutex_t lock;
@@ -64,9 +65,12 @@ struct upstream *upstream_new(const struct proxy_section *p, struct upstream *vi
 			      struct worker *main);
 struct upstream *upstream_get(struct upstream *up);
 void upstream_put(struct upstream *up); /* NULL is allowed */
-/* Is this the same proxy with the same credentials and options, reached in the same way? */
+/* Is this the same proxy with the same credentials and options, reached in the same way? How many
+ * connections are kept ready, and what the pool has of it, may differ. */
 bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
 		      const struct upstream *via);
+/* Takes over from the section what may differ. */
+void upstream_adjust(struct upstream *up, const struct proxy_section *p);
 /* Names of those it is reached through, nearest to it first, comma separated, into buf (which is
  * cut, if need be); NULL for one that is dialled. */
 const char *upstream_via_str(const struct upstream *up, char *buf, size_t cap);

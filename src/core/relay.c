@@ -57,6 +57,12 @@ static size_t end_held(const struct end *e)
 	return e->pipe ? e->pipe->len : e->in.len;
 }
 
+/* Nothing may be written to a now. */
+static bool is_paused(const struct relay *r)
+{
+	return r->hold || ev_is_active(&r->pause);
+}
+
 /* Interest follows buffers: room means read, bytes from the peer mean write. */
 static void end_watch(struct end *e)
 {
@@ -65,7 +71,7 @@ static void end_watch(struct end *e)
 
 	if (!e->eof && end_has_room(e))
 		want |= EV_READ;
-	if (end_held(e->peer) > 0 && !(e == &e->relay->a && ev_is_active(&e->relay->pause)))
+	if (end_held(e->peer) > 0 && !(e == &e->relay->a && is_paused(e->relay)))
 		want |= EV_WRITE;
 	if (ev_is_active(&e->io) && (e->io.events & (EV_READ | EV_WRITE)) == want)
 		return;
@@ -126,6 +132,8 @@ static size_t may_write(struct end *e, size_t len)
 	double wait_s = 0.;
 	size_t room;
 
+	if (e == &r->a && r->hold)
+		return 0;
 	if (e != &r->a || !r->room)
 		return len;
 	if (ev_is_active(&r->pause))
@@ -164,7 +172,7 @@ static void end_copies(struct end *e)
 
 static bool may_shut(const struct end *e)
 {
-	return e->peer->eof && !e->shut && !(e == &e->relay->a && e->relay->hold_shut);
+	return e->peer->eof && !e->shut && !(e == &e->relay->a && e->relay->hold);
 }
 
 /* During a handshake the kernel puts off a half-close, and would keep what is to leave with it. */
@@ -512,9 +520,9 @@ static void first_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 void relay_release(struct relay *r)
 {
-	if (!r->hold_shut)
+	if (!r->hold)
 		return;
-	r->hold_shut = false;
+	r->hold = false;
 	if (r->running)
 		flush_a(r);
 }

@@ -80,7 +80,7 @@ struct relay {
 	relay_closing_fn *closing; /* likewise */
 	relay_room_fn *room;       /* likewise; a limit on writing to a, beside the socket's own */
 	relay_wrote_fn *wrote;     /* set if room is */
-	bool hold_shut;            /* likewise; no half-close of a before relay_release */
+	bool hold;                 /* likewise; nothing is written to a before relay_release */
 	bool b_delays;             /* likewise; b was opened with sock_wishes.delay */
 	double idle_s;
 	double moved_s; /* worker_now when the last byte moved, or the start */
@@ -101,7 +101,8 @@ struct relay {
 void relay_init(struct relay *r);
 void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double idle_s,
 		 relay_done_fn *done);
-/* The half-close of a may be sent from now on; harmless when it was not held, or before the start. */
+/* Bytes and half-close may go to a from now on; harmless when they might before, or before the
+ * start. */
 void relay_release(struct relay *r);
 /* End it from outside with a reason: closes (resets for anything but END_CLOSED), calls done. */
 void relay_end(struct relay *r, enum end_reason reason, int err);

@@ -156,6 +156,8 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	if (cl->op)
 		op_connect_stop(cl->op);
 	forget_input(cl);
+	free(cl->held);
+	cl->held = NULL;
 	if (cl->fd >= 0)
 		close(cl->fd);
 	cl->fd = -1;
@@ -205,6 +207,12 @@ static void client_watch(struct client *cl)
 		ev_io_stop(cl->pw->w.loop, &cl->relay.a.io);
 }
 
+/* The authentication reply may wait for the other one, the handshake does not ask for it. */
+static bool holds_by_choice(const struct client *cl)
+{
+	return cl->held_len > 0 && !list_linked(&cl->syn.node);
+}
+
 void client_change(struct client *cl, enum client_state state)
 {
 	cl->state = state;
@@ -222,7 +230,7 @@ void client_change(struct client *cl, enum client_state state)
 		client_deadline(cl, cl->mptcp_socket ? FACTS_FIRST_S : 0);
 		break;
 	case CLIENT_CONNECT:
-		client_deadline(cl, cl->held_len > 0 ? HOLD_S : 0);
+		client_deadline(cl, holds_by_choice(cl) ? HOLD_S : 0);
 		break;
 	case CLIENT_CLOSED:
 		client_deadline(cl, 0);
@@ -247,33 +255,64 @@ void client_drain(struct client *cl, enum end_reason reason)
 		client_change(cl, CLIENT_DRAIN);
 }
 
-/* What waited for the client's third packet: our half-close. */
+static void end_any(struct client *cl, enum end_reason reason, int err)
+{
+	if (cl->state == CLIENT_RELAY)
+		relay_end(&cl->relay, reason, err);
+	else
+		client_end(cl, reason, err);
+}
+
+/* Replies are far smaller than an empty socket buffer: they go out at once or not at all. */
+static bool send_now(struct client *cl, const void *data, size_t len)
+{
+	struct iovec parts[] = {{cl->held, cl->held_len}, {(void *)(uintptr_t)data, len}};
+	struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+	int fd = cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd, err;
+	ssize_t n;
+
+	do
+		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	err = n < 0 ? errno : EIO;
+	len += cl->held_len;
+	cl->held_len = 0;
+	free(cl->held);
+	cl->held = NULL;
+	if (n == (ssize_t)len)
+		return true;
+	end_any(cl, sock_errno_is_reset(err) ? END_RESET_DOWN : END_INTERNAL, err);
+	return false;
+}
+
+static bool hold(struct client *cl, const void *data, size_t len)
+{
+	if (len > CLIENT_HELD_MAX - (size_t)cl->held_len)
+		return false;
+	if (!cl->held)
+		cl->held = malloc(CLIENT_HELD_MAX);
+	if (!cl->held)
+		return false;
+	memcpy(cl->held + cl->held_len, data, len);
+	cl->held_len = (uint16_t)(cl->held_len + len);
+	return true;
+}
+
+bool client_send(struct client *cl, const void *data, size_t len)
+{
+	return (list_linked(&cl->syn.node) && hold(cl, data, len)) || send_now(cl, data, len);
+}
+
+/* The client's third packet has come. */
 static void handshake_over(struct synwatch_entry *e)
 {
 	struct client *cl = container_of(e, struct client, syn);
 
+	if (cl->held_len > 0 && !send_now(cl, NULL, 0))
+		return;
 	if (cl->state == CLIENT_DRAIN)
 		shutdown(cl->fd, SHUT_WR);
 	relay_release(&cl->relay);
-}
-
-/* Replies are far smaller than an empty socket buffer: they go out at once or not at all. */
-bool client_send(struct client *cl, const void *data, size_t len)
-{
-	struct iovec parts[] = {{cl->held, cl->held_len}, {(void *)(uintptr_t)data, len}};
-	struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
-	ssize_t n;
-
-	len += cl->held_len;
-	cl->held_len = 0;
-	do
-		n = sendmsg(cl->fd, &msg, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n == (ssize_t)len)
-		return true;
-	client_end(cl, n < 0 && sock_errno_is_reset(errno) ? END_RESET_DOWN : END_INTERNAL,
-		   n < 0 ? errno : EIO);
-	return false;
 }
 
 /* Where servers answer within HOLD_S, and for NOOP, the authentication reply
@@ -291,11 +330,7 @@ static bool may_hold(const struct client *cl)
 
 bool client_send_soon(struct client *cl, const void *data, size_t len)
 {
-	if (len > sizeof(cl->held) || !may_hold(cl))
-		return client_send(cl, data, len);
-	memcpy(cl->held, data, len);
-	cl->held_len = (uint8_t)len;
-	return true;
+	return (may_hold(cl) && hold(cl, data, len)) || client_send(cl, data, len);
 }
 
 /* ---- relay ---- */
@@ -332,7 +367,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 
 	cl->op = NULL;
 	cl->err = result->err;
-	if (cl->held_len > 0)
+	if (holds_by_choice(cl))
 		pw->near = true;
 	if (result->code != S6_REPLY_SUCCESS) {
 		if (reply_op(cl, result->code, result))
@@ -567,7 +602,7 @@ static void note_start(struct client *cl)
 	if (!cl->mptcp_socket)
 		return;
 	if (info.state == SOCK_SYN_RECV) {
-		cl->relay.hold_shut = true;
+		cl->relay.hold = true;
 		cl->syn.over = handshake_over;
 		synwatch_add(&pw->synwatch, &cl->syn, cl->fd);
 	} else {
@@ -669,13 +704,8 @@ void client_end_all(struct proxy_worker *pw, enum end_reason reason)
 {
 	struct list_node *n;
 
-	while ((n = list_first(&pw->clients))) {
-		struct client *cl = container_of(n, struct client, node);
-		if (cl->state == CLIENT_RELAY)
-			relay_end(&cl->relay, reason, 0);
-		else
-			client_end(cl, reason, 0);
-	}
+	while ((n = list_first(&pw->clients)))
+		end_any(container_of(n, struct client, node), reason, 0);
 }
 
 static const char *state_word(const struct client *cl)

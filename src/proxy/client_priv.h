@@ -14,8 +14,8 @@
 #include "proxy/proxy.h"
 #include "proxy/sndlimit.h"
 
-/* What an authentication reply within a session needs, and with a new one. */
-#define CLIENT_HELD_MAX 48
+/* Both replies; what would not fit into it is not held. */
+#define CLIENT_HELD_MAX 512
 
 enum client_state {
 	CLIENT_REQUEST, /* the request is not complete yet */
@@ -64,8 +64,8 @@ struct client {
 	struct op_connect *op;
 	uint8_t reply_code;
 	bool replied;
-	uint8_t held_len; /* octets of the authentication reply that wait for the other one */
-	uint8_t held[CLIENT_HELD_MAX];
+	uint16_t held_len; /* octets of replies that wait for others, or for the handshake */
+	uint8_t *held;
 	/* facts for the log line */
 	bool mptcp_socket; /* MPTCP, or fallen back from it; else it never will be */
 	bool mptcp, fastopen, remote_mptcp;
@@ -82,7 +82,7 @@ void client_change(struct client *cl, enum client_state state);
 /* The last answer has been sent: close our direction, and end for this reason when the client
  * has taken it. */
 void client_drain(struct client *cl, enum end_reason reason);
-/* Write all of it now. False when the client has ended. */
+/* Write all of it now, or as soon as the handshake is over. False when the client has ended. */
 bool client_send(struct client *cl, const void *data, size_t len);
 /* The same, but what follows soon may go with it. */
 bool client_send_soon(struct client *cl, const void *data, size_t len);

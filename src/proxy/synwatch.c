@@ -17,13 +17,10 @@
 #define TIMER_MIN_S 0.01
 #define TIMER_MAX_S 1.0
 
-static void poke(struct synwatch *s, struct synwatch_entry *e)
+static void over(struct synwatch *s, struct synwatch_entry *e)
 {
-	int on = 1;
-
-	setsockopt(e->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	synwatch_remove(s, e);
-	s->poked++;
+	s->completed++;
 	e->over(e);
 }
 
@@ -38,7 +35,7 @@ static void event_cb(struct ev_loop *loop, ev_io *io, int revents)
 	for (int i = 0; i < n; i++) {
 		struct synwatch_entry *e = events[i].data.ptr;
 		if (!sock_in_handshake(e->fd))
-			poke(s, e);
+			over(s, e);
 	}
 }
 
@@ -52,7 +49,7 @@ static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
 		struct synwatch_entry *e = container_of(n, struct synwatch_entry, node);
 		if (!sock_in_handshake(e->fd)) {
 			s->missed++;
-			poke(s, e);
+			over(s, e);
 		}
 	}
 	if (list_empty(&s->entries))

@@ -16,7 +16,7 @@
 #define IDLE_S      15.0 /* a flow without a byte for so long may be ended when room is short, */
 #define IDLE_HARD_S 1.0  /* or for so long when there is none at all */
 #define MIB         (UINT64_C(1) << 20)
-#define KEEP_MAX    32 /* free buffers of a worker's pool */
+#define KEEP_MAX    256 /* free buffers of a worker's pool, for a second */
 #define AUTO_MIN    (8 * MIB)
 #define AUTO_MAX    (1024 * MIB)
 
@@ -90,6 +90,7 @@ static void visit(struct worker *w, void *ctx)
 		l->shed += relay_shed(w, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
 	w->pool.keep = l->keep;
 	w->pipes.max = l->pipes;
+	bufpool_trim(&w->pool);
 	pipepool_trim(&w->pipes);
 	l->memory += buffers_of(w) + l->b->wishes.memory(w);
 }

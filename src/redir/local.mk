@@ -48,6 +48,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/witness.c src/redir/witness.h
 src_redir_libredir_la_LIBADD = src/core/libcore.la
 if HAVE_LIBMNL
+src_redir_libredir_la_LIBADD += $(MNL_LIBS)
 src_redir_libredir_la_SOURCES += \
 	src/redir/mptcp_pm.c src/redir/mptcp_pm.h \
 	src/redir/netlink.c src/redir/netlink.h \

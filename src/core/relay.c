@@ -330,6 +330,28 @@ static ssize_t get_spliced(struct end *e)
 	return n;
 }
 
+static ssize_t recv_again(int fd, void *at, size_t room)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, at, room, 0);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
+/* Where MPTCP has fallen back to TCP, and data and FIN come while the socket is busy, the kernel
+ * (6.18) never tells the end of file; only the state of the connection does. */
+static ssize_t end_recv(struct end *e, void *at, size_t room)
+{
+	ssize_t n = recv_again(e->fd, at, room);
+
+	if (n >= 0 || !e->fell_back || errno != EAGAIN || !sock_peer_closed(e->fd))
+		return n;
+	n = recv_again(e->fd, at, room); /* what came before it */
+	return n < 0 && errno == EAGAIN ? 0 : n;
+}
+
 /* The same into the buffer; ENOBUFS: it is full, ENOMEM: there is none. */
 static ssize_t get_copied(struct end *e, size_t *room)
 {
@@ -344,9 +366,7 @@ static ssize_t get_copied(struct end *e, size_t *room)
 		errno = e->in.mem ? ENOBUFS : ENOMEM;
 		return -1;
 	}
-	do
-		n = recv(e->fd, at, *room, 0);
-	while (n < 0 && errno == EINTR);
+	n = end_recv(e, at, *room);
 	if (n > 0) {
 		buf_added(&e->in, (size_t)n);
 	} else if (e->in.len == 0) {
@@ -412,7 +432,7 @@ static bool end_read(struct end *e)
 			return false;
 		if (n > 0)
 			end_learn(e, (size_t)n);
-		if (n > 0 && (size_t)n < room && !(e->splices && n >= BULK_READ))
+		if (n > 0 && (size_t)n < room && !(e->splices && n >= BULK_READ) && !e->fell_back)
 			return true; /* most likely dry; if not, the loop says so */
 	}
 	return true;
@@ -512,7 +532,7 @@ static void first_cb(struct ev_loop *loop, ev_timer *t, int events)
 	ev_set_cb(t, tick_cb);
 	ev_timer_set(t, 0., tick_s);
 	ev_timer_again(loop, t);
-	if (!end_flush(&r->a) || !end_flush(&r->b))
+	if (!end_flush(&r->a) || !end_flush(&r->b) || (r->b.fell_back && !end_read(&r->b)))
 		return;
 	end_watch(&r->a);
 	end_watch(&r->b);

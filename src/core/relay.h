@@ -42,6 +42,8 @@ struct end {
 	double first_in;    /* worker_now at the first byte from fd; 0 = none yet */
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
+	bool fell_back;     /* set by the owner before the start: MPTCP was asked for, and plain TCP is
+			       what came */
 	bool in_handshake;  /* set by the owner before the start: accepted with Fast Open, and the
 			       third packet had not come yet */
 	double dead_s; /* set by the owner before the start: it is dead when it has answered

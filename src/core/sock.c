@@ -19,6 +19,9 @@
 #define MPTCP_ADDRS_OPT   3  /* MPTCP_SUBFLOW_ADDRS */
 #define STATE_SYN_SENT    2  /* TCP_SYN_SENT */
 #define STATE_CLOSE       7  /* TCP_CLOSE */
+#define STATE_CLOSE_WAIT  8
+#define STATE_LAST_ACK    9
+#define STATE_CLOSING     11
 #ifndef IPV6_TRANSPARENT
 #define IPV6_TRANSPARENT 75
 #endif
@@ -323,6 +326,15 @@ bool sock_in_handshake(int fd)
 	struct sock_info info;
 
 	return sock_info_tcp(fd, &info) == 0 && info.state == SOCK_SYN_RECV;
+}
+
+bool sock_peer_closed(int fd)
+{
+	struct sock_info info;
+
+	return sock_info_tcp(fd, &info) == 0 &&
+	       (info.state == STATE_CLOSE_WAIT || info.state == STATE_LAST_ACK ||
+		info.state == STATE_CLOSING);
 }
 
 bool sock_is_mptcp(int fd)

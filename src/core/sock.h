@@ -133,6 +133,9 @@ unsigned sock_subflows(int fd, struct sock_subflow *v, bool *mptcp);
  * state 7. Connections that both sides have closed in order look the same. */
 bool sock_mptcp_dead(int fd);
 
+/* The peer has closed its direction: after what is there to be read comes the end of file. */
+bool sock_peer_closed(int fd);
+
 /* Octets written and not acknowledged yet, unsent ones included: 0 or -errno. */
 int sock_unacked(int fd, uint64_t *octets);
 /* For how many seconds the peer has answered nothing although it is asked again and again (data or

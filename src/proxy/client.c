@@ -379,6 +379,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 		return;
 	}
 	cl->remote_mptcp = result->mptcp;
+	cl->relay.b.fell_back = result->fell_back;
 	buf_consume(&cl->relay.a.in, &pw->w.pool, result->queued);
 	cl->relay.b.bytes_out = result->queued;
 	ev_io_stop(pw->w.loop, &cl->relay.a.io);

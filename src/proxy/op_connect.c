@@ -156,6 +156,7 @@ static void attempt_done(struct dial *d, int err)
 	r->queued = d->queued;
 	r->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
 	r->mptcp = d->mptcp;
+	r->fell_back = d->granted.mptcp && !d->mptcp;
 	if (d->granted.mptcp)
 		plain_note(&op->pw->plain, &r->dst, d->mptcp, worker_now(&op->pw->w));
 	if (addr_is_any(&r->local))

@@ -34,6 +34,7 @@ struct op_connect_result {
 	int fd;                 /* connected socket for the caller, or -1 */
 	struct addr dst, local;
 	bool mptcp;         /* in use towards the server */
+	bool fell_back;     /* asked for, and not in use */
 	size_t queued;      /* octets of early data already given to the kernel */
 	unsigned syn_bytes; /* octets that the server took from the SYN, even if it reset it then */
 };

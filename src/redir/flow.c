@@ -280,6 +280,7 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	f->fd = -1;
 	f->mptcp = f->at->dial.mptcp;
 	f->subflows = f->at->dial.subflows;
+	r->b.fell_back = f->at->dial.granted.mptcp && !f->mptcp && !f->prewarmed;
 	r->a.io = f->io;
 	r->b.io = f->at->io.fd == up_fd ? f->at->io : f->at->dial.io;
 	attempt_free(f);

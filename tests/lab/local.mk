@@ -37,6 +37,7 @@ EXTRA_DIST += \
 	tests/lab/t_conf.sh \
 	tests/lab/t_daemon.sh \
 	tests/lab/t_doctor.sh \
+	tests/lab/t_eof.sh \
 	tests/lab/t_explain.sh \
 	tests/lab/t_failed.sh \
 	tests/lab/t_eyeballs.sh \

@@ -368,6 +368,21 @@ static void info_of_mptcp(void **state)
 	close(p[1]);
 }
 
+static void closed_by_the_peer(void **state)
+{
+	int p[2];
+
+	(void)state;
+	assert_true(rig_pair(false, p));
+	assert_false(sock_peer_closed(p[0]));
+	assert_int_equal(shutdown(p[1], SHUT_WR), 0);
+	assert_true(rig_wait(p[0], POLLIN));
+	assert_true(sock_peer_closed(p[0]));
+	assert_false(sock_peer_closed(p[1])); /* that was us */
+	close(p[0]);
+	close(p[1]);
+}
+
 static void reset_is_seen(void **state)
 {
 	char c;
@@ -494,6 +509,7 @@ int main(void)
 		cmocka_unit_test(info_fallback),
 		cmocka_unit_test(age_of_data),
 		cmocka_unit_test(info_of_mptcp),
+		cmocka_unit_test(closed_by_the_peer),
 		cmocka_unit_test(reset_is_seen),
 		cmocka_unit_test(reset_errnos),
 		cmocka_unit_test(first_subflow_gone),

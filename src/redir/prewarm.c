@@ -54,6 +54,7 @@ struct store {
 	struct list_node node; /* in prewarm.stores */
 	struct prewarm *p;
 	struct upstream *up; /* a reference */
+	int wanted; /* up->prewarm, when it was made */
 	struct demand demand;
 	struct list warm; /* oldest first */
 	ev_timer tick;
@@ -487,6 +488,7 @@ static struct store *store_get(struct prewarm *p, struct upstream *up)
 		return NULL;
 	s->p = p;
 	s->up = upstream_get(up);
+	s->wanted = up->prewarm;
 	s->life_s = LIFE_S;
 	s->told_s = -TELL_S;
 	s->lost = upstream_lost(up);
@@ -577,7 +579,7 @@ void prewarm_follow_pool(struct prewarm *p)
 	list_for_each_safe (&p->stores, n, tmp) {
 		struct store *s = container_of(n, struct store, node);
 
-		if (!in_pool(pool, s->up) || s->up->prewarm == 0)
+		if (!in_pool(pool, s->up) || s->up->prewarm != s->wanted)
 			store_free(s);
 	}
 	for (unsigned i = 0; i < pool->n; i++) {

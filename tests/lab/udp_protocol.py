@@ -507,8 +507,7 @@ def t_parity():
                 b.open().echo(E4)
                 with Assoc(bind=("0.0.0.0", counterpart)) as c:
                     want(c.code != 0, True, "it is in use now")
-            with Assoc(bind=("0.0.0.0", counterpart)) as c:
-                want(c.code, 0, "and free again")
+            until("and free again", lambda: Assoc(bind=("0.0.0.0", counterpart)).code == 0)
         sid, _, _ = P.open_session()
         with Assoc(options=[other], head=[session(sid)]) as a:
             counterpart = a.bind[1] - 1

@@ -747,13 +747,32 @@ def t_stop():
     want(P.D.text().count("reason=shutdown"), 2)
 
 
+@contextlib.contextmanager
+def restarted(before, after):
+    """A daemon that is replaced in the middle, by one with the second configuration."""
+    os.chmod(P.D.dir, 0o777)  # of nobody, who has no way back to root
+    own = "drain = 30\nuser = nobody\n"
+    with daemon(proxy=own + before):
+        def replace():
+            P.D.write(proxy=own + after)
+            with contextlib.suppress(OSError):
+                P.D.control("restart")
+            until("a successor", lambda: P.D.control("status")["pid"] != P.D.p.pid)
+        yield replace
+        with contextlib.suppress(P.subprocess.TimeoutExpired):
+            P.D.p.wait(DEADLINE)
+        pid = P.D.control("status")["pid"]
+        os.kill(pid, P.signal.SIGTERM)
+        until("it ends", lambda: not os.path.exists(f"/proc/{pid}"))
+        P.D.idle = lambda: None
+    del P.D.idle
+
+
 def t_restart():
     """The successor has the sockets: associations by plain UDP end and can be made anew at once."""
-    os.chmod(P.D.dir, 0o777)  # of nobody, who has no way back to root
-    with daemon(proxy="drain = 30\nuser = nobody"):
+    with restarted("", "") as replace:
         old, inside = Assoc().open(), Assoc("tcp").open()
-        with contextlib.suppress(OSError):
-            P.D.control("restart")
+        replace()
         old.ended()
         inside.echo(E4)
         for i in range(12):
@@ -761,14 +780,20 @@ def t_restart():
                 new.open().echo(E4)
         inside.close()
         old.close()
-        with contextlib.suppress(Exception):
-            P.D.p.wait(DEADLINE)
-        pid = P.D.control("status")["pid"]
-        want(pid != P.D.p.pid, True, "another process")
-        os.kill(pid, P.signal.SIGTERM)
-        until("it ends", lambda: not os.path.exists(f"/proc/{pid}"))
-        P.D.idle = lambda: None
-    del P.D.idle
+
+
+def t_strays():
+    """Three workers that have two sockets: what comes to the wrong one is passed on."""
+    with restarted("workers = 2", "workers = 3") as replace:
+        replace()
+        assocs = [Assoc().open() for _ in range(48)]  # each from a port of its own
+        for _ in range(5):
+            for a in assocs:
+                a.echo(E4)
+                a.echo(E6, bytes(20000))
+        want(dropped("unknown_id"), 0)
+        for a in assocs:
+            a.close()
 
 
 def t_reports():

@@ -369,9 +369,10 @@ static bool tell(struct assoc *a, uint8_t type)
 	return s6_udp_build(&msg, out, sizeof(out), &len) == S6_OK && assoc_tcp_tell(a, out, len);
 }
 
-void assoc_run(struct assoc *a, int fd, struct buf *in)
+void assoc_run(struct assoc *a, int fd, struct buf *in, struct sndlimit *limit)
 {
 	a->tcp = fd;
+	a->limit = limit;
 	a->in = in;
 	assoc_tcp_start(a);
 	if (!tell(a, S6_UDP_INIT))

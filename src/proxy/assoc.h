@@ -21,6 +21,7 @@
 
 struct assoc;
 struct proxy_worker;
+struct sndlimit;
 
 struct assoc_wish {
 	const struct s6_address *bind; /* of the request */
@@ -45,9 +46,9 @@ typedef void assoc_done_fn(void *owner, enum end_reason reason, int err);
 /* NULL, and the reason in *result, if there is to be none. */
 struct assoc *assoc_open(struct proxy_worker *pw, const struct assoc_wish *wish,
 			 struct assoc_result *result, assoc_done_fn *done, void *owner);
-/* The operation reply is out: go on, on this connection, whose descriptor stays the owner's. `in`
- * is the owner's, too, and may hold octets that came behind the request. May call done. */
-void assoc_run(struct assoc *a, int fd, struct buf *in);
+/* The operation reply is out: go on, on this connection, whose descriptor stays the owner's. So do
+ * `in`, which may hold octets that came behind the request, and limit (NULL = none). May call done. */
+void assoc_run(struct assoc *a, int fd, struct buf *in, struct sndlimit *limit);
 /* Frees it at the end of the loop turn; done is not called any more. */
 void assoc_stop(struct assoc *a);
 

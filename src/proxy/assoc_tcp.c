@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "core/sock.h"
+#include "proxy/sndlimit.h"
 #include "proxy/udp_priv.h"
 
 static void write_later(struct assoc *a)
@@ -22,6 +23,26 @@ static void write_later(struct assoc *a)
 	ev_io_stop(loop, &a->tcp_write);
 	if (a->path != ASSOC_PATH_NONE)
 		assoc_listen(a, true);
+}
+
+/* How many octets may be written now. */
+static size_t room_of(struct assoc *a, double *wait_s)
+{
+	size_t room;
+
+	if (!a->limit)
+		return SIZE_MAX;
+	room = sndlimit_room(a->limit, a->tcp, a->tcp_out, wait_s);
+	if (room == SIZE_MAX)
+		a->limit = NULL;
+	return room;
+}
+
+static void wrote(struct assoc *a, size_t n)
+{
+	a->tcp_out += n;
+	if (a->limit)
+		sndlimit_wrote(a->limit, n);
 }
 
 static void connection_failed(struct assoc *a, int err)
@@ -61,6 +82,7 @@ bool assoc_tcp_tell(struct assoc *a, const uint8_t *msg, size_t len)
 	if (n < 0 && !would_block(errno))
 		return false;
 	n = n < 0 ? 0 : n;
+	wrote(a, (size_t)n);
 	if ((size_t)n < len && !keep(a, msg + n, len - (size_t)n))
 		return false;
 	write_later(a);
@@ -71,15 +93,23 @@ unsigned assoc_tcp_send(struct assoc *a, unsigned n)
 {
 	struct udp_batch *b = &a->u->in;
 	struct msghdr m = {.msg_iov = b->iov, .msg_iovlen = n};
-	ssize_t sent = sendmsg(a->tcp, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-	size_t left;
+	size_t left = 0, all = 0;
+	ssize_t sent = 0;
+	double wait_s;
 	unsigned i;
 
+	for (i = 0; i < n; i++)
+		all += b->iov[i].iov_len;
+	if (room_of(a, &wait_s) >= all)
+		sent = sendmsg(a->tcp, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (sent < 0 && !would_block(errno)) {
 		connection_failed(a, errno);
 		return 0;
 	}
-	left = sent > 0 ? (size_t)sent : 0;
+	if (sent > 0) {
+		left = (size_t)sent;
+		wrote(a, left);
+	}
 	for (i = 0; i < n; i++) {
 		const struct iovec *v = &b->iov[i];
 
@@ -104,17 +134,36 @@ unsigned assoc_tcp_send(struct assoc *a, unsigned n)
 static void write_cb(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct assoc *a = container_of(io, struct assoc, tcp_write);
-	ssize_t n = send(a->tcp, buf_data(&a->out), a->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	double wait_s = 0;
+	size_t room = room_of(a, &wait_s);
+	ssize_t n;
 
-	(void)loop;
 	(void)events;
+	if (room == 0) {
+		ev_io_stop(loop, io);
+		ev_timer_stop(loop, &a->pause); /* a message may have come in between */
+		ev_timer_set(&a->pause, wait_s, 0.);
+		ev_timer_start(loop, &a->pause);
+		return;
+	}
+	n = send(a->tcp, buf_data(&a->out), room < a->out.len ? room : a->out.len,
+		 MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (n < 0 && !would_block(errno)) {
 		connection_failed(a, errno);
 		return;
 	}
-	if (n > 0)
+	if (n > 0) {
+		wrote(a, (size_t)n);
 		buf_consume(&a->out, &a->u->pw->w.pool, (size_t)n);
+	}
 	write_later(a);
+}
+
+static void pause_cb(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	write_later(container_of(t, struct assoc, pause));
 }
 
 /* ---- from the client ---- */
@@ -200,6 +249,7 @@ void assoc_tcp_start(struct assoc *a)
 {
 	ev_io_init(&a->tcp_read, read_cb, a->tcp, EV_READ);
 	ev_io_init(&a->tcp_write, write_cb, a->tcp, EV_WRITE);
+	ev_timer_init(&a->pause, pause_cb, 0., 0.);
 	ev_io_start(a->u->pw->w.loop, &a->tcp_read);
 }
 
@@ -209,5 +259,6 @@ void assoc_tcp_stop(struct assoc *a)
 		return;
 	ev_io_stop(a->u->pw->w.loop, &a->tcp_read);
 	ev_io_stop(a->u->pw->w.loop, &a->tcp_write);
+	ev_timer_stop(a->u->pw->w.loop, &a->pause);
 	buf_clear(&a->out, &a->u->pw->w.pool);
 }

@@ -29,7 +29,7 @@ void client_associate(struct client *cl)
 	}
 	client_change(cl, CLIENT_UDP);
 	if (reply_assoc(cl, &result))
-		assoc_run(cl->assoc, cl->fd, &cl->relay.a.in);
+		assoc_run(cl->assoc, cl->fd, &cl->relay.a.in, cl->relay.room ? &cl->limit : NULL);
 }
 
 void client_log_assoc(const struct client *cl, enum end_reason reason, int err)

@@ -53,6 +53,9 @@ struct assoc {
 	int tcp; /* borrowed; -1 before assoc_run */
 	struct buf *in, out;
 	ev_io tcp_read, tcp_write;
+	struct sndlimit *limit; /* the client's, while it is needed, or NULL */
+	uint64_t tcp_out;       /* octets written */
+	ev_timer pause;         /* there is no room by that limit until then */
 
 	/* the way to the client */
 	enum assoc_path path;

@@ -76,9 +76,10 @@ class Assoc:
     """A client's side of one; transport "udp" or "tcp"."""
 
     def __init__(self, transport="udp", bind=NONE4, options=(), to=("127.0.0.1", PORT), source=None,
-                 mptcp=False, head=(), udp_to=None):
+                 mptcp=False, tfo=False, head=(), udp_to=None):
         self.transport = transport
-        self.c = Client(request(UDP, *bind, *head, *options), to=to, source=source, mptcp=mptcp)
+        self.c = Client(request(UDP, *bind, *head, *options), to=to, source=source, mptcp=mptcp,
+                        tfo=tfo)
         self.code, self.bind, self.auth, self.stack = self.c.replies()
         self.u = None
         if self.code:
@@ -694,6 +695,13 @@ def t_mptcp():
                 want(a.c.s.getsockopt(socket.IPPROTO_TCP, P.TCP_IS_MPTCP), 1, "MPTCP")
                 a.open().echo(E4)
                 a.echo(E6, bytes(30000))
+            for mptcp in (False, True):
+                for _ in range(3):  # from the second one on with the request in the SYN
+                    with Assoc(transport, mptcp=mptcp, tfo=True) as a:
+                        a.open().echo(E4)
+                        for _ in range(20):
+                            a.echo(E6, bytes(30000))
+        want(P.D.control("status")["counters"]["fastopen_clients"] >= 8, True, "Fast Open")
 
 
 def t_workers():

@@ -1,165 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include "core/s6glue.h"
 #include "core/sock.h"
-#include "proxy/leg.h"
 #include "proxy/perclient.h"
-#include "proxy/peruser.h"
 #include "proxy/udp_priv.h"
 #include "proxy/udp_reserve.h"
 
-/*
- * Time limits, asked for each second
- *   ASSOC_NEW    request_timeout, for the first datagram
- *   ASSOC_DNS    dns_idle: RFC 4787 lets mappings of well-known ports end sooner (REQ-5), and a
- *                resolver has its answer
- *   ASSOC_OTHER  idle, which RFC 4787 wants to be two minutes at least; both directions count
- */
-#define EVICT_S   15.0 /* quiet for so long it may give way to a new one */
-#define LEAVING_S 2.0  /* the proxy stops: so long without a datagram is the end */
 #define DNS_PORT  53
 #define BATCH_TCP 8 /* less at a time where a slow client leaves us with what was read */
-
-/* ---- quiet ---- */
-
-static void stir(struct assoc *a, enum assoc_class class)
-{
-	list_remove(&a->u->quiet[a->class], &a->quiet);
-	a->class = class;
-	a->active = worker_now(&a->u->pw->w);
-	list_push(&a->u->quiet[class], &a->quiet);
-}
-
-static struct assoc *idlest(struct udp *u, int class)
-{
-	struct list_node *n = list_first(&u->quiet[class]);
-
-	return n ? container_of(n, struct assoc, quiet) : NULL;
-}
-
-static double limit_of(const struct udp *u, int class)
-{
-	const struct proxy_conf *c = u->pw->conf;
-	const double limits[ASSOC_CLASSES] = {[ASSOC_NEW] = c->request_timeout_s,
-					      [ASSOC_DNS] = c->udp_dns_idle_s,
-					      [ASSOC_OTHER] = c->udp_idle_s};
-
-	return u->leaving && limits[class] > LEAVING_S ? LEAVING_S : limits[class];
-}
-
-void assoc_expire(struct udp *u)
-{
-	double now = worker_now(&u->pw->w);
-	struct assoc *a;
-
-	for (int class = 0; class < ASSOC_CLASSES; class ++)
-		while ((a = idlest(u, class)) && now - a->active >= limit_of(u, class))
-			assoc_end(a,
-				  u->leaving           ? END_SHUTDOWN
-				  : class == ASSOC_NEW ? END_REQUEST_TIMEOUT
-						       : END_IDLE,
-				  0);
-}
-
-static bool is_of(const struct assoc *a, const struct addr *key, const char *user)
-{
-	struct addr theirs = perclient_key(a->tcp_peer);
-
-	return (!key || addr_equal_ip(&theirs, key)) && (!user || strcmp(a->user, user) == 0);
-}
-
-bool assoc_evict(struct udp *u, const struct addr *peer, const char *user)
-{
-	double now = worker_now(&u->pw->w);
-	struct addr key = {0};
-
-	if (peer)
-		key = perclient_key(peer);
-	for (int class = ASSOC_DNS; class < ASSOC_CLASSES; class ++) {
-		struct list_node *n, *tmp;
-
-		list_for_each_safe (&u->quiet[class], n, tmp) {
-			struct assoc *a = container_of(n, struct assoc, quiet);
-
-			if (now - a->active < EVICT_S)
-				break; /* the others are younger */
-			if (!is_of(a, peer ? &key : NULL, user))
-				continue;
-			u->counters.evicted++;
-			assoc_end(a, END_LIMIT, 0);
-			return true;
-		}
-	}
-	return false;
-}
-
-/* ---- places ---- */
-
-static bool take_address(struct udp *u, const struct addr *peer)
-{
-	const struct proxy_conf *c = u->pw->conf;
-
-	return perclient_take(u->pw->proxy->udp_perclient, peer, (unsigned)c->udp_max_per_client,
-			      (unsigned)c->udp_max);
-}
-
-static bool make_room(struct udp *u, const struct addr *peer)
-{
-	bool full = perclient_total(u->pw->proxy->udp_perclient) >= (unsigned)u->pw->conf->udp_max;
-
-	return assoc_evict(u, full ? NULL : peer, NULL);
-}
-
-static bool take_user(struct udp *u, const char *user)
-{
-	return peruser_take(u->pw->proxy->udp_peruser, user,
-			    (unsigned)u->pw->conf->udp_max_per_user);
-}
-
-/* A place for one more; the one that is idle longest gives its place if there is none. */
-static bool take_place(struct assoc *a)
-{
-	struct udp *u = a->u;
-	struct proxy *p = u->pw->proxy;
-	char text[ADDR_STRLEN];
-
-	if (!take_address(u, a->tcp_peer) &&
-	    !(make_room(u, a->tcp_peer) && take_address(u, a->tcp_peer))) {
-		log_limited(&u->limit_room, 5, LVL_WARNING,
-			    "client %s: too many UDP associations (max_associations = %d, "
-			    "max_per_client = %d in [udp]), none of which has been idle for %.0f s",
-			    addr_str(a->tcp_peer, text, sizeof(text)), u->pw->conf->udp_max,
-			    u->pw->conf->udp_max_per_client, EVICT_S);
-		return false;
-	}
-	if (!a->user[0])
-		return true;
-	a->counted_user =
-		take_user(u, a->user) || (assoc_evict(u, NULL, a->user) && take_user(u, a->user));
-	if (a->counted_user)
-		return true;
-	perclient_give(p->udp_perclient, a->tcp_peer);
-	log_limited(&u->limit_room, 5, LVL_WARNING,
-		    "client %s: too many UDP associations of this user (max_per_user = %d in "
-		    "[udp]), none of which has been idle for %.0f s",
-		    addr_str(a->tcp_peer, text, sizeof(text)), u->pw->conf->udp_max_per_user,
-		    EVICT_S);
-	return false;
-}
-
-static void give_place(struct assoc *a)
-{
-	struct proxy *p = a->u->pw->proxy;
-
-	perclient_give(p->udp_perclient, a->tcp_peer);
-	if (a->counted_user)
-		peruser_give(p->udp_peruser, a->user);
-}
 
 /* ---- life ---- */
 
@@ -205,7 +57,7 @@ void assoc_stop(struct assoc *a)
 	close(a->remote.fd);
 	list_remove(&u->quiet[a->class], &a->quiet);
 	assoc_table_remove(&u->table, &a->node);
-	give_place(a);
+	assoc_give_place(a);
 	a->corpse.bury = assoc_bury;
 	worker_bury(&u->pw->w, &a->corpse);
 }
@@ -310,13 +162,13 @@ static bool begin(struct assoc *a, const struct assoc_wish *wish, struct assoc_r
 
 	if (!bind_wish(a, wish, &bind, result))
 		return false;
-	if (!take_place(a)) {
+	if (!assoc_take_place(a)) {
 		result->code = S6_REPLY_FAILURE;
 		result->reason = END_LIMIT;
 		return false;
 	}
 	if (!open_remote(a, wish, &bind, result)) {
-		give_place(a);
+		assoc_give_place(a);
 		return false;
 	}
 	if (take_id(a))
@@ -324,7 +176,7 @@ static bool begin(struct assoc *a, const struct assoc_wish *wish, struct assoc_r
 	if (a->remote.spare >= 0)
 		close(a->remote.spare);
 	close(a->remote.fd);
-	give_place(a);
+	assoc_give_place(a);
 	return false;
 }
 
@@ -467,7 +319,7 @@ void assoc_datagram(struct assoc *a, const struct s6_udp *msg)
 
 	a->dns = a->dns || msg->addr.port == DNS_PORT;
 	a->not_dns = a->not_dns || (msg->addr.port > 0 && msg->addr.port != DNS_PORT);
-	stir(a, a->dns && !a->not_dns ? ASSOC_DNS : ASSOC_OTHER);
+	assoc_stir(a, a->dns && !a->not_dns ? ASSOC_DNS : ASSOC_OTHER);
 	if (msg->addr.port == 0 && msg->payload_len == 0)
 		return; /* for the confirmation only, or to keep a NAT open */
 	if (!s6glue_to_addr(&dst, &msg->addr)) {
@@ -567,7 +419,7 @@ static void pass_on(struct assoc *a)
 
 	if (n == 0)
 		return;
-	stir(a, a->class);
+	assoc_stir(a, a->class);
 	sent = a->path == ASSOC_PATH_UDP ? udp_port_send(a, n) : assoc_tcp_send(a, n);
 	for (unsigned i = 0; i < sent; i++)
 		bytes += payload[i];

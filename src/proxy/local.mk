@@ -3,7 +3,8 @@ noinst_LTLIBRARIES += src/proxy/libproxy.la
 src_proxy_libproxy_la_SOURCES = \
 	src/proxy/acceptor.c src/proxy/acceptor.h \
 	src/proxy/acl.c src/proxy/acl.h \
-	src/proxy/assoc.c src/proxy/assoc.h src/proxy/assoc_name.c src/proxy/assoc_tcp.c \
+	src/proxy/assoc.c src/proxy/assoc.h src/proxy/assoc_limit.c src/proxy/assoc_name.c \
+	src/proxy/assoc_tcp.c \
 	src/proxy/assoc_table.c src/proxy/assoc_table.h \
 	src/proxy/auth.c src/proxy/auth.h \
 	src/proxy/client.c src/proxy/client.h src/proxy/client_priv.h \

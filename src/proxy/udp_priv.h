@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What the files of UDP share: udp.c (a worker's whole), udp_port.c (sockets that clients send to),
- * assoc.c (life of an association), assoc_tcp.c (its messages inside TCP), assoc_name.c (names as
- * destinations), udp_batch.c (many datagrams at a time).
+ * assoc.c (life of an association), assoc_limit.c (how many, how long), assoc_tcp.c (its messages
+ * inside TCP), assoc_name.c (names as destinations), udp_batch.c (many datagrams at a time).
  */
 #ifndef PROXY_UDP_PRIV_H
 #define PROXY_UDP_PRIV_H
@@ -136,9 +136,14 @@ uint32_t assoc_read_errors(struct assoc *a);
 void assoc_tell_error(struct assoc *a, const struct udp_error *e);
 /* Read what has arrived for it, or let it wait in the socket. */
 void assoc_listen(struct assoc *a, bool on);
-/* End the first association in order of idleness that has been quiet for idle_s, of this client
- * address, of this user, or with both NULL of anyone. False: there is none. */
-bool assoc_evict(struct udp *u, const struct addr *peer, const char *user);
+/* ---- assoc_limit.c ---- */
+
+/* A place among all, of its address and of its user; one that is idle makes room. False: there is
+ * none, which is logged. */
+bool assoc_take_place(struct assoc *a);
+void assoc_give_place(struct assoc *a);
+/* A datagram came or went. */
+void assoc_stir(struct assoc *a, enum assoc_class class);
 /* End those whose limit is over. */
 void assoc_expire(struct udp *u);
 

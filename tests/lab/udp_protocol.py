@@ -641,6 +641,22 @@ def t_limits():
             x.close()
 
 
+def t_users():
+    """Limits of each user; nobody gets in without credentials."""
+    P.write_users(alice="wonder", bob="builder")
+    alice, bob = [P.userpass("alice", "wonder")], [P.userpass("bob", "builder")]
+    with daemon(users=True, acl="[udp]\nmax_per_user = 2"):
+        P.expect(request(UDP), P.FAIL_AUTH, "no credentials")
+        with Assoc(head=alice) as a, Assoc("tcp", head=alice) as b, Assoc(head=bob) as c:
+            for x in (a, b, c):
+                x.open().echo(E4)
+            want(Assoc(head=alice).code, 1, "alice's third")
+        until("they have ended", lambda: udp_status("associations") == 0)
+        with Assoc(head=alice) as a:
+            a.open().echo(E4)
+        want("user=alice udp-associate" in P.D.text(), True, "her name in the log")
+
+
 def t_slow_client():
     """A client that does not read: what is kept for it is bounded, and what it gets then is whole."""
     with daemon(), Assoc("tcp") as a, Assoc("tcp") as b:

@@ -342,6 +342,18 @@ void assoc_listen(struct assoc *a, bool on)
 		ev_io_stop(a->u->pw->w.loop, &a->io);
 }
 
+/* "Too big" is for IPv6, says the draft; but a client that forbids fragments has to know in any
+ * case. Without that wish the kernel makes IPv4 fragments next time. */
+static bool is_worth_telling(const struct assoc *a, const struct udp_error *e)
+{
+	const struct s6_stack *s = &a->remote.answer;
+
+	if (e->code != S6_UDP_ERR_TOO_BIG || addr_family(&e->dst) == AF_INET6)
+		return e->code != 0;
+	return s6_stack_has(s, S6_STACK_NO_FRAG_REMOTE) &&
+	       s->value[S6_STACK_NO_FRAG_REMOTE] == S6_AVAIL_YES;
+}
+
 void assoc_tell_error(struct assoc *a, const struct udp_error *e)
 {
 	struct s6_udp msg = {.type = S6_UDP_ERROR,
@@ -352,7 +364,7 @@ void assoc_tell_error(struct assoc *a, const struct udp_error *e)
 	uint8_t out[S6_UDP_ERROR_MAX];
 	size_t len;
 
-	if (!a->remote.errors || a->path == ASSOC_PATH_NONE || e->code == 0)
+	if (!a->remote.errors || a->path == ASSOC_PATH_NONE || !is_worth_telling(a, e))
 		return;
 	if (addr_family(&self) == AF_UNSPEC && sock_source(&e->dst, 0, &self) < 0)
 		self = a->remote.at; /* it was this machine, which has no way there */

@@ -18,7 +18,8 @@
 
 #define BUFFER     (4 << 20) /* octets, if we may; else what net.core.rmem_max allows */
 #define ID_AT      4         /* the ID's first octet in a message */
-#define STRAYS_MAX 256       /* passed on and not taken yet, of one worker */
+#define BATCHES    4   /* in a turn: it is one socket for many, each of whom has one of his own */
+#define STRAYS_MAX 256 /* passed on and not taken yet, of one worker */
 
 /* ---- packets that came to the wrong worker ---- */
 
@@ -112,15 +113,13 @@ static void take_packet(struct udp_port *p, const struct addr *peer, const struc
 		u->counters.unknown_id++;
 }
 
-static void port_cb(struct ev_loop *loop, ev_io *io, int events)
+/* False when there were fewer than a batch. */
+static bool take_batch(struct udp_port *p)
 {
-	struct udp_port *p = container_of(io, struct udp_port, io);
 	struct udp_batch *b = &p->u->in;
 
-	(void)loop;
-	(void)events;
 	if (udp_batch_read(b, p->fd, UDP_BATCH, true) < 0)
-		return;
+		return false;
 	for (unsigned i = 0; i < b->n; i++) {
 		struct addr peer, at;
 		size_t len;
@@ -132,6 +131,17 @@ static void port_cb(struct ev_loop *loop, ev_io *io, int events)
 		take_packet(p, &peer, &at, data, len, false);
 	}
 	udp_flush(p->u);
+	return b->n == UDP_BATCH;
+}
+
+static void port_cb(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct udp_port *p = container_of(io, struct udp_port, io);
+
+	(void)loop;
+	(void)events;
+	for (int i = 0; i < BATCHES && take_batch(p); i++)
+		;
 }
 
 /* ---- to clients ---- */

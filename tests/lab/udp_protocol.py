@@ -7,7 +7,6 @@
 As proxy_protocol.py, whose rig it uses. Imported by udpclient.py for its associations.
 """
 import contextlib
-import errno
 import os
 import random
 import resource
@@ -20,8 +19,8 @@ import threading
 import time
 
 import proxy_protocol as P
-from proxy_protocol import (DEADLINE, PORT, PUBLIC4, PUBLIC6, TOS_C, TOS_R, TTL_C, TTL_R, UDP, NOOP,
-                            Client, Wrong, daemon, octet, opt, request, session, stack, until, want)
+from proxy_protocol import (DEADLINE, PORT, PUBLIC4, PUBLIC6, TOS_C, TOS_R, TTL_C, TTL_R, UDP,
+                            Client, Wrong, daemon, octet, request, session, stack, until, want)
 
 INIT, CONFIRM, DATAGRAM, ERROR = 1, 2, 3, 4
 NOFRAG_C, NOFRAG_R, UDP_ERROR, PARITY = 0x4104, 0x8104, 0x8501, 0x8502
@@ -745,7 +744,8 @@ def t_udp_listen():
             pass
     with stranger("0.0.0.0", PORT):
         P.D.write()
-        p = P.subprocess.run([P.D.program, "-f", "-c", P.D.conf], capture_output=True, text=True, timeout=20, check=False)
+        p = P.subprocess.run([P.D.program, "-f", "-c", P.D.conf], capture_output=True, text=True,
+                             timeout=20, check=False)
         want((p.returncode, "udp_listen" in p.stderr), (69, True), p.stderr)
 
 
@@ -824,7 +824,8 @@ def t_reports():
     with daemon(), Assoc() as a:
         a.open().echo(E4)
         row = P.D.control("flows")["flows"][0]
-        want((row["state"], row["destination"], row["bytes_up"], row["bytes_down"]), ("udp", "0.0.0.0:%d" % a.bind[1], 5, 5))
+        want((row["state"], row["destination"], row["bytes_up"], row["bytes_down"]),
+             ("udp", f"0.0.0.0:{a.bind[1]}", 5, 5))
         want([l.split() for l in P.D.control("status", False).split("\n") if "associations:" in l],
              [["associations:", "1"]], "as text")
 

@@ -13,6 +13,7 @@ CONTESTANTS="kernel sixpath-tcp sixpath-mptcp redsocks redsocks-dante ss-cheap s
 [ -z "${BENCH_OTHER_REDIR:-}" ] || CONTESTANTS="$CONTESTANTS other"
 BENCH_CIPHER=${BENCH_CIPHER:-salsa20} # the cheapest where measured; Debian's AES is slow
 BENCH_WRAP=()                   # goes before the redirector's command: valgrind
+BENCH_WRAPPED=redir             # or before that of sixpath's proxy
 
 # contestant_text NAME: for tables.
 contestant_text() {
@@ -54,11 +55,12 @@ sixpath_up() {
 
 # sixpath_start [lab_daemons OPTION...]
 sixpath_start() {
-	LAB_WRAP_redir=("${BENCH_WRAP[@]}")
+	local -n wrapped=LAB_WRAP_$BENCH_WRAPPED
+	wrapped=("${BENCH_WRAP[@]}")
 	lab_daemons --redir redir.log=notice --proxy proxy.log=notice \
 		--proxy proxy.max_clients=40000 --proxy proxy.max_per_client=40000 \
 		--proxy proxy.max_per_user=40000 "$@"
-	LAB_WRAP_redir=()
+	wrapped=()
 	lab_wait 20 sixpath_up || lab_die "the redirector does not take to the proxy"
 	BENCH_REDIR=redir BENCH_PROXY=proxy
 }

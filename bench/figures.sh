@@ -135,17 +135,19 @@ figure_ttfb() {
 
 # ---- instructions, by callgrind: the same on every machine, whatever its mood ----
 
-# instructions NAME OPEN MODE COUNT OPTION...: of the redirector's whole life, with OPEN idle flows;
-# in COUNTED.
+# instructions NAME OPEN MODE COUNT OPTION...: of the redirector's whole life, or that of sixpath's
+# proxy (BENCH_WRAPPED), with OPEN idle flows; in COUNTED.
 instructions() {
 	local name=$1 open=$2 mode=$3 count=$4 pid
 	shift 4
 	rm -f "$LAB_DIR"/run/cg.*
 	# libtool knows the program behind its script.
 	BENCH_WRAP=("$SIXPATH_BUILD/libtool" --mode=execute valgrind --tool=callgrind --vgdb=no --log-file="$LAB_DIR/run/valgrind.%p" --callgrind-out-file="$LAB_DIR/run/cg.%p")
-	contestant_start "$name" --redir redir.workers=1 || { contestant_stop; BENCH_WRAP=(); return 1; }
+	contestant_start "$name" --redir redir.workers=1 --proxy proxy.workers=1 || { contestant_stop; BENCH_WRAP=(); return 1; }
 	BENCH_WRAP=()
-	pid=${LAB_PIDS[$BENCH_REDIR]}
+	pid=$BENCH_REDIR
+	[ "$BENCH_WRAPPED" = redir ] || pid=$BENCH_PROXY
+	pid=${LAB_PIDS[$pid]}
 	chown "$LAB_USER" "$LAB_DIR/run/cg.$pid" # written when the daemon ends, no longer as root
 	[ "$open" = 0 ] || idle_start "$open" || return 1
 	timeout 30 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" 80 >"$LAB_DIR/count.log" 2>&1

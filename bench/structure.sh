@@ -38,6 +38,12 @@ structure_instructions() { # NAME TEXT
 	counted "$(allowed "instructions_mib_$1")" "$2: instructions for a MiB" "$1" 0 kept 4 36 --flows 1 --reply 1048576
 }
 
+structure_proxy() { # NAME TEXT
+	BENCH_WRAPPED=proxy
+	counted "$(allowed "instructions_proxy_$1")" "$2: the proxy's instructions for a connection" "$1" 0 short 100 600 --flows 1
+	BENCH_WRAPPED=redir
+}
+
 structure_memory() { # NAME TEXT
 	local pid rss fds
 	contestant_start "$1"
@@ -63,6 +69,8 @@ structure() {
 	within size_redir "sixpath-redir, stripped, octets" "$(stat -c %s "$LAB_DIR/stripped")"
 	structure_instructions sixpath-tcp "TCP upstream"
 	structure_instructions sixpath-mptcp "MPTCP upstream"
+	structure_proxy sixpath-tcp "TCP upstream"
+	structure_proxy sixpath-mptcp "MPTCP upstream"
 	structure_memory sixpath-tcp "TCP upstream"
 	structure_memory sixpath-mptcp "MPTCP upstream"
 }

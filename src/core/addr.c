@@ -167,18 +167,6 @@ const char *addr_str(const struct addr *a, char *buf, size_t cap)
 	return buf;
 }
 
-sa_family_t addr_family(const struct addr *a)
-{
-	return a->len ? a->u.sa.sa_family : AF_UNSPEC;
-}
-
-uint16_t addr_port(const struct addr *a)
-{
-	if (addr_family(a) == AF_INET)
-		return ntohs(a->u.in.sin_port);
-	return addr_family(a) == AF_INET6 ? ntohs(a->u.in6.sin6_port) : 0;
-}
-
 void addr_set_port(struct addr *a, uint16_t port)
 {
 	if (addr_family(a) == AF_INET)

@@ -37,8 +37,18 @@ const char *addr_str(const struct addr *a, char *buf, size_t cap);
 /* Text of the address alone, no brackets, no port. */
 const char *addr_ip_str(const struct addr *a, char *buf, size_t cap);
 
-sa_family_t addr_family(const struct addr *a);
-uint16_t addr_port(const struct addr *a);
+static inline sa_family_t addr_family(const struct addr *a)
+{
+	return a->len ? a->u.sa.sa_family : AF_UNSPEC;
+}
+
+static inline uint16_t addr_port(const struct addr *a)
+{
+	if (addr_family(a) == AF_INET)
+		return ntohs(a->u.in.sin_port);
+	return addr_family(a) == AF_INET6 ? ntohs(a->u.in6.sin6_port) : 0;
+}
+
 void addr_set_port(struct addr *a, uint16_t port);
 bool addr_equal(const struct addr *x, const struct addr *y);    /* address, port, scope */
 bool addr_equal_ip(const struct addr *x, const struct addr *y); /* address only */

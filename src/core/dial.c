@@ -8,6 +8,9 @@
 #include "core/list.h"
 #include "core/worker.h"
 
+#define STATE_SYN_SENT 2 /* TCP_SYN_SENT */
+#define STATE_CLOSE    7 /* TCP_CLOSE */
+
 static void stop_watching(struct dial *d)
 {
 	ev_io_stop(d->w->loop, &d->io);
@@ -18,6 +21,7 @@ static void stop_watching(struct dial *d)
 static void dial_end(struct dial *d, int err)
 {
 	stop_watching(d);
+	d->waits = false;
 	if (err < 0 && d->fd >= 0) {
 		close(d->fd);
 		d->fd = -1;
@@ -25,35 +29,78 @@ static void dial_end(struct dial *d, int err)
 	d->done(d, err);
 }
 
-static void writable_cb(struct ev_loop *loop, ev_io *io, int events)
+/* Closed, or not yet open, as far as the kernel tells: 0, or -errno. */
+static int error_of(const struct dial *d)
 {
-	struct dial *d = container_of(io, struct dial, io);
-	struct sock_info info;
 	socklen_t len = sizeof(int);
 	int err = 0;
+	ssize_t n = 0;
+	char c;
 
-	(void)loop;
-	(void)events;
+	/* What the peer has said comes first, then how it has ended. An error is told once only. */
+	if (d->readable)
+		n = recv(d->fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (n > 0)
+		return 0;
+	if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOTCONN)
+		return -errno;
 	if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
 		err = errno;
-	if (err) {
-		dial_end(d, -err);
-		return;
-	}
-	if (sock_info(d->fd, &info) == 0) {
+	return -err;
+}
+
+/* event: the kernel says that there is an outcome. False: it is still under way. */
+static bool finish(struct dial *d, bool event)
+{
+	struct sock_info info;
+	int rc = d->granted.mptcp ? sock_info(d->fd, &info) : sock_info_tcp(d->fd, &info);
+	bool asked = rc == 0;
+
+	if (!asked || info.state == STATE_SYN_SENT || info.state == STATE_CLOSE)
+		rc = error_of(d);
+	if (rc == 0 && !event && asked && info.state == STATE_SYN_SENT)
+		return false;
+	if (rc == 0 && asked) {
 		d->syn_data_acked = d->queued > 0 && info.syn_data_acked;
 		d->fastopen_fail = info.fastopen_fail;
 		d->mptcp = info.mptcp;
+		d->subflows = info.subflows;
 		d->rtt_us = info.rtt_us;
 	}
-	dial_end(d, 0);
+	dial_end(d, rc);
+	return true;
+}
+
+static void event_cb(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct dial *d = container_of(io, struct dial, io);
+
+	(void)loop;
+	d->readable = (events & EV_READ) != 0;
+	finish(d, true);
+}
+
+bool dial_look(struct dial *d)
+{
+	if (!d->waits)
+		return false;
+	d->waits = false;
+	if (finish(d, false))
+		return true;
+	ev_io_stop(d->w->loop, &d->io);
+	ev_io_modify(&d->io, EV_WRITE);
+	ev_io_start(d->w->loop, &d->io);
+	return false;
 }
 
 static void timeout_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
+	struct dial *d = container_of(t, struct dial, timer);
+
 	(void)loop;
 	(void)events;
-	dial_end(container_of(t, struct dial, timer), -ETIMEDOUT);
+	if (!dial_look(d))
+		dial_end(d, -ETIMEDOUT);
 }
 
 /* errno values by which a kernel says that it does no Fast Open on this socket. */
@@ -97,7 +144,7 @@ int dial_start(struct dial *d, struct worker *w, const struct dial_wishes *wishe
 	d->owner = owner;
 	ev_init(&d->timer, timeout_cb);
 	d->fd = sock_open(addr_family(&wishes->dst), &wishes->sock, &d->granted);
-	ev_io_init(&d->io, writable_cb, d->fd, EV_WRITE);
+	ev_io_init(&d->io, event_cb, d->fd, EV_WRITE);
 	if (d->fd < 0) {
 		rc = d->fd;
 		d->fd = -1;
@@ -111,6 +158,9 @@ int dial_start(struct dial *d, struct worker *w, const struct dial_wishes *wishe
 		d->fd = -1;
 		return rc;
 	}
+	d->waits = wishes->answered && d->queued > 0 && d->queued == wishes->len;
+	if (d->waits)
+		ev_io_modify(&d->io, EV_READ);
 	ev_io_start(w->loop, &d->io);
 	ev_timer_set(&d->timer, wishes->timeout_s, 0.);
 	ev_timer_start(w->loop, &d->timer);

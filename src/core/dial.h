@@ -26,6 +26,9 @@ struct dial_wishes {
 	bool fastopen;    /* put data into the SYN if the kernel has a cookie */
 	const void *data; /* octets for the SYN; need only live during dial_start */
 	size_t len;       /* data and len may be 0 with fastopen: asks for a cookie only */
+	/* The peer answers at once to data that all were in the SYN: then done is called when there
+	 * is something to read, the connection alone is no event. After a while: dial_look. */
+	bool answered;
 	double timeout_s;
 };
 
@@ -40,20 +43,28 @@ struct dial {
 	size_t queued; /* octets of data handed to the kernel with the SYN; the rest is the caller's */
 	bool syn_data_acked;    /* after success: they were taken from the SYN by the peer */
 	bool mptcp;             /* after success: it is MPTCP */
+	bool readable;          /* after success: there is something to read */
+	unsigned subflows;      /* after success, with MPTCP */
 	uint32_t rtt_us;        /* after success */
 	unsigned fastopen_fail; /* after success: see struct sock_info */
 	void *owner;
 
+	ev_io io; /* in done: was used for d->fd, and is stopped. A copy of it goes on without
+		     telling the kernel again: mind ev_io_modify */
+
 	/* private */
 	struct worker *w;
 	dial_done_fn *done;
-	ev_io io;
+	bool waits; /* for an answer, see wishes.answered */
 	ev_timer timer;
 };
 
 /* 0, or -errno if the attempt failed at once (done is not called then). */
 int dial_start(struct dial *d, struct worker *w, const struct dial_wishes *wishes,
 	       dial_done_fn *done, void *owner);
+/* With wishes.answered, when there is no answer after a while, or more to be sent: if it has connected
+ * (or failed), done is called, and this is true. Else it will be as soon as it has. */
+bool dial_look(struct dial *d);
 /* Give the connected descriptor to the caller. */
 int dial_take(struct dial *d);
 /* Give up: closes the descriptor; done will not be called. Harmless when idle. */

@@ -47,8 +47,9 @@ static bool only_that_one(int err)
 	       err == ENOPROTOOPT || err == EOPNOTSUPP || err == EPERM;
 }
 
-/* False when there is no more, or no room for more. */
-static bool accept_one(struct listener *l)
+enum came { CAME, CAME_TO_NOTHING, NO_MORE }; /* or no room for more */
+
+static enum came accept_one(struct listener *l)
 {
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
@@ -57,28 +58,39 @@ static bool accept_one(struct listener *l)
 
 	if (fd < 0) {
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
-			return false;
+			return NO_MORE;
 		if (only_that_one(errno))
-			return true;
+			return CAME_TO_NOTHING;
 		rest(l, errno);
-		return false;
+		return NO_MORE;
 	}
 	if (addr_from_sockaddr(&peer, (const struct sockaddr *)&ss, len))
 		l->accepted(l->w, fd, &peer);
 	else
 		close(fd);
-	return true;
+	return CAME;
 }
 
+/* Connections mostly come one by one, and to be told that there is no other costs as much as half of
+ * accepting one: so one a turn, and more only while the queue is not empty from turn to turn. */
 static void accept_cb(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct listener *l = container_of(io, struct listener, io);
+	unsigned n = 0;
 
-	(void)loop;
 	(void)events;
-	for (int i = 0; i < ACCEPTS_PER_TURN; i++)
-		if (!accept_one(l))
+	if (ev_iteration(loop) == l->full + 1 && l->batch < ACCEPTS_PER_TURN)
+		l->batch *= 2;
+	for (int i = 0; i < ACCEPTS_PER_TURN && n < l->batch; i++) {
+		enum came c = accept_one(l);
+
+		n += c == CAME;
+		if (c == NO_MORE) {
+			l->batch = n ? n : 1;
 			return;
+		}
+	}
+	l->full = ev_iteration(loop);
 }
 
 static int add(struct listeners *ls, struct worker *w, const struct addr *addr, int fd,
@@ -89,6 +101,7 @@ static int add(struct listeners *ls, struct worker *w, const struct addr *addr, 
 	l->addr = *addr;
 	l->w = w;
 	l->accepted = accepted;
+	l->batch = 1;
 	l->fd = fd;
 	if (fd < 0)
 		return fd;
@@ -171,7 +184,7 @@ void listeners_finish(struct listeners *ls)
 {
 	for (size_t i = 0; i < ls->n; i++)
 		for (int k = 0; k < FINISH_MAX && ls->v[i].fd >= 0; k++)
-			if (!accept_one(&ls->v[i]))
+			if (accept_one(&ls->v[i]) == NO_MORE)
 				break;
 }
 

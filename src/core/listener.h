@@ -32,6 +32,8 @@ struct listener {
 	listener_accepted_fn *accepted;
 	struct log_limit limit;
 	int fd; /* -1 once closed */
+	unsigned batch; /* connections that are accepted in a turn */
+	unsigned full;  /* the turn in which that was not enough, or just so */
 	ev_io io;
 	ev_timer rest;
 };

@@ -114,6 +114,17 @@ static int become(const struct passwd *pw)
 	return 0;
 }
 
+/* A successor is started as whom it is to be, and without the capabilities that it takes. */
+static bool is_already(const struct passwd *pw)
+{
+	uid_t u[3];
+	gid_t g[3];
+
+	return getresuid(&u[0], &u[1], &u[2]) == 0 && getresgid(&g[0], &g[1], &g[2]) == 0 &&
+	       u[0] == pw->pw_uid && u[1] == u[0] && u[2] == u[0] && g[0] == pw->pw_gid &&
+	       g[1] == g[0] && g[2] == g[0];
+}
+
 static bool root_is_gone(const struct passwd *pw)
 {
 	if (pw->pw_uid == 0)
@@ -144,7 +155,7 @@ int priv_drop(const char *user, bool is_default, const char *caps)
 	rc = caps_check_held(&list);
 	if (rc)
 		return rc;
-	rc = become(pw);
+	rc = is_already(pw) ? 0 : become(pw);
 	if (rc < 0) {
 		log_error("cannot become user \"%s\": %s: the service needs cap_setuid and "
 			  "cap_setgid at start",

@@ -28,7 +28,7 @@
 void relay_init(struct relay *r)
 {
 	memset(r, 0, sizeof(*r));
-	r->a.fd = r->b.fd = -1;
+	r->a.fd = r->b.fd = r->a.io.fd = r->b.io.fd = -1;
 	r->a.peer = &r->b;
 	r->b.peer = &r->a;
 	r->a.relay = r->b.relay = r;
@@ -57,6 +57,12 @@ static size_t end_held(const struct end *e)
 	return e->pipe ? e->pipe->len : e->in.len;
 }
 
+/* Nothing may be written to a now. */
+static bool is_paused(const struct relay *r)
+{
+	return r->hold || ev_is_active(&r->pause);
+}
+
 /* Interest follows buffers: room means read, bytes from the peer mean write. */
 static void end_watch(struct end *e)
 {
@@ -65,7 +71,7 @@ static void end_watch(struct end *e)
 
 	if (!e->eof && end_has_room(e))
 		want |= EV_READ;
-	if (end_held(e->peer) > 0 && !(e == &e->relay->a && ev_is_active(&e->relay->pause)))
+	if (end_held(e->peer) > 0 && !(e == &e->relay->a && is_paused(e->relay)))
 		want |= EV_WRITE;
 	if (ev_is_active(&e->io) && (e->io.events & (EV_READ | EV_WRITE)) == want)
 		return;
@@ -126,6 +132,8 @@ static size_t may_write(struct end *e, size_t len)
 	double wait_s = 0.;
 	size_t room;
 
+	if (e == &r->a && r->hold)
+		return 0;
 	if (e != &r->a || !r->room)
 		return len;
 	if (ev_is_active(&r->pause))
@@ -162,11 +170,25 @@ static void end_copies(struct end *e)
 	e->try_at = e->bytes_in + TRY_LATE;
 }
 
+static bool may_shut(const struct end *e)
+{
+	return e->peer->eof && !e->shut && !(e == &e->relay->a && e->relay->hold);
+}
+
+/* During a handshake the kernel puts off a half-close, and would keep what is to leave with it. */
+static bool end_in_handshake(struct end *e)
+{
+	e->in_handshake = e->in_handshake && sock_in_handshake(e->fd);
+	return e->in_handshake;
+}
+
 /* What came from the peer goes out to e. Octets written, or -1 with errno. */
 static ssize_t put_copied(struct end *e, size_t len)
 {
 	struct buf *in = &e->peer->in;
-	ssize_t n = send(e->fd, buf_data(in), len, MSG_NOSIGNAL);
+	/* These leave in one packet with our half-close. */
+	bool last = len == in->len && may_shut(e) && !end_in_handshake(e);
+	ssize_t n = send(e->fd, buf_data(in), len, MSG_NOSIGNAL | (last ? MSG_MORE : 0));
 
 	if (n > 0)
 		buf_consume(in, &e->relay->w->pool, (size_t)n);
@@ -190,6 +212,13 @@ static ssize_t put_spliced(struct end *e, size_t len)
 	return n;
 }
 
+/* Many short connections never write again after the handshake. */
+static void write_at_once(struct relay *r)
+{
+	sock_nodelay(r->b.fd);
+	r->b_delays = false;
+}
+
 /* What came from the peer goes out to e, then the peer's end of file. False when the
  * relay has ended. */
 static bool end_flush(struct end *e)
@@ -201,6 +230,8 @@ static bool end_flush(struct end *e)
 		size_t len = may_write(e, held);
 		if (len == 0)
 			return true; /* paused */
+		if (e == &r->b && r->b_delays)
+			write_at_once(r);
 		ssize_t n = e->peer->pipe ? put_spliced(e, len) : put_copied(e, len);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -215,9 +246,9 @@ static bool end_flush(struct end *e)
 		if (e == &r->a && r->room)
 			r->wrote(r, (size_t)n);
 	}
-	if (e->peer->eof && !e->shut && !(e == &r->a && r->hold_shut)) {
-		e->shut = true;
-		if (shutdown(e->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
+	if (may_shut(e)) {
+		e->shut = true; /* if that is all, closing does it */
+		if (!e->peer->shut && shutdown(e->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
 			end_error(e, errno);
 			return false;
 		}
@@ -345,6 +376,7 @@ static void end_learn(struct end *e, size_t n)
 static bool end_read(struct end *e)
 {
 	struct relay *r = e->relay;
+	bool looks = false;
 
 	for (int i = 0; i < READS_PER_TURN && !e->eof && end_has_room(e); i++) {
 		size_t room = PIPE_BYTES;
@@ -360,15 +392,22 @@ static bool end_read(struct end *e)
 			return false;
 		}
 		if (n < 0) {
-			if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)
+			int err = errno;
+			if (looks && !end_flush(e->peer))
+				return false;
+			if (err == EAGAIN || err == EWOULDBLOCK || err == ENOBUFS)
 				return true;
-			end_error(e, errno);
+			end_error(e, err);
 			return false;
 		}
+		/* Many a server answers once and closes: then both are there, and go on together. */
+		looks = n > 0 && (size_t)n < room && e->bytes_in == 0;
 		if (n == 0)
 			e->eof = true;
 		else
 			count_in(e, (size_t)n);
+		if (looks)
+			continue;
 		if (!end_flush(e->peer))
 			return false;
 		if (n > 0)
@@ -481,27 +520,36 @@ static void first_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 void relay_release(struct relay *r)
 {
-	if (!r->hold_shut)
+	if (!r->hold)
 		return;
-	r->hold_shut = false;
+	r->hold = false;
 	if (r->running)
 		flush_a(r);
+}
+
+/* With the watcher that the owner has used for it, so that the kernel need not be told again. */
+static void end_take(struct end *e, int fd)
+{
+	e->fd = fd;
+	e->io.data = NULL;
+	if (e->io.fd == fd)
+		ev_init(&e->io, end_cb);
+	else
+		ev_io_init(&e->io, end_cb, fd, 0);
 }
 
 void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double idle_s,
 		 relay_done_fn *done)
 {
 	r->w = w;
-	r->a.fd = fd_a;
-	r->b.fd = fd_b;
 	r->idle_s = idle_s;
 	r->done = done;
 	r->quiet_s = 0.;
 	r->moved_s = worker_now(w);
 	r->running = true;
 	list_push(&w->relays, &r->node);
-	ev_io_init(&r->a.io, end_cb, fd_a, 0);
-	ev_io_init(&r->b.io, end_cb, fd_b, 0);
+	end_take(&r->a, fd_a);
+	end_take(&r->b, fd_b);
 	ev_init(&r->tick, first_cb);
 	ev_init(&r->pause, pause_cb);
 	ev_feed_event(w->loop, &r->tick, 0); /* still in this turn */

@@ -42,6 +42,8 @@ struct end {
 	double first_in;    /* worker_now at the first byte from fd; 0 = none yet */
 	bool eof;           /* no more to read */
 	bool shut;          /* our half-close has been sent */
+	bool in_handshake;  /* set by the owner before the start: accepted with Fast Open, and the
+			       third packet had not come yet */
 	double dead_s; /* set by the owner before the start: it is dead when it has answered
 			  nothing for so long to what was sent; 0 = as long as the kernel tries */
 	/* private */
@@ -53,7 +55,7 @@ struct end {
 	struct pipe *pipe; /* lent while bytes are in it; in is empty then */
 	uint64_t try_at;   /* no pipe is tried before bytes_in gets there */
 	uint64_t acked; /* counts on from some number; as of the last tick */
-	ev_io io;
+	ev_io io; /* may be set by the owner before the start: as dial.io */
 	struct end *peer;
 	struct relay *relay;
 };
@@ -78,7 +80,8 @@ struct relay {
 	relay_closing_fn *closing; /* likewise */
 	relay_room_fn *room;       /* likewise; a limit on writing to a, beside the socket's own */
 	relay_wrote_fn *wrote;     /* set if room is */
-	bool hold_shut;            /* likewise; no half-close of a before relay_release */
+	bool hold;                 /* likewise; nothing is written to a before relay_release */
+	bool b_delays;             /* likewise; b was opened with sock_wishes.delay */
 	double idle_s;
 	double moved_s; /* worker_now when the last byte moved, or the start */
 	/* private */
@@ -98,7 +101,8 @@ struct relay {
 void relay_init(struct relay *r);
 void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double idle_s,
 		 relay_done_fn *done);
-/* The half-close of a may be sent from now on; harmless when it was not held, or before the start. */
+/* Bytes and half-close may go to a from now on; harmless when they might before, or before the
+ * start. */
 void relay_release(struct relay *r);
 /* End it from outside with a reason: closes (resets for anything but END_CLOSED), calls done. */
 void relay_end(struct relay *r, enum end_reason reason, int err);

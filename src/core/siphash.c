@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "core/siphash.h"
 
+#include <endian.h>
+#include <string.h>
 #include <sys/random.h>
 
 bool siphash_new_key(struct siphash_key *key)
@@ -13,7 +15,7 @@ static uint64_t rotl(uint64_t x, unsigned bits)
 	return x << bits | x >> (64 - bits);
 }
 
-static void rounds(uint64_t v[4], unsigned n)
+static inline void rounds(uint64_t v[4], unsigned n)
 {
 	while (n-- > 0) {
 		v[0] += v[1];
@@ -34,6 +36,10 @@ static uint64_t word(const uint8_t *p, size_t n)
 {
 	uint64_t w = 0;
 
+	if (n == 8) {
+		memcpy(&w, p, 8);
+		return le64toh(w);
+	}
 	for (size_t i = 0; i < n; i++)
 		w |= (uint64_t)p[i] << (8 * i);
 	return w;

@@ -17,7 +17,6 @@
 #define MPTCP_INFO_OPT    1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
 #define MPTCP_TCPINFO_OPT 2  /* MPTCP_TCPINFO */
 #define MPTCP_ADDRS_OPT   3  /* MPTCP_SUBFLOW_ADDRS */
-#define TCP_IS_MPTCP_OPT  43 /* TCP_IS_MPTCP */
 #define STATE_SYN_SENT    2  /* TCP_SYN_SENT */
 #define STATE_CLOSE       7  /* TCP_CLOSE */
 #ifndef IPV6_TRANSPARENT
@@ -96,6 +95,11 @@ static bool set_ttl(int fd, sa_family_t family, int ttl)
 	return set_int(fd, IPPROTO_IP, IP_TTL, ttl) == 0;
 }
 
+void sock_nodelay(int fd)
+{
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
 void sock_keepalive(int fd)
 {
 	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -106,7 +110,9 @@ void sock_keepalive(int fd)
 
 void sock_keepalive_idle(int fd, int s)
 {
-	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, s > 0 ? s : KEEPALIVE_IDLE_S);
+	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, s > 0);
+	if (s > 0)
+		set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, s);
 }
 
 void sock_window_after_pause(int fd)
@@ -124,7 +130,8 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
 	if (fd < 0)
 		return fd;
 	/* A relay passes on what it gets when it gets it; waiting for more only adds delay. */
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (!wishes->delay)
+		sock_nodelay(fd);
 	if (wishes->mark)
 		got.mark_error = -set_int(fd, SOL_SOCKET, SO_MARK, (int)wishes->mark);
 	if (wishes->tos >= 0)
@@ -221,12 +228,10 @@ static bool mptcp_state(int fd, struct mptcp_state *state, socklen_t *len)
 
 #define HAS_TOTAL(len) ((len) > offsetof(struct mptcp_state, subflows_total))
 
-int sock_info(int fd, struct sock_info *info)
+int sock_info_tcp(int fd, struct sock_info *info)
 {
 	struct tcp_info tcp;
-	struct mptcp_state state;
 	socklen_t len = sizeof(tcp);
-	int on = 0;
 
 	memset(info, 0, sizeof(*info));
 	memset(&tcp, 0, sizeof(tcp));
@@ -238,13 +243,18 @@ int sock_info(int fd, struct sock_info *info)
 	info->snd_wscale = tcp.tcpi_snd_wscale;
 	info->syn_data_acked = (tcp.tcpi_options & TCPI_OPT_SYN_DATA) != 0;
 	info->fastopen_fail = tcp.tcpi_fastopen_client_fail;
-	len = sizeof(on);
-	if (getsockopt(fd, IPPROTO_TCP, TCP_IS_MPTCP_OPT, &on, &len) < 0 || !on)
-		return 0;
+	return 0;
+}
+
+int sock_info(int fd, struct sock_info *info)
+{
+	struct mptcp_state state;
+	socklen_t len;
+	int rc = sock_info_tcp(fd, info);
+
+	if (rc < 0 || !mptcp_state(fd, &state, &len))
+		return rc;
 	info->mptcp = true;
-	info->subflows = 1;
-	if (!mptcp_state(fd, &state, &len))
-		return 0;
 	/* tcp_info is about the first subflow, which may be gone while others live. */
 	info->subflows = HAS_TOTAL(len) ? state.subflows_total
 					: state.subflows + (info->state != STATE_CLOSE);
@@ -293,6 +303,26 @@ int sock_window(int fd, struct sock_window *w)
 			w->window[w->number++] = infos.one[i].tcpi_snd_wnd;
 	w->rtt_us = last->tcpi_rtt;
 	return 0;
+}
+
+bool sock_mptcp(int fd, unsigned *subflows)
+{
+	struct mptcp_state state;
+	struct sock_info info;
+	socklen_t len;
+	bool used = mptcp_state(fd, &state, &len);
+
+	*subflows = used ? state.subflows_total : 0;
+	if (used && !HAS_TOTAL(len) && sock_info(fd, &info) == 0)
+		*subflows = info.subflows;
+	return used;
+}
+
+bool sock_in_handshake(int fd)
+{
+	struct sock_info info;
+
+	return sock_info_tcp(fd, &info) == 0 && info.state == SOCK_SYN_RECV;
 }
 
 bool sock_is_mptcp(int fd)
@@ -388,7 +418,13 @@ static uint32_t silence_of(const struct tcp_info *tcp)
 	return repeats ? tcp->tcpi_last_ack_recv : 0;
 }
 
-double sock_silence(int fd)
+static uint32_t data_age_of(const struct tcp_info *tcp)
+{
+	return tcp->tcpi_last_data_recv;
+}
+
+/* The least of all subflows, in milliseconds; -1 if there is none to ask. */
+static int64_t least_of(int fd, uint32_t (*of)(const struct tcp_info *tcp))
 {
 	struct subflow_infos infos;
 	uint32_t least = UINT32_MAX;
@@ -398,13 +434,27 @@ double sock_silence(int fd)
 
 		memset(&infos, 0, sizeof(infos));
 		if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &infos.one[0], &len) < 0)
-			return 0.;
+			return -1;
 		infos.number = 1;
 	}
 	for (uint32_t i = 0; i < infos.number; i++)
-		if (silence_of(&infos.one[i]) < least)
-			least = silence_of(&infos.one[i]);
-	return least / 1e3;
+		if (of(&infos.one[i]) < least)
+			least = of(&infos.one[i]);
+	return least;
+}
+
+double sock_silence(int fd)
+{
+	int64_t ms = least_of(fd, silence_of);
+
+	return ms > 0 ? (double)ms / 1e3 : 0.;
+}
+
+double sock_data_age(int fd)
+{
+	int64_t ms = least_of(fd, data_age_of);
+
+	return ms < 0 ? 1e9 : (double)ms / 1e3;
 }
 
 void sock_reset(int fd)

@@ -25,6 +25,7 @@ struct sock_wishes {
 	int tos;          /* 0..255, or -1 = leave */
 	int ttl;          /* 1..255, or -1 = leave */
 	bool keepalive;
+	bool delay; /* no TCP_NODELAY yet: sock_nodelay before the second write */
 };
 
 /* What a wish came to. */
@@ -55,9 +56,11 @@ int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 
 /* As sock_wishes.tos, on a socket that is open. */
 bool sock_tos(int fd, sa_family_t family, int tos);
+/* What is written leaves at once. Sockets are so from their beginning, but for sock_wishes.delay. */
+void sock_nodelay(int fd);
 /* As sock_wishes.keepalive, on a socket that is open. */
 void sock_keepalive(int fd);
-/* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */
+/* Keepalive after so many seconds of silence; 0 = none (any more). */
 void sock_keepalive_idle(int fd, int s);
 
 /* Data come at last on an MPTCP connection that was idle from its beginning: let its receive window
@@ -89,6 +92,8 @@ struct sock_info {
 };
 /* 0 or -errno. */
 int sock_info(int fd, struct sock_info *info);
+/* The same without MPTCP's part, for a socket that is known to have none: one system call less. */
+int sock_info_tcp(int fd, struct sock_info *info);
 
 /* The sending side of an MPTCP connection. */
 #define SOCK_WINDOWS_MAX 8
@@ -100,6 +105,14 @@ struct sock_window {
 };
 /* 0, or -errno: no MPTCP (any more), or a kernel before 5.16. */
 int sock_window(int fd, struct sock_window *w);
+
+/* MPTCP's part of sock_info alone: is it in use, and with how many subflows? */
+bool sock_mptcp(int fd, unsigned *subflows);
+
+/* Accepted with Fast Open, and the handshake's third packet is still to come. Until then MPTCP does
+ * not say that it is in use. */
+#define SOCK_SYN_RECV 3 /* sock_info.state */
+bool sock_in_handshake(int fd);
 
 /* An MPTCP socket, though it may have fallen back to TCP. */
 bool sock_is_mptcp(int fd);
@@ -130,6 +143,9 @@ int sock_unacked(int fd, uint64_t *octets);
  * window probes are repeated, on all subflows): 0 = it answers, or is not asked. A peer that does
  * not read answers probes, so it is not silent. */
 double sock_silence(int fd);
+/* How many seconds ago data came from the peer last, on any subflow, in order or not; since the
+ * connection began if none ever did, a very large number if that cannot be told. */
+double sock_data_age(int fd);
 
 /* Close so that the peer sees a reset (RST, or MP_FASTCLOSE). Descriptor becomes invalid. */
 void sock_reset(int fd);

@@ -55,12 +55,10 @@ static void bury_all(struct worker *w)
 	}
 }
 
-/* Runs before the loop blocks again, when all events of the turn have been handled. */
-static void turn_cb(struct ev_loop *loop, ev_prepare *p, int events)
+/* Before the loop blocks again: all events of the turn have been handled. */
+static void before_wait(struct ev_loop *loop)
 {
-	(void)loop;
-	(void)events;
-	bury_all(container_of(p, struct worker, turn));
+	bury_all(ev_userdata(loop));
 }
 
 static void take_time(struct worker *w)
@@ -71,12 +69,10 @@ static void take_time(struct worker *w)
 	w->now_s = (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* Runs when the loop has been woken, before all other events of the turn. */
-static void clock_cb(struct ev_loop *loop, ev_check *c, int events)
+/* The loop has been woken; no event has been handled yet. */
+static void after_wait(struct ev_loop *loop)
 {
-	(void)loop;
-	(void)events;
-	take_time(container_of(c, struct worker, clock));
+	take_time(ev_userdata(loop));
 }
 
 int worker_init(struct worker *w, unsigned index, void *owner)
@@ -95,11 +91,9 @@ int worker_init(struct worker *w, unsigned index, void *owner)
 	pthread_mutex_init(&w->lock, NULL);
 	ev_async_init(&w->wake, wake_cb);
 	ev_async_start(w->loop, &w->wake);
-	ev_prepare_init(&w->turn, turn_cb);
-	ev_prepare_start(w->loop, &w->turn);
-	ev_check_init(&w->clock, clock_cb);
-	ev_set_priority(&w->clock, EV_MAXPRI);
-	ev_check_start(w->loop, &w->clock);
+	/* What it calls around its wait; cheaper than watchers that fire in each turn. */
+	ev_set_userdata(w->loop, w);
+	ev_set_loop_release_cb(w->loop, before_wait, after_wait);
 	take_time(w);
 	return 0;
 }
@@ -173,8 +167,6 @@ void worker_fini(struct worker *w)
 {
 	bury_all(w);
 	ev_async_stop(w->loop, &w->wake);
-	ev_prepare_stop(w->loop, &w->turn);
-	ev_check_stop(w->loop, &w->clock);
 	bufpool_fini(&w->pool);
 	pipepool_fini(&w->pipes);
 	ev_loop_destroy(w->loop);

@@ -40,11 +40,9 @@ struct worker {
 
 	/* private */
 	double now_s;
-	ev_check clock;
 	pthread_t thread;
 	bool started;
 	ev_async wake;
-	ev_prepare turn;
 	struct list corpses;
 	pthread_mutex_t lock;
 	struct list mail;

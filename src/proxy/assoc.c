@@ -180,6 +180,15 @@ static bool begin(struct assoc *a, const struct assoc_wish *wish, struct assoc_r
 	return false;
 }
 
+/* A message that has nothing but the ID. */
+static void build_short(const struct assoc *a, uint8_t type, uint8_t out[S6_UDP_HEADER])
+{
+	const struct s6_udp msg = {.type = type, .association = a->node.id};
+	size_t len;
+
+	s6_udp_build(&msg, out, S6_UDP_HEADER, &len); /* fits */
+}
+
 struct assoc *assoc_open(struct proxy_worker *pw, const struct assoc_wish *wish,
 			 struct assoc_result *result, assoc_done_fn *done, void *owner)
 {
@@ -209,16 +218,8 @@ struct assoc *assoc_open(struct proxy_worker *pw, const struct assoc_wish *wish,
 	client_leg(a, wish->stack, &a->remote.answer);
 	*result = (struct assoc_result){
 		.code = S6_REPLY_SUCCESS, .bind = a->remote.at, .stack = a->remote.answer};
+	build_short(a, S6_UDP_INIT, result->init);
 	return a;
-}
-
-static bool tell(struct assoc *a, uint8_t type)
-{
-	const struct s6_udp msg = {.type = type, .association = a->node.id};
-	uint8_t out[S6_UDP_HEADER];
-	size_t len;
-
-	return s6_udp_build(&msg, out, sizeof(out), &len) == S6_OK && assoc_tcp_tell(a, out, len);
 }
 
 void assoc_run(struct assoc *a, int fd, struct buf *in, struct sndlimit *limit)
@@ -227,8 +228,6 @@ void assoc_run(struct assoc *a, int fd, struct buf *in, struct sndlimit *limit)
 	a->limit = limit;
 	a->in = in;
 	assoc_tcp_start(a);
-	if (!tell(a, S6_UDP_INIT))
-		assoc_end(a, END_RESET_DOWN, errno);
 }
 
 void assoc_facts(const struct assoc *a, struct assoc_facts *f)
@@ -266,6 +265,7 @@ bool assoc_map(struct assoc *a, struct udp_port *port, const struct addr *peer,
 {
 	struct udp_counters *c = &a->u->counters;
 	char text[ADDR_STRLEN], tcp[ADDR_STRLEN];
+	uint8_t confirm[S6_UDP_HEADER];
 
 	if (port && !comes_from(a, peer)) {
 		c->unproven++;
@@ -286,7 +286,8 @@ bool assoc_map(struct assoc *a, struct udp_port *port, const struct addr *peer,
 	c->confirmed++;
 	c->confirmed_tcp += port == NULL;
 	udp_out_drain(a->remote.fd); /* what came before is not relayed */
-	if (!tell(a, S6_UDP_CONFIRM)) {
+	build_short(a, S6_UDP_CONFIRM, confirm);
+	if (!assoc_tcp_tell(a, confirm, sizeof(confirm))) {
 		assoc_end(a, END_RESET_DOWN, errno);
 		return false;
 	}

@@ -32,11 +32,12 @@ struct assoc_wish {
 };
 
 struct assoc_result {
-	uint8_t code;           /* enum s6_reply_code */
-	enum end_reason reason; /* of a failure */
-	int err;                /* errno behind it, or 0 */
-	struct addr bind;       /* the remote hosts' side */
-	struct s6_stack stack;  /* what came of the options, leg 1 of plain UDP included */
+	uint8_t code;                /* enum s6_reply_code */
+	enum end_reason reason;      /* of a failure */
+	int err;                     /* errno behind it, or 0 */
+	struct addr bind;            /* the remote hosts' side */
+	struct s6_stack stack;       /* what came of the options, leg 1 of plain UDP included */
+	uint8_t init[S6_UDP_HEADER]; /* the Initialization, to be sent behind the operation reply */
 };
 
 /* It has ended by itself: the owner calls assoc_stop and closes the connection. Never called
@@ -46,7 +47,7 @@ typedef void assoc_done_fn(void *owner, enum end_reason reason, int err);
 /* NULL, and the reason in *result, if there is to be none. */
 struct assoc *assoc_open(struct proxy_worker *pw, const struct assoc_wish *wish,
 			 struct assoc_result *result, assoc_done_fn *done, void *owner);
-/* The operation reply is out: go on, on this connection, whose descriptor stays the owner's. So do
+/* Both are sent: go on, on this connection, whose descriptor stays the owner's. So do
  * `in`, which may hold octets that came behind the request, and limit (NULL = none). May call done. */
 void assoc_run(struct assoc *a, int fd, struct buf *in, struct sndlimit *limit);
 /* Frees it at the end of the loop turn; done is not called any more. */

@@ -2,6 +2,7 @@
 #include "proxy/auth.h"
 
 #include <crypt.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -297,18 +298,21 @@ static bool has_share(const struct auth *a, const struct addr *from)
 	return same < QUEUE_MAX / QUEUE_SHARE;
 }
 
-static bool enqueue(struct auth *a, struct auth_check *c)
+static int enqueue(struct auth *a, struct auth_check *c)
 {
-	bool room;
+	int rc = 0;
 
 	pthread_mutex_lock(&a->lock);
-	room = a->queue.count < QUEUE_MAX && has_share(a, &c->from) && !must_wait(a, &c->from);
-	if (room) {
+	if (must_wait(a, &c->from)) {
+		rc = EACCES;
+	} else if (a->queue.count >= QUEUE_MAX || !has_share(a, &c->from)) {
+		rc = EAGAIN;
+	} else {
 		list_push(&a->queue, &c->node);
 		pthread_cond_signal(&a->wake);
 	}
 	pthread_mutex_unlock(&a->lock);
-	return room;
+	return rc;
 }
 
 struct auth_check *auth_start(struct auth *a, struct worker *w, const struct addr *from,
@@ -316,9 +320,12 @@ struct auth_check *auth_start(struct auth *a, struct worker *w, const struct add
 			      auth_done_fn *done, void *owner)
 {
 	struct auth_check *c;
+	int rc;
 
-	if (len > S6_USERPASS_MAX || memchr(password, 0, len) || strlen(hash) >= HASH_MAX)
+	if (len > S6_USERPASS_MAX || memchr(password, 0, len) || strlen(hash) >= HASH_MAX) {
+		errno = EACCES;
 		return NULL;
+	}
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
@@ -330,8 +337,10 @@ struct auth_check *auth_start(struct auth *a, struct worker *w, const struct add
 	c->known = known;
 	strcpy(c->hash, hash);
 	memcpy(c->password, password, len);
-	if (!enqueue(a, c)) {
+	rc = enqueue(a, c);
+	if (rc) {
 		check_free(c);
+		errno = rc;
 		return NULL;
 	}
 	return c;

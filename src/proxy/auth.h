@@ -28,8 +28,8 @@ typedef void auth_done_fn(void *owner, bool accepted);
 
 /*
  * Check the password against hash. With known false the answer is no, but it takes as long as
- * hash does. Copies what it is given. NULL = queue full, too many failures of this address, or
- * out of memory: refuse.
+ * hash does. Copies what it is given. NULL with errno EACCES: refuse, it is no password, or this
+ * address has failed too often; EAGAIN or ENOMEM: nothing is known of it, the queue is full.
  */
 struct auth_check *auth_start(struct auth *a, struct worker *w, const struct addr *from,
 			      const char *hash, bool known, const uint8_t *password, size_t len,

@@ -24,7 +24,7 @@
  *            request_timeout until the request is complete. Where more wait: request_timeout for all
  *            of it, from accept on
  *   AUTH     request_timeout again, for the password check
- *   CONNECT  connect_timeout, kept by op_connect
+ *   CONNECT  connect_timeout, kept by op_connect; HOLD_S for the authentication reply
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
@@ -33,6 +33,8 @@
 #define DRAIN_S   2.0
 #define SHED_S    2.0    /* REQUEST, of a client that is only to be told that there are too many, */
 			 /* or that the proxy stops */
+#define HOLD_S    0.001  /* CONNECT, before the authentication reply goes out alone */
+#define TRY_EVERY 16     /* one in so many may wait for the server, where those are not near */
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
 
 /* A running connection is asked about MPTCP soon after the subflows can have joined, then now
@@ -74,13 +76,20 @@ static const char *dst_str(const struct client *cl, char *buf, size_t cap)
 
 static void note_facts(struct client *cl, int fd)
 {
-	struct sock_info info;
+	unsigned subflows;
 
-	if (fd < 0 || sock_info(fd, &info) < 0)
+	if (fd < 0 || !cl->mptcp_socket)
 		return;
-	cl->mptcp = info.mptcp;
-	if (info.subflows > cl->subflows) /* at the end of a connection they are gone */
-		cl->subflows = info.subflows;
+	cl->mptcp = sock_mptcp(fd, &subflows);
+	if (subflows > cl->subflows) /* at the end of a connection they are gone */
+		cl->subflows = subflows;
+}
+
+/* For the line in the log, if there is to be one. */
+static void note_facts_at_end(struct client *cl, int fd)
+{
+	if (log_enabled(LVL_INFO))
+		note_facts(cl, fd);
 }
 
 static void log_end(const struct client *cl, enum end_reason reason, int err)
@@ -137,13 +146,13 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	if (cl->state == CLIENT_CLOSED)
 		return;
 	if (cl->state != CLIENT_RELAY) /* the relay has asked already; its sockets are gone */
-		note_facts(cl, cl->fd);
+		note_facts_at_end(cl, cl->fd);
 	log_end(cl, reason, err);
 	cl->state = CLIENT_CLOSED;
 	pw->counters.ended[reason]++;
 	pw->counters.bytes_up += cl->relay.b.bytes_out;
 	pw->counters.bytes_down += cl->relay.b.bytes_in;
-	ev_io_stop(loop, &cl->io);
+	ev_io_stop(loop, &cl->relay.a.io);
 	ev_timer_stop(loop, &cl->deadline);
 	synwatch_remove(&pw->synwatch, &cl->syn);
 	wait_over(cl);
@@ -154,6 +163,8 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	if (cl->assoc)
 		assoc_stop(cl->assoc);
 	forget_input(cl);
+	free(cl->held);
+	cl->held = NULL;
 	if (cl->fd >= 0)
 		close(cl->fd);
 	cl->fd = -1;
@@ -179,10 +190,16 @@ static void client_deadline(struct client *cl, double s)
 	ev_timer_start(cl->pw->w.loop, &cl->deadline);
 }
 
-static double first_octet_s(const struct client *cl)
+static double request_s(const struct client *cl)
 {
 	double waiting_s = cl->conf->waiting_timeout_s, request_s = cl->conf->request_timeout_s;
 
+	if (!cl->counted)
+		return SHED_S;
+	if (!list_linked(&cl->wait))
+		return request_s;
+	if (cl->pw->leaving)
+		return SHED_S;
 	return cl->patient || waiting_s < request_s ? waiting_s : request_s;
 }
 
@@ -192,9 +209,15 @@ static void client_watch(struct client *cl)
 	bool want = cl->fd >= 0 && !cl->relay.a.eof && cl->relay.a.in.len < BUF_SIZE;
 
 	if (want)
-		ev_io_start(cl->pw->w.loop, &cl->io);
+		ev_io_start(cl->pw->w.loop, &cl->relay.a.io);
 	else
-		ev_io_stop(cl->pw->w.loop, &cl->io);
+		ev_io_stop(cl->pw->w.loop, &cl->relay.a.io);
+}
+
+/* The authentication reply may wait for the other one, the handshake does not ask for it. */
+static bool holds_by_choice(const struct client *cl)
+{
+	return cl->held_len > 0 && !list_linked(&cl->syn.node);
 }
 
 void client_change(struct client *cl, enum client_state state)
@@ -202,7 +225,7 @@ void client_change(struct client *cl, enum client_state state)
 	cl->state = state;
 	switch (state) {
 	case CLIENT_REQUEST:
-		client_deadline(cl, cl->counted && !cl->pw->leaving ? first_octet_s(cl) : SHED_S);
+		client_deadline(cl, request_s(cl));
 		break;
 	case CLIENT_AUTH:
 		client_deadline(cl, cl->conf->request_timeout_s);
@@ -212,15 +235,17 @@ void client_change(struct client *cl, enum client_state state)
 		break;
 	case CLIENT_RELAY:
 	case CLIENT_UDP:
-		client_deadline(cl, FACTS_FIRST_S);
+		client_deadline(cl, cl->mptcp_socket ? FACTS_FIRST_S : 0);
 		break;
 	case CLIENT_CONNECT:
+		client_deadline(cl, holds_by_choice(cl) ? HOLD_S : 0);
+		break;
 	case CLIENT_CLOSED:
 		client_deadline(cl, 0);
 		break;
 	}
 	if (state == CLIENT_UDP)
-		ev_io_stop(cl->pw->w.loop, &cl->io); /* the association reads */
+		ev_io_stop(cl->pw->w.loop, &cl->relay.a.io); /* the association reads */
 	else if (state != CLIENT_RELAY)
 		client_watch(cl);
 }
@@ -240,36 +265,89 @@ void client_drain(struct client *cl, enum end_reason reason)
 		client_change(cl, CLIENT_DRAIN);
 }
 
-/* What waited for the client's third packet: our half-close. */
+static void end_any(struct client *cl, enum end_reason reason, int err)
+{
+	if (cl->state == CLIENT_RELAY)
+		relay_end(&cl->relay, reason, err);
+	else
+		client_end(cl, reason, err);
+}
+
+/* Replies are far smaller than an empty socket buffer: they go out at once or not at all. */
+static bool send_now(struct client *cl, const void *data, size_t len)
+{
+	struct iovec parts[] = {{cl->held, cl->held_len}, {(void *)(uintptr_t)data, len}};
+	struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
+	int fd = cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd, err;
+	ssize_t n;
+
+	do
+		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	err = n < 0 ? errno : EIO;
+	len += cl->held_len;
+	cl->held_len = 0;
+	free(cl->held);
+	cl->held = NULL;
+	if (n == (ssize_t)len)
+		return true;
+	end_any(cl, sock_errno_is_reset(err) ? END_RESET_DOWN : END_INTERNAL, err);
+	return false;
+}
+
+static bool hold(struct client *cl, const void *data, size_t len)
+{
+	if (len > CLIENT_HELD_MAX - (size_t)cl->held_len)
+		return false;
+	if (!cl->held)
+		cl->held = malloc(CLIENT_HELD_MAX);
+	if (!cl->held)
+		return false;
+	memcpy(cl->held + cl->held_len, data, len);
+	cl->held_len = (uint16_t)(cl->held_len + len);
+	return true;
+}
+
+bool client_send(struct client *cl, const void *data, size_t len)
+{
+	return (list_linked(&cl->syn.node) && hold(cl, data, len)) || send_now(cl, data, len);
+}
+
+/* The client's third packet has come. */
 static void handshake_over(struct synwatch_entry *e)
 {
 	struct client *cl = container_of(e, struct client, syn);
 
+	if (cl->held_len > 0 && !send_now(cl, NULL, 0))
+		return;
 	if (cl->state == CLIENT_DRAIN)
 		shutdown(cl->fd, SHUT_WR);
 	relay_release(&cl->relay);
 }
 
-/* Replies are far smaller than an empty socket buffer: they go out at once or not at all. */
-bool client_send(struct client *cl, const void *data, size_t len)
+/* Where servers answer within HOLD_S, and for NOOP, the authentication reply
+ * goes out together with the operation reply: a packet less, and the client wakes once. */
+static bool may_hold(const struct client *cl)
 {
-	ssize_t n;
+	const struct proxy_worker *pw = cl->pw;
 
-	do
-		n = send(cl->fd, data, len, MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	if (n == (ssize_t)len)
+	if (cl->command != S6_CMD_CONNECT)
 		return true;
-	client_end(cl, n < 0 && sock_errno_is_reset(errno) ? END_RESET_DOWN : END_INTERNAL,
-		   n < 0 ? errno : EIO);
-	return false;
+	if (pw->leaving || !cl->counted)
+		return false; /* it is refused; seen when stopping: some then take it for a loss */
+	return cl->dst.type != S6_ADDR_NAME && (pw->near || cl->id % TRY_EVERY == 0);
+}
+
+bool client_send_soon(struct client *cl, const void *data, size_t len)
+{
+	return (may_hold(cl) && hold(cl, data, len)) || client_send(cl, data, len);
 }
 
 /* ---- relay ---- */
 
 static void relay_closing(struct relay *r)
 {
-	note_facts(container_of(r, struct client, relay), r->a.fd);
+	note_facts_at_end(container_of(r, struct client, relay), r->a.fd);
 }
 
 static size_t relay_room(struct relay *r, double *wait_s)
@@ -299,6 +377,8 @@ static void connected(void *owner, const struct op_connect_result *result)
 
 	cl->op = NULL;
 	cl->err = result->err;
+	if (holds_by_choice(cl))
+		pw->near = true;
 	if (result->code != S6_REPLY_SUCCESS) {
 		if (reply_op(cl, result->code, result))
 			client_drain(cl, result->reason);
@@ -311,7 +391,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 	cl->remote_mptcp = result->mptcp;
 	buf_consume(&cl->relay.a.in, &pw->w.pool, result->queued);
 	cl->relay.b.bytes_out = result->queued;
-	ev_io_stop(pw->w.loop, &cl->io);
+	ev_io_stop(pw->w.loop, &cl->relay.a.io);
 	cl->fd = -1;
 	client_change(cl, CLIENT_RELAY);
 	cl->relay.closing = relay_closing;
@@ -474,7 +554,7 @@ static void read_more(struct client *cl)
 	}
 	if (n == 0)
 		r->a.eof = true;
-	if (list_linked(&cl->wait)) {
+	if (list_linked(&cl->wait)) { /* these are its first octets */
 		if (cl->mptcp && !cl->fastopen && worker_now(&cl->pw->w) - cl->started > PAUSE_S)
 			sock_window_after_pause(cl->fd);
 		wait_over(cl);
@@ -488,7 +568,7 @@ static void read_more(struct client *cl)
 
 static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 {
-	struct client *cl = container_of(io, struct client, io);
+	struct client *cl = container_of(io, struct client, relay.a.io);
 
 	(void)loop;
 	(void)events;
@@ -510,6 +590,9 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 		client_deadline(cl, FACTS_S);
 	} else if (cl->state == CLIENT_DRAIN) {
 		client_end(cl, cl->drain_reason, cl->err);
+	} else if (cl->state == CLIENT_CONNECT) {
+		cl->pw->near = false;
+		client_send(cl, NULL, 0);
 	} else {
 		client_end(cl,
 			   list_linked(&cl->wait) && cl->pw->leaving ? END_SHUTDOWN
@@ -518,10 +601,47 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	}
 }
 
+/* How it came to be. */
+static void note_start(struct client *cl)
+{
+	struct proxy_worker *pw = cl->pw;
+	struct sock_info info;
+
+	cl->mptcp_socket = sock_is_mptcp(cl->fd);
+	if (sock_info_tcp(cl->fd, &info) < 0)
+		return;
+	cl->fastopen = info.syn_data_acked;
+	cl->relay.a.in_handshake = info.state == SOCK_SYN_RECV;
+	pw->counters.fastopen_clients += cl->fastopen;
+	if (!cl->mptcp_socket)
+		return;
+	if (info.state == SOCK_SYN_RECV) {
+		cl->relay.hold = true;
+		cl->syn.over = handshake_over;
+		synwatch_add(&pw->synwatch, &cl->syn, cl->fd);
+	} else {
+		note_facts(cl, cl->fd);
+		pw->counters.mptcp_clients += cl->mptcp;
+	}
+	if (cl->fastopen) {
+		sndlimit_init(&cl->limit, &info);
+		cl->relay.room = relay_room;
+		cl->relay.wrote = relay_wrote;
+	}
+}
+
+static void wait_begin(struct client *cl)
+{
+	const struct proxy_conf *c = cl->conf;
+
+	list_push(&cl->pw->waiting, &cl->wait);
+	cl->patient = perclient_wait(cl->pw->proxy->perclient, &cl->peer,
+				     (unsigned)c->max_per_client, (unsigned)c->max_clients);
+}
+
 void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool counted)
 {
 	struct client *cl = calloc(1, sizeof(*cl));
-	struct sock_info info;
 
 	if (!cl) {
 		if (counted) {
@@ -540,30 +660,20 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool
 	cl->fd = fd;
 	cl->started = worker_now(&pw->w);
 	relay_init(&cl->relay);
-	ev_io_init(&cl->io, io_cb, fd, EV_READ);
+	ev_io_init(&cl->relay.a.io, io_cb, fd, EV_READ);
 	ev_init(&cl->deadline, deadline_cb);
 	list_push(&pw->clients, &cl->node);
 	pw->counters.accepted++;
-	if (sock_info(fd, &info) == 0) {
-		cl->mptcp = info.mptcp;
-		cl->fastopen = info.syn_data_acked;
-		pw->counters.mptcp_clients += info.mptcp;
-		pw->counters.fastopen_clients += info.syn_data_acked;
-	}
-	cl->syn.over = handshake_over;
-	cl->relay.hold_shut = synwatch_add(&pw->synwatch, &cl->syn, fd);
-	if (cl->fastopen && sock_is_mptcp(fd)) { /* info does not say so yet */
-		sndlimit_init(&cl->limit, &info);
-		cl->relay.room = relay_room;
-		cl->relay.wrote = relay_wrote;
-	}
-	list_push(counted ? &pw->waiting : &pw->excess, counted ? &cl->wait : &cl->excess);
-	cl->patient = counted &&
-		      perclient_wait(pw->proxy->perclient, peer, (unsigned)cl->conf->max_per_client,
-				     (unsigned)cl->conf->max_clients);
-	client_change(cl, CLIENT_REQUEST);
+	note_start(cl);
+	if (!counted)
+		list_push(&pw->excess, &cl->excess);
 	if (cl->fastopen)
 		read_more(cl); /* the request came with the SYN */
+	if (cl->state != CLIENT_REQUEST)
+		return;
+	if (counted && cl->relay.a.bytes_in == 0)
+		wait_begin(cl);
+	client_change(cl, CLIENT_REQUEST);
 }
 
 bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all_full)
@@ -608,13 +718,8 @@ void client_end_all(struct proxy_worker *pw, enum end_reason reason)
 {
 	struct list_node *n;
 
-	while ((n = list_first(&pw->clients))) {
-		struct client *cl = container_of(n, struct client, node);
-		if (cl->state == CLIENT_RELAY)
-			relay_end(&cl->relay, reason, 0);
-		else
-			client_end(cl, reason, 0);
-	}
+	while ((n = list_first(&pw->clients)))
+		end_any(container_of(n, struct client, node), reason, 0);
 }
 
 static const char *state_word(const struct client *cl)

@@ -15,6 +15,9 @@
 #include "proxy/proxy.h"
 #include "proxy/sndlimit.h"
 
+/* Both replies; what would not fit into it is not held. */
+#define CLIENT_HELD_MAX 512
+
 enum client_state {
 	CLIENT_REQUEST, /* the request is not complete yet */
 	CLIENT_AUTH,    /* the password is being checked */
@@ -38,8 +41,7 @@ struct client {
 	struct addr peer;
 	bool counted;      /* in perclient; false: beyond the limits, only to be told so */
 	bool counted_user; /* in peruser */
-	int fd;   /* -1 once the relay owns it */
-	ev_io io; /* until the relay takes over */
+	int fd; /* -1 once the relay owns it; until then relay.a.io watches it */
 	ev_timer deadline;
 	struct synwatch_entry syn;
 	struct sndlimit limit; /* when relay.room is set */
@@ -66,7 +68,10 @@ struct client {
 	struct assoc *assoc;
 	uint8_t reply_code;
 	bool replied;
+	uint16_t held_len; /* octets of replies that wait for others, or for the handshake */
+	uint8_t *held;
 	/* facts for the log line */
+	bool mptcp_socket; /* MPTCP, or fallen back from it; else it never will be */
 	bool mptcp, fastopen, remote_mptcp;
 	unsigned subflows;
 };
@@ -81,8 +86,10 @@ void client_change(struct client *cl, enum client_state state);
 /* The last answer has been sent: close our direction, and end for this reason when the client
  * has taken it. */
 void client_drain(struct client *cl, enum end_reason reason);
-/* Write all of it now. False when the client has ended. */
+/* Write all of it now, or as soon as the handshake is over. False when the client has ended. */
 bool client_send(struct client *cl, const void *data, size_t len);
+/* The same, but what follows soon may go with it. */
+bool client_send_soon(struct client *cl, const void *data, size_t len);
 /* Authenticated, and told so: do what the request asks for. */
 void client_act(struct client *cl);
 
@@ -107,7 +114,7 @@ void reply_refuse(struct client *cl, enum end_reason reason, bool session_invali
 /* The authentication reply of a request that may go on; or of one whose token was rejected.
  * False when the client goes no further. */
 bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *answer);
-/* That of an association that there is. False when the client has ended. */
+/* That of an association that there is, and its Initialization. False when the client has ended. */
 bool reply_assoc(struct client *cl, const struct assoc_result *result);
 /* The operation reply. result NULL: only the code. False when the client has ended. */
 bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result);

@@ -20,17 +20,18 @@ struct op_connect {
 	void *owner;
 	const struct buf *early;
 	struct dial_wishes wishes;
-	bool fastopen;  /* the client wants TFO towards the server */
+	bool fastopen;  /* the client wants TFO towards the server, */
+	bool mptcp;     /* and MPTCP */
 	size_t syn_max; /* octets allowed in the SYN; 0 = no limit */
 	bool race;      /* Happy Eyeballs */
 	struct resolve *resolve;
-	struct addr addrs[RESOLVE_MAX];
-	struct dial attempts[RESOLVE_MAX];
 	unsigned n, next, open; /* addresses, next one to try, attempts under way */
 	int err;                /* of the last failed attempt, positive */
 	ev_timer limit;         /* connect_timeout for all of it */
 	ev_timer step;          /* the next attempt, or an answer that was known at once */
 	struct op_connect_result result;
+	struct addr *addrs; /* as many as there may be attempts */
+	struct dial attempts[];
 };
 
 static void stop_all(struct op_connect *op)
@@ -104,6 +105,8 @@ static bool try_next(struct op_connect *op)
 		int rc;
 
 		op->wishes.dst = op->addrs[op->next++];
+		op->wishes.sock.mptcp = op->mptcp && !plain_knows(&op->pw->plain, &op->wishes.dst,
+								  worker_now(&op->pw->w));
 		if (!op->race) /* an address that swallows packets leaves time for the others */
 			op->wishes.timeout_s = op->conf->connect_timeout_s / op->n + 1;
 		/* Data in two SYNs could be executed twice: only with a single address. */
@@ -153,6 +156,8 @@ static void attempt_done(struct dial *d, int err)
 	r->queued = d->queued;
 	r->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
 	r->mptcp = d->mptcp;
+	if (d->granted.mptcp)
+		plain_note(&op->pw->plain, &r->dst, d->mptcp, worker_now(&op->pw->w));
 	if (addr_is_any(&r->local))
 		addr_of_socket(r->fd, &r->local); /* complete only now if it was bound to any */
 	op_end(op, S6_REPLY_SUCCESS, END_NONE, 0);
@@ -232,7 +237,7 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 
 	sock->tos = octet_or_unset(s, S6_STACK_TOS_REMOTE);
 	sock->ttl = octet_or_unset(s, S6_STACK_TTL_REMOTE);
-	sock->mptcp =
+	op->mptcp =
 		s6_stack_has(s, S6_STACK_MULTIPATH) && s->value[S6_STACK_MULTIPATH] == S6_AVAIL_YES;
 	op->fastopen = s6_stack_has(s, S6_STACK_TFO);
 	op->syn_max = op->fastopen ? s->value[S6_STACK_TFO] : 0;
@@ -241,11 +246,23 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 	op->wishes.timeout_s = op->conf->connect_timeout_s + 1; /* op->limit comes first */
 }
 
+/* With room for as many addresses. */
+static struct op_connect *op_new(size_t room)
+{
+	struct op_connect *op =
+		calloc(1, sizeof(*op) + room * (sizeof(op->attempts[0]) + sizeof(op->addrs[0])));
+
+	if (op)
+		op->addrs = (struct addr *)(void *)&op->attempts[room];
+	return op;
+}
+
 struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_connect_wish *wish,
 				    op_connect_done_fn *done, void *owner)
 {
-	struct op_connect *op = calloc(1, sizeof(*op));
 	struct addr dst;
+	bool numeric = s6glue_to_addr(&dst, wish->dst);
+	struct op_connect *op = op_new(numeric ? 1 : RESOLVE_MAX);
 
 	if (!op)
 		return NULL;
@@ -258,9 +275,9 @@ struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_con
 	take_wishes(op, wish->stack);
 	ev_timer_init(&op->limit, limit_cb, op->conf->connect_timeout_s, 0.);
 	ev_timer_init(&op->step, step_cb, 0., 0.);
-	if (s6glue_to_addr(&dst, wish->dst)) {
+	if (numeric) {
 		keep_allowed(op, &dst, 1);
-		ev_timer_start(pw->w.loop, &op->step);
+		ev_feed_event(pw->w.loop, &op->step, 0); /* still in this turn */
 	} else {
 		op->resolve = resolve_start(pw->resolver, wish->dst->u.name, wish->dst->port,
 					    AF_UNSPEC, resolved, op);

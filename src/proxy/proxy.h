@@ -18,6 +18,7 @@
 #include "core/worker.h"
 #include "proxy/auth.h"
 #include "proxy/issued.h"
+#include "proxy/plain.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/synwatch.h"
 #include "proxy/udp.h"
@@ -47,11 +48,13 @@ struct proxy_worker {
 	struct proxy_conf *conf; /* a reference */
 	struct resolver *resolver;
 	struct synwatch synwatch;
+	struct plain plain;
 	struct listeners listeners; /* one for each address of "listen" */
 	struct udp *udp;
 	struct list clients;
 	struct list waiting; /* those that have not said anything yet; oldest first */
 	struct list excess;  /* clients beyond the limits, to be told so; oldest first */
+	bool near;           /* servers have answered within a moment lately */
 	bool leaving;        /* no more is accepted; what has been has a moment for its request */
 	uint64_t next_id; /* of clients; unique with the worker's index */
 	struct counters counters;

@@ -17,7 +17,7 @@ struct gathered {
 	struct udp_counters udp;
 	uint64_t associations;
 	uint64_t clients, waiting;
-	uint64_t poked, missed; /* see struct synwatch */
+	uint64_t completed, missed; /* see struct synwatch */
 };
 
 static void add_counters(struct counters *sum, const struct counters *c)
@@ -47,7 +47,7 @@ static void visit_counters(struct worker *w, struct survey *s)
 	add_counters(&g->sum, &pw->counters);
 	g->clients += pw->clients.count;
 	g->waiting += pw->waiting.count;
-	g->poked += pw->synwatch.poked;
+	g->completed += pw->synwatch.completed;
 	g->missed += pw->synwatch.missed;
 	g->associations += udp_count(pw->udp);
 	udp_add_counters(pw->udp, &g->udp);
@@ -61,7 +61,7 @@ static void report_counters(struct report *r, const struct gathered *g)
 	report_u64(r, "accepted", c->accepted);
 	report_u64(r, "mptcp_clients", c->mptcp_clients);
 	report_u64(r, "fastopen_clients", c->fastopen_clients);
-	report_u64(r, "handshakes_poked", g->poked);
+	report_u64(r, "handshakes_held", g->completed);
 	report_u64(r, "handshakes_missed", g->missed);
 	report_u64(r, "auth_ok", c->auth_ok);
 	report_u64(r, "auth_failed", c->auth_failed);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What a client is told: authentication and operation replies. */
+#include <string.h>
+
 #include "core/s6glue.h"
 #include "proxy/client_priv.h"
 #include "proxy/leg.h"
@@ -56,13 +58,11 @@ bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *
 		client_end(cl, END_INTERNAL, 0);
 		return false;
 	}
-	if (!client_send(cl, out, len))
-		return false;
-	if (reply.type == S6_AUTH_FAILURE) {
+	if (reply.type != S6_AUTH_FAILURE)
+		return client_send_soon(cl, out, len);
+	if (client_send(cl, out, len))
 		client_drain(cl, END_TOKEN_REJECTED);
-		return false;
-	}
-	return true;
+	return false;
 }
 
 /* TOS and TTL of the client's leg: done, then asked for. */
@@ -101,8 +101,8 @@ static void remote_leg(const struct client *cl, const struct op_connect_result *
 		s6_stack_set(answer, S6_STACK_HAPPY_EYEBALLS, wish->value[S6_STACK_HAPPY_EYEBALLS]);
 }
 
-/* Complete it and send it. */
-static bool send_op(struct client *cl, struct s6_op_reply *reply)
+/* Complete it and send it, and what is to follow it. */
+static bool send_op(struct client *cl, struct s6_op_reply *reply, const uint8_t *next, size_t next_len)
 {
 	uint8_t out[REPLY_MAX];
 	size_t len;
@@ -115,11 +115,13 @@ static bool send_op(struct client *cl, struct s6_op_reply *reply)
 		reply->opts.session_id = cl->session_id;
 		reply->opts.session_id_len = ISSUED_ID_LEN;
 	}
-	if (s6_op_reply_build(reply, out, sizeof(out), &len) != S6_OK) {
+	if (s6_op_reply_build(reply, out, sizeof(out) - next_len, &len) != S6_OK) {
 		client_end(cl, END_INTERNAL, 0);
 		return false;
 	}
-	return client_send(cl, out, len);
+	if (next_len > 0)
+		memcpy(out + len, next, next_len);
+	return client_send(cl, out, len + next_len);
 }
 
 /* The options are about the relayed datagrams; TOS and TTL of the connection, which may carry them,
@@ -132,7 +134,7 @@ bool reply_assoc(struct client *cl, const struct assoc_result *result)
 	client_leg(cl, &of_tcp);
 	s6glue_from_addr(&reply.bind, &result->bind);
 	reply.opts.stack = result->stack;
-	return send_op(cl, &reply);
+	return send_op(cl, &reply, result->init, sizeof(result->init));
 }
 
 bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result)
@@ -147,5 +149,5 @@ bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *r
 		/* A client before which this is a hop has to know that something may have been done. */
 		s6_stack_set(&reply.opts.stack, S6_STACK_TFO, (uint16_t)result->syn_bytes);
 	}
-	return send_op(cl, &reply);
+	return send_op(cl, &reply, NULL, 0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A request: who asks (session, password, nobody), with which token. */
+#include <errno.h>
 #include <string.h>
 
 #include "core/addr.h"
@@ -99,11 +100,17 @@ static void check_password(struct client *cl, const struct s6_userpass *up)
 	if (!known)
 		hash = users_any_hash(cl->conf->users);
 	client_change(cl, CLIENT_AUTH);
+	errno = EACCES;
 	if (hash)
 		cl->check = auth_start(pw->proxy->auth, &pw->w, &cl->peer, hash, known, up->pass,
 				       up->pass_len, password_checked, cl);
-	if (!cl->check)
+	if (cl->check)
+		return;
+	/* Too busy to tell: a client that is told it was refused would stay away for long. */
+	if (errno == EACCES)
 		auth_failed(cl);
+	else
+		client_end(cl, END_LIMIT, 0);
 }
 
 static void refuse_stranger(struct client *cl)

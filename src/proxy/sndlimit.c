@@ -3,7 +3,6 @@
 
 #include <stdbool.h>
 
-#define SYN_RECV   3     /* TCP_SYN_RECV of the kernel */
 #define SYN_MOST   65535 /* the largest window a SYN can tell */
 #define SYN_USUAL  64000 /* and the least that is usual */
 #define LEAST      4096  /* do not dribble */
@@ -14,14 +13,16 @@
 
 void sndlimit_init(struct sndlimit *s, const struct sock_info *info)
 {
-	bool told = info->state == SYN_RECV; /* else it tells the window of a later packet */
+	bool told = info->state == SOCK_SYN_RECV; /* else it tells the window of a later packet */
 	uint32_t least = told ? info->snd_wnd : SYN_USUAL;
 	uint32_t most = told ? info->snd_wnd : SYN_MOST;
 
 	s->wrong_least = (uint64_t)least << info->snd_wscale;
 	s->wrong_most = (uint64_t)most << info->snd_wscale;
 	s->edge = told ? info->snd_wnd : 0;
-	s->credit = 0;
+	/* The first octets need not ask: so many are always allowed (sndlimit_credit), or are within
+	 * the window that is known. */
+	s->credit = s->edge > LEAST + BLUR ? (size_t)(s->edge - BLUR) : LEAST;
 }
 
 /* Sending on a subflow sets its window to the one the kernel takes for the connection's. */
@@ -44,14 +45,6 @@ size_t sndlimit_credit(struct sndlimit *s, const struct sock_window *w, uint64_t
 	return w->in_flight == 0 ? LEAST : 0; /* so the kernel probes a closed window */
 }
 
-/* During the handshake the socket does not say yet that it is MPTCP. */
-static bool in_handshake(int fd)
-{
-	struct sock_info info;
-
-	return sock_info(fd, &info) == 0 && info.state == SYN_RECV;
-}
-
 size_t sndlimit_room(struct sndlimit *s, int fd, uint64_t sent, double *wait_s)
 {
 	struct sock_window w = {.in_flight = sent};
@@ -60,7 +53,8 @@ size_t sndlimit_room(struct sndlimit *s, int fd, uint64_t sent, double *wait_s)
 		return s->credit;
 	if (sent > s->wrong_most)
 		return SIZE_MAX;
-	if (sock_window(fd, &w) < 0 && !in_handshake(fd) && sock_window(fd, &w) < 0)
+	/* During the handshake the socket does not say yet that it is MPTCP. */
+	if (sock_window(fd, &w) < 0 && !sock_in_handshake(fd) && sock_window(fd, &w) < 0)
 		return SIZE_MAX; /* plain TCP, which knows its window */
 	s->credit = sndlimit_credit(s, &w, sent);
 	*wait_s = (double)w.rtt_us / 1e6 / WAIT_PART;

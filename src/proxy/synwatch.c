@@ -16,23 +16,11 @@
 #define EVENTS_MAX  64
 #define TIMER_MIN_S 0.01
 #define TIMER_MAX_S 1.0
-#define SYN_RECV    3 /* TCP_SYN_RECV of the kernel */
 
-/* Not MPTCP_INFO: during the handshake the socket does not say yet that it is MPTCP. */
-static bool in_handshake(int fd)
+static void over(struct synwatch *s, struct synwatch_entry *e)
 {
-	struct sock_info info;
-
-	return sock_info(fd, &info) == 0 && info.state == SYN_RECV;
-}
-
-static void poke(struct synwatch *s, struct synwatch_entry *e)
-{
-	int on = 1;
-
-	setsockopt(e->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	synwatch_remove(s, e);
-	s->poked++;
+	s->completed++;
 	e->over(e);
 }
 
@@ -46,8 +34,8 @@ static void event_cb(struct ev_loop *loop, ev_io *io, int revents)
 	(void)revents;
 	for (int i = 0; i < n; i++) {
 		struct synwatch_entry *e = events[i].data.ptr;
-		if (!in_handshake(e->fd))
-			poke(s, e);
+		if (!sock_in_handshake(e->fd))
+			over(s, e);
 	}
 }
 
@@ -59,9 +47,9 @@ static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
 	(void)events;
 	list_for_each_safe (&s->entries, n, tmp) {
 		struct synwatch_entry *e = container_of(n, struct synwatch_entry, node);
-		if (!in_handshake(e->fd)) {
+		if (!sock_in_handshake(e->fd)) {
 			s->missed++;
-			poke(s, e);
+			over(s, e);
 		}
 	}
 	if (list_empty(&s->entries))
@@ -91,12 +79,10 @@ void synwatch_fini(struct synwatch *s)
 	close(s->epfd);
 }
 
-bool synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd)
+void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd)
 {
 	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = e};
 
-	if (!sock_is_mptcp(fd) || !in_handshake(fd))
-		return false;
 	e->fd = fd;
 	list_push(&s->entries, &e->node);
 	epoll_ctl(s->epfd, EPOLL_CTL_ADD, fd, &event); /* if it fails, the timer remains */
@@ -105,7 +91,6 @@ bool synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd)
 		s->timer.repeat = TIMER_MIN_S;
 		ev_timer_again(s->w->loop, &s->timer);
 	}
-	return true;
 }
 
 void synwatch_remove(struct synwatch *s, struct synwatch_entry *e)

@@ -2,13 +2,12 @@
 /*
  * Accepted MPTCP connections with Fast Open have a trap (measured on Linux 6.18): what is
  * written before the third packet of the handshake has come is not sent when it comes, but
- * only after a further write or socket option. Level-triggered epoll does not tell when that
- * is; edge-triggered epoll does. So each worker has an edge-triggered epoll of its own for
- * such sockets, itself watched by the loop, and pokes a socket when its handshake is over.
- * Worse, where the third packet comes without MPTCP (the SYN-ACK was lost once), a half-close that
- * was asked for before it makes the kernel drop what was written. So the owner is told when it may.
- * A timer looks after those whose event was missed, ever more slowly until another socket
- * is added.
+ * only after a further write; and where that packet comes without MPTCP (the SYN-ACK was lost
+ * once), a half-close asked for before it makes the kernel drop what was written. So nothing is
+ * written before, and the owner is told when it may. Level-triggered epoll does not tell when that
+ * is; edge-triggered epoll does: each worker has an epoll of its own for such sockets, itself
+ * watched by the loop. A timer looks after those whose event was missed, ever more slowly until
+ * another socket is added.
  */
 #ifndef PROXY_SYNWATCH_H
 #define PROXY_SYNWATCH_H
@@ -27,22 +26,22 @@ struct synwatch {
 	ev_io io;
 	ev_timer timer;
 	struct list entries;
-	uint64_t poked, missed; /* handshakes completed; of these, found by the timer */
+	uint64_t completed, missed; /* handshakes; of these, found by the timer */
 };
 
 /* One socket; embedded in its owner, who removes it before closing the descriptor. */
 struct synwatch_entry {
 	struct list_node node;
 	int fd;
-	/* The handshake is over and what was written is on its way. May free the entry. */
+	/* The handshake is over. May free the entry. */
 	void (*over)(struct synwatch_entry *e);
 };
 
 int synwatch_init(struct synwatch *s, struct worker *w); /* 0 or -errno */
 void synwatch_fini(struct synwatch *s);
 
-/* Watch fd if it needs it (MPTCP, handshake not complete); e->over is set. Whether it does. */
-bool synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd);
+/* Watch fd, of MPTCP, whose handshake is not complete; e->over is set. */
+void synwatch_add(struct synwatch *s, struct synwatch_entry *e, int fd);
 void synwatch_remove(struct synwatch *s, struct synwatch_entry *e); /* harmless if not added */
 
 #endif

@@ -54,14 +54,15 @@ void flow_because(struct flow *f, const char *fmt, ...)
 
 void flow_note_facts(struct flow *f)
 {
-	struct sock_info info;
+	bool may = f->at ? f->at->dial.mptcp : f->mptcp;
 	int fd = f->state == FLOW_RELAY ? f->relay.b.fd : f->at ? f->at->fd : -1;
+	unsigned n = 0;
 
-	if (f->route == ROUTE_DIRECT || fd < 0 || sock_info(fd, &info) < 0)
+	if (!may || fd < 0 || !sock_mptcp(fd, &n))
 		return;
-	f->mptcp |= info.mptcp; /* a connection that is closing does not say any more */
-	if (info.subflows > f->subflows)
-		f->subflows = info.subflows;
+	f->mptcp = true; /* a connection that is closing does not say any more */
+	if (n > f->subflows)
+		f->subflows = n;
 }
 
 static const char *server_mptcp_str(const struct flow *f)
@@ -126,6 +127,7 @@ void flow_attempt_close(struct flow *f)
 	if (at->fd >= 0)
 		sock_reset(at->fd); /* nobody waits for what is in it */
 	at->fd = -1;
+	ev_io_set(&at->io, -1, 0); /* the next one may get the same number */
 	loopguard_remove(f->rw->redir->loopguard, &f->guard);
 	buf_clear(&f->relay.b.in, &f->rw->w.pool);
 }
@@ -135,7 +137,7 @@ static void attempt_free(struct flow *f)
 	if (!f->at)
 		return;
 	ev_timer_stop(f->rw->w.loop, &f->at->patience);
-	explicit_bzero(f->at->request, f->at->pool->hops * UP_REQUEST_MAX);
+	explicit_bzero(f->at->request, f->at->request_len);
 	pool_put(f->at->pool);
 	free(f->at);
 	f->at = NULL;
@@ -189,11 +191,8 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 
 void flow_deadline(struct flow *f, double s)
 {
-	ev_timer_stop(f->rw->w.loop, &f->deadline);
-	if (s <= 0)
-		return;
-	ev_timer_set(&f->deadline, s, 0.);
-	ev_timer_start(f->rw->w.loop, &f->deadline);
+	f->deadline.repeat = s > 0 ? s : 0.;
+	ev_timer_again(f->rw->w.loop, &f->deadline); /* starts, moves or stops it */
 }
 
 void flow_change(struct flow *f, enum flow_state state)
@@ -237,7 +236,8 @@ static void relay_closing(struct relay *r)
 {
 	struct flow *f = container_of(r, struct flow, relay);
 
-	flow_note_facts(f);
+	if (log_enabled(LVL_INFO))
+		flow_note_facts(f);
 	if (f->conf->paths.count > 0)
 		wan_usage_add(&f->rw->usage, r->b.fd);
 }
@@ -278,6 +278,10 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	buf_consume(&r->a.in, &rw->w.pool, sent);
 	r->b.bytes_out = sent;
 	f->fd = -1;
+	f->mptcp = f->at->dial.mptcp;
+	f->subflows = f->at->dial.subflows;
+	r->a.io = f->io;
+	r->b.io = f->at->io.fd == up_fd ? f->at->io : f->at->dial.io;
 	attempt_free(f);
 	rw->counters.routed[f->route]++;
 	flow_change(f, FLOW_RELAY);
@@ -285,7 +289,6 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	r->closing = relay_closing;
 	r->b.dead_s = f->conf->dead_s;
 	relay_start(r, &rw->w, fd, up_fd, f->conf->idle_s, relay_done);
-	flow_note_facts(f);
 	rw->counters.mptcp += f->mptcp;
 	rw->counters.fastopen += f->tfo;
 	if (r->b.in.len > 0) {
@@ -404,7 +407,7 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 	device_watch(f);
 	if (f->state == FLOW_WAIT_DATA && (f->relay.a.bytes_in > 0 || f->relay.a.eof)) {
 		flow_go(f, f->decision);
-	} else if (f->state == FLOW_HANDSHAKE) {
+	} else if (f->state == FLOW_HANDSHAKE || f->state == FLOW_DIAL) {
 		flow_proxy_more(f);
 	}
 }
@@ -413,8 +416,8 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct flow *f = container_of(t, struct flow, deadline);
 
-	(void)loop;
 	(void)events;
+	ev_timer_stop(loop, t);
 	if (f->state == FLOW_WAIT_DATA)
 		flow_go(f, f->decision);
 	else if (f->state == FLOW_HANDSHAKE)
@@ -431,11 +434,12 @@ struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
 
 	if (!f)
 		return NULL;
-	f->at = calloc(1, sizeof(*f->at) + rw->pool->hops * UP_REQUEST_MAX);
+	f->at = malloc(sizeof(*f->at) + rw->pool->hops * UP_REQUEST_MAX);
 	if (!f->at) {
 		free(f);
 		return NULL;
 	}
+	memset(f->at, 0, offsetof(struct attempt, chain));
 	f->rw = rw;
 	f->conf = redir_conf_get(rw->conf);
 	f->id = ++rw->next_id;
@@ -501,7 +505,6 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 		sock_reset(fd);
 		return;
 	}
-	flow_change(f, FLOW_WAIT_DATA);
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
@@ -511,6 +514,8 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	    f->conf->first_data_ms == 0 ||
 	    !firstdata_waits(&rw->redir->firstdata, addr_port(&f->dst), flow_now(f)))
 		flow_go(f, f->decision);
+	else
+		flow_change(f, FLOW_WAIT_DATA);
 }
 
 uint64_t flow_memory(const struct redir_worker *rw)

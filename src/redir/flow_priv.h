@@ -43,8 +43,6 @@ struct attempt {
 	struct dial dial;
 	ev_io io; /* upstream */
 	int fd;   /* upstream, once connected */
-	struct up_socks6 proto;
-	struct upstream_chain chain;
 	double sent_s;     /* when the requests had left (worker_now) */
 	unsigned reminded; /* how often a hop did not know its session */
 	enum commit commit;
@@ -53,6 +51,9 @@ struct attempt {
 	double until_s;  /* on a prewarmed one: for the authentication reply (worker_now) */
 	size_t request_len, request_sent;
 	size_t sent;       /* octets of relay.a.in sent to this upstream */
+	/* large, and not cleared: written when a way has been chosen */
+	struct upstream_chain chain;
+	struct up_socks6 proto;
 	uint8_t request[]; /* UP_REQUEST_MAX for each hop of the longest way in the pool */
 };
 

@@ -35,6 +35,7 @@
 #include "core/s6glue.h"
 #include "core/sock.h"
 #include "redir/flow_priv.h"
+#include "redir/witness.h"
 
 #define SYN_MAX 2048 /* more never fits into a SYN */
 /* An MPTCP connection whose last subflow was reset says so only by itself when it is asked. */
@@ -226,9 +227,8 @@ static void authenticated(struct flow *f)
 	const struct up_hop *h = &at->proto.hop[k];
 	struct upstream *up = at->chain.hop[k].up;
 
-	upstream_heard(up, flow_now(f));
-	if (h->in_session && h->has_window)
-		upstream_window(up, at->chain.hop[k].g.session, h->window_base, h->window_size);
+	upstream_heard(up, flow_now(f), at->chain.hop[k].g.session, h->window_base,
+		       h->in_session && h->has_window ? h->window_size : 0);
 	if (!at_last_hop(f)) {
 		flow_deadline(f, f->conf->dial_timeout_s);
 		return;
@@ -373,8 +373,13 @@ static void send_up(struct flow *f)
 		};
 		struct msghdr m = {.msg_iov = head ? v : v + 1,
 				   .msg_iovlen = head && v[1].iov_len ? 2 : 1};
-		ssize_t n = sendmsg(at->fd, &m, MSG_NOSIGNAL);
+		ssize_t n;
 
+		if (at->request_sent > 0 && f->relay.b_delays) {
+			sock_nodelay(at->fd);
+			f->relay.b_delays = false;
+		}
+		n = sendmsg(at->fd, &m, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -391,22 +396,14 @@ static void send_up(struct flow *f)
 	}
 }
 
-void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events)
+static void handshake_read(struct flow *f)
 {
-	struct attempt *at = container_of(io, struct attempt, io);
-	struct flow *f = io->data;
+	struct attempt *at = f->at;
 	struct relay *r = &f->relay;
 	size_t room;
 	uint8_t *p;
 	ssize_t n;
 
-	(void)loop;
-	if (events & EV_WRITE)
-		send_up(f);
-	if (!(events & EV_READ)) {
-		handshake_watch(f);
-		return;
-	}
 	p = buf_room(&r->b.in, &f->rw->w.pool, &room);
 	if (!p) {
 		flow_end(f, END_NO_MEMORY, ENOMEM);
@@ -427,6 +424,19 @@ void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events)
 		handshake_watch(f);
 }
 
+void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events)
+{
+	struct flow *f = io->data;
+
+	(void)loop;
+	if (events & EV_WRITE)
+		send_up(f);
+	if (events & EV_READ)
+		handshake_read(f);
+	else
+		handshake_watch(f);
+}
+
 static void handshake_watch(struct flow *f)
 {
 	struct attempt *at = f->at;
@@ -438,18 +448,21 @@ static void handshake_watch(struct flow *f)
 	if (ev_is_active(&at->io) && (at->io.events & (EV_READ | EV_WRITE)) == want)
 		return;
 	ev_io_stop(loop, &at->io);
-	ev_io_set(&at->io, at->fd, want);
+	ev_io_modify(&at->io, want);
 	ev_io_start(loop, &at->io);
 }
 
 /* ---- dialling a proxy ---- */
 
-/* The proxy has answered others well after that: what was sent then found its way. */
+/* The proxy has answered others well after that, or data have come from it: what was sent then
+ * found its way. */
 static bool was_whole_after(const struct flow *f, double when)
 {
 	const struct upstream_chain *c = &f->at->chain;
+	double well = when + c->hop[0].g.patience_s / 2;
 
-	return upstream_heard_at(c->hop[0].up) > when + c->hop[0].g.patience_s / 2;
+	return upstream_heard_at(c->hop[0].up) > well ||
+	       witness_here(f->rw, f->up, flow_now(f) - well);
 }
 
 /* No answer to a SYN counts as: it did not arrive. But where the proxy has answered others well
@@ -474,6 +487,22 @@ static bool is_unheard(const struct flow *f)
 	       !was_whole_after(f, at->sent_s);
 }
 
+/* With what the descriptor was watched with before. */
+static void proxy_watches(struct flow *f, const ev_io *io)
+{
+	f->at->io = *io;
+	f->at->io.data = f;
+	ev_set_cb(&f->at->io, flow_proxy_io_cb);
+}
+
+/* Data that were not taken from the SYN leave when it is answered. */
+static double sent_at(const struct flow *f, const struct dial *d)
+{
+	if (d->syn_data_acked)
+		return f->at->dialled;
+	return d->readable ? f->at->dialled + d->rtt_us / 1e6 : flow_now(f);
+}
+
 static void dial_done(struct dial *d, int err)
 {
 	struct flow *f = d->owner;
@@ -483,7 +512,8 @@ static void dial_done(struct dial *d, int err)
 		flow_because(f, "cannot connect: %s", strerror(-err));
 		upstream_says(f, 0, err == -ECONNREFUSED ? UPSTREAM_HARD : UPSTREAM_SOFT);
 		/* A reset behind the answer: what was in the SYN may have been acted on. */
-		if ((err == -ECONNRESET && d->queued > 0) || syn_maybe_taken(f)) {
+		if (((err == -ECONNRESET || err == -EPIPE) && d->queued > 0) ||
+		    syn_maybe_taken(f)) {
 			at->commit = COMMIT_MAYBE;
 			lost_before_reply(f);
 		} else {
@@ -492,7 +522,7 @@ static void dial_done(struct dial *d, int err)
 		return;
 	}
 	upstream_dialled(at->chain.hop[0].up, flow_now(f), d);
-	at->sent_s = d->syn_data_acked ? at->dialled : flow_now(f);
+	at->sent_s = sent_at(f, d);
 	f->tfo = d->syn_data_acked;
 	f->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
 	if (d->granted.mark_error)
@@ -501,6 +531,7 @@ static void dial_done(struct dial *d, int err)
 			    "CAP_NET_ADMIN is needed",
 			    strerror(d->granted.mark_error));
 	at->fd = dial_take(d);
+	proxy_watches(f, &d->io);
 	if (d->queued > 0) {
 		at->commit = COMMIT_MAYBE;
 		at->request_sent = d->queued < at->request_len ? d->queued : at->request_len;
@@ -508,7 +539,10 @@ static void dial_done(struct dial *d, int err)
 	}
 	flow_change(f, FLOW_HANDSHAKE);
 	send_up(f);
-	handshake_watch(f);
+	if (d->readable)
+		handshake_read(f);
+	else
+		handshake_watch(f);
 }
 
 static void be_patient(struct flow *f)
@@ -528,15 +562,20 @@ static bool flow_prewarmed(struct flow *f)
 	struct attempt *at = f->at;
 	struct upstream *first = at->chain.hop[0].up;
 	const struct upstream_grant *g = &at->chain.hop[0].g;
+	struct prewarmed warm;
 	int fd;
 
 	if (at->same_again || at->fresh ||
 	    !prewarm_is_better(first, g, at->request_len + f->relay.a.in.len))
 		return false;
-	fd = prewarm_take(&f->rw->prewarm, first, &g->addr, &f->guard);
+	fd = prewarm_take(&f->rw->prewarm, first, &g->addr, &f->guard, &warm);
 	if (fd < 0)
 		return false;
 	at->fd = fd;
+	proxy_watches(f, &warm.io);
+	at->dial.mptcp = warm.subflows > 0;
+	at->dial.subflows = warm.subflows;
+	f->relay.b_delays = false;
 	if (f->tos)
 		sock_tos(fd, addr_family(&g->addr), f->tos);
 	f->prewarmed = true;
@@ -564,7 +603,8 @@ static void flow_dial(struct flow *f)
 		.sock = {.mptcp = at->chain.hop[0].up->mptcp != 0,
 			 .mark = f->conf->mark,
 			 .tos = flow_tos(f),
-			 .ttl = -1},
+			 .ttl = -1,
+			 .delay = true},
 		.fastopen = first->tfo,
 		.data = syn,
 		.timeout_s = f->conf->dial_timeout_s,
@@ -590,7 +630,9 @@ static void flow_dial(struct flow *f)
 		if (early > 0)
 			memcpy(syn + at->request_len, buf_data(&f->relay.a.in), early);
 		wishes.len = at->request_len + early;
+		wishes.answered = early == f->relay.a.in.len;
 	}
+	f->relay.b_delays = true;
 	flow_change(f, FLOW_DIAL);
 	rc = dial_start(&at->dial, &f->rw->w, &wishes, dial_done, f);
 	explicit_bzero(syn, wishes.len);
@@ -630,6 +672,8 @@ void flow_proxy_patience_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
+	if (f->state == FLOW_DIAL && dial_look(&f->at->dial))
+		return;
 	if (!upstream_is_up(f->up))
 		proxy_went_down(f);
 	else if (flow_now(f) - f->at->dialled >= f->at->chain.patience_s)
@@ -659,6 +703,10 @@ void flow_next(struct flow *f)
 
 void flow_proxy_more(struct flow *f)
 {
+	if (f->state == FLOW_DIAL) {
+		dial_look(&f->at->dial);
+		return;
+	}
 	send_up(f);
 	handshake_watch(f);
 }

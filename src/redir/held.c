@@ -57,30 +57,6 @@ static struct held_syn *find(struct held *h, const struct addr *src, const struc
 	return s;
 }
 
-enum listed { LISTED, REPEATED, TOO_MANY };
-
-static enum listed enlist(struct held *h, struct held_syn *s)
-{
-	struct held_syn **p = bucket_of(h, &s->src, &s->dst);
-	enum listed rc = LISTED;
-
-	pthread_mutex_lock(&h->lock);
-	if (find(h, &s->src, &s->dst)) {
-		h->counts.repeated++;
-		rc = REPEATED;
-	} else if (atomic_load(&h->now) >= HELD_MAX) {
-		h->counts.overflowed++;
-		rc = TOO_MANY;
-	} else {
-		s->next = *p;
-		*p = s;
-		atomic_fetch_add(&h->now, 1);
-		h->counts.total++;
-	}
-	pthread_mutex_unlock(&h->lock);
-	return rc;
-}
-
 static void unlist(struct held *h, struct held_syn *s)
 {
 	struct held_syn **p = bucket_of(h, &s->src, &s->dst);
@@ -127,23 +103,41 @@ void *held_flow(struct held *h, const struct worker *w, const struct addr *src,
 
 /* ---- answers ---- */
 
+static void verdict(struct held *h, uint32_t id, uint32_t mark, enum held_answer a)
+{
+	if (a == HELD_GO_ON)
+		nfqueue_accept(h->queue, id, mark);
+	else if (a == HELD_SILENCE)
+		nfqueue_drop(h->queue, id);
+	else
+		nfqueue_accept(h->queue, id, RULES_REFUSED(a));
+}
+
+/* A SYN sent again waits in the place of the one before; if that has been answered, it hears the
+ * same, for the kernel forgets all that waits when anybody's hook is taken away, and then the first
+ * one has got no further. */
+static void repeated(struct held *h, struct held_syn *known, const struct held_syn *s)
+{
+	h->counts.repeated++;
+	if (known->answer != HELD_NONE) {
+		verdict(h, s->id, s->mark, known->answer);
+		return;
+	}
+	nfqueue_drop(h->queue, known->id);
+	known->id = s->id;
+	known->mark = s->mark;
+}
+
 void held_answer(struct held_syn *s, enum held_answer a)
 {
 	struct held *h = s->held;
 
-	if (s->answered)
-		return;
-	s->answered = true;
-	if (a == HELD_GO_ON) {
-		nfqueue_accept(h->queue, s->id, s->mark);
-		return;
-	}
-	if (a == HELD_SILENCE)
-		nfqueue_drop(h->queue, s->id);
-	else
-		nfqueue_accept(h->queue, s->id, RULES_REFUSED(a));
 	pthread_mutex_lock(&h->lock);
-	h->counts.refused++;
+	if (s->answer == HELD_NONE) {
+		s->answer = a;
+		h->counts.refused += a != HELD_GO_ON;
+		verdict(h, s->id, s->mark, a);
+	}
 	pthread_mutex_unlock(&h->lock);
 }
 
@@ -158,6 +152,31 @@ void held_syn_free(struct held_syn *s)
 }
 
 /* ---- SYNs ---- */
+
+enum listed { LISTED, REPEATED, TOO_MANY };
+
+static enum listed enlist(struct held *h, struct held_syn *s)
+{
+	struct held_syn **p = bucket_of(h, &s->src, &s->dst), *known;
+	enum listed rc = LISTED;
+
+	pthread_mutex_lock(&h->lock);
+	known = find(h, &s->src, &s->dst);
+	if (known) {
+		repeated(h, known, s);
+		rc = REPEATED;
+	} else if (atomic_load(&h->now) >= HELD_MAX) {
+		h->counts.overflowed++;
+		rc = TOO_MANY;
+	} else {
+		s->next = *p;
+		*p = s;
+		atomic_fetch_add(&h->now, 1);
+		h->counts.total++;
+	}
+	pthread_mutex_unlock(&h->lock);
+	return rc;
+}
 
 static void start_job(struct job *job, struct worker *w)
 {
@@ -184,6 +203,7 @@ static struct held_syn *syn_new(struct held *h, const struct nfqueue_packet *p,
 	s->held = h;
 	s->id = p->id;
 	s->mark = p->mark;
+	s->answer = HELD_NONE;
 	s->job.run = start_job;
 	return s;
 }
@@ -207,9 +227,7 @@ static void saw_packet(void *ctx, const struct nfqueue_packet *p)
 		return;
 	}
 	free(s);
-	if (rc == REPEATED)
-		nfqueue_drop(h->queue, p->id);
-	else
+	if (rc == TOO_MANY)
 		nfqueue_accept(h->queue, p->id, p->mark);
 }
 

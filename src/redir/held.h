@@ -23,6 +23,16 @@
 
 struct held;
 
+enum held_answer {
+	HELD_NONE = -1, /* yet */
+	HELD_GO_ON,
+	HELD_RESET,
+	HELD_HOST_UNREACHABLE,
+	HELD_NET_UNREACHABLE,
+	HELD_PROHIBITED,
+	HELD_SILENCE /* the device tries again */
+};
+
 struct held_syn {
 	struct addr src, dst; /* without scope */
 	void *flow;           /* its owner's; set by held_start_fn */
@@ -35,21 +45,12 @@ struct held_syn {
 	struct held_syn *next;
 	struct job job;
 	struct worker *w;
-	uint32_t id, mark;
-	bool answered;
+	uint32_t id, mark;       /* of the latest SYN; under the lock */
+	enum held_answer answer; /* likewise */
 };
 
 /* On worker w: a connection that begins. It has to be answered and freed. */
 typedef void held_start_fn(struct worker *w, struct held_syn *s);
-
-enum held_answer {
-	HELD_GO_ON,
-	HELD_RESET,
-	HELD_HOST_UNREACHABLE,
-	HELD_NET_UNREACHABLE,
-	HELD_PROHIBITED,
-	HELD_SILENCE /* the device tries again */
-};
 
 /* NULL = out of memory. */
 struct held *held_new(struct worker *const *workers, unsigned n, held_start_fn *start);
@@ -77,7 +78,7 @@ void *held_flow(struct held *h, const struct worker *w, const struct addr *src,
 struct held_counts {
 	bool open; /* the queue */
 	unsigned now;
-	uint64_t total, refused, repeated; /* repeated: SYNs sent again, which were dropped */
+	uint64_t total, refused, repeated; /* repeated: SYNs that were sent again */
 	uint64_t overflowed;               /* went on at once, because there were too many */
 };
 void held_count(struct held *h, struct held_counts *out);

@@ -20,17 +20,19 @@ static uint32_t buckets_for(unsigned max)
 
 static struct slot **bucket_of(const struct table *t, const struct addr *key)
 {
-	uint8_t octets[16 + 4 + 2] = {0};
+	uint8_t octets[16 + 4 + 4] = {0}; /* whole words */
 	uint16_t port = addr_port(key);
+	size_t n = 4;
 
 	if (addr_family(key) == AF_INET) {
 		memcpy(octets, &key->u.in.sin_addr, 4);
 	} else {
 		memcpy(octets, &key->u.in6.sin6_addr, 16);
 		memcpy(octets + 16, &key->u.in6.sin6_scope_id, 4);
+		n = 20;
 	}
-	memcpy(octets + 20, &port, 2);
-	return &t->buckets[siphash(&t->seed, octets, sizeof(octets)) & (t->n_buckets - 1)];
+	memcpy(octets + n, &port, 2);
+	return &t->buckets[siphash(&t->seed, octets, n + 4) & (t->n_buckets - 1)];
 }
 
 bool table_init(struct table *t, unsigned max)

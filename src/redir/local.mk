@@ -44,7 +44,8 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/wan.c src/redir/wan.h src/redir/wan_diff.c \
 	src/redir/wan_keeper.c src/redir/wan_keeper.h \
 	src/redir/wan_kernel.c src/redir/wan_kernel.h \
-	src/redir/wan_ctl.c src/redir/wan_usage.c src/redir/wan_usage.h
+	src/redir/wan_ctl.c src/redir/wan_usage.c src/redir/wan_usage.h \
+	src/redir/witness.c src/redir/witness.h
 src_redir_libredir_la_LIBADD = src/core/libcore.la
 if HAVE_LIBMNL
 src_redir_libredir_la_SOURCES += \

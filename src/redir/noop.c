@@ -13,6 +13,7 @@
 #include "core/dial.h"
 #include "redir/redir.h"
 #include "redir/up_socks6.h"
+#include "redir/witness.h"
 
 #define IDLE_S       15.0 /* without any reply while all is well, then a NOOP; give or take ... */
 #define JITTER       0.1
@@ -25,6 +26,7 @@
 #define TROUBLE_S    0.2   /* the same when an answer is overdue */
 #define PROBE_S      2.0   /* for an answer of one that is up, at least: a SYN may be lost once */
 #define PROBE_RTTS   4     /* and so many round trips */
+#define WITNESS_S    0.5   /* data have come lately: within this */
 #define VIA_S        0.5   /* between looks at a proxy that this one is reached through ... */
 #define VIA_FIRST_S  0.05  /* while that one has not been probed */
 #define RESOLVE_S    300.0 /* a name is asked for again */
@@ -45,6 +47,7 @@ struct noop {
 	struct addr fresh[UPSTREAM_ADDRS]; /* new ones of the name, not yet proven; the upstream */
 	unsigned n_fresh;                  /* is up at an old one */
 	bool tries_fresh;                  /* this round */
+	bool doubted;                      /* this round: connections in relay have been asked */
 	struct addr addr;                  /* the one being tried */
 	struct dial dial;
 	int fd;
@@ -412,7 +415,8 @@ static void try_address(struct noop *n)
 	double limit_s = time_limit(n, &look);
 	struct dial_wishes wishes = {
 		.sock = {.mark = c->mark, .tos = -1, .ttl = -1},
-		.timeout_s = limit_s < c->dial_timeout_s ? limit_s : c->dial_timeout_s,
+		/* what is up has our own timer, which comes first */
+		.timeout_s = limit_s < c->dial_timeout_s ? limit_s + WITNESS_S : c->dial_timeout_s,
 		.data = n->request,
 	};
 	struct up_request rq = {.command = S6_CMD_NOOP, .chain = &n->chain};
@@ -455,6 +459,7 @@ static void round_try(struct noop *n)
 		n->n_addrs = upstream_addrs(n->up, n->addrs);
 	}
 	n->next = 0;
+	n->doubted = false;
 	try_address(n);
 }
 
@@ -558,12 +563,44 @@ static bool heard_meanwhile(struct noop *n)
 	return true;
 }
 
-static void timed_out(struct noop *n)
+static void was_silent(struct noop *n)
 {
 	unsigned k = n->resolving ? n->chain.n - 1 : up_socks6_missing(&n->proto);
 
 	because(n, "no reply in time");
 	hop_failed(n, k, UPSTREAM_SILENT);
+}
+
+/* On a line that is full or lossy a probe may go unanswered while others' data come: once more
+ * then, on a new connection, as the route to the proxy may be another by now. */
+static void witnessed(struct redir *rd, struct upstream *up, bool lives)
+{
+	struct noop *n = up->kick ? up->kick_ctx : NULL;
+
+	(void)rd;
+	if (!n || !n->running || !n->doubted)
+		return; /* it has ended, one way or another */
+	if (!lives) {
+		was_silent(n);
+		return;
+	}
+	log_info("proxy %s: no reply in time, but data come from it: asking once more", up->name);
+	close_connection(n);
+	n->next--;
+	try_address(n);
+}
+
+static void timed_out(struct noop *n)
+{
+	bool judges = !n->doubted && !n->resolving && !n->tries_fresh && n->chain.n == 1 &&
+		      upstream_is_up(n->up);
+
+	if (judges && witness_ask(n->rd, n->up, WITNESS_S, witnessed) == 0) {
+		n->doubted = true;
+		set_timer(n, WITNESS_S); /* a reply may still come meanwhile */
+	} else {
+		was_silent(n);
+	}
 }
 
 /* Through a proxy that is not up itself nothing can be learned of this one. */
@@ -660,7 +697,8 @@ static bool in_pool(const struct pool *p, const struct upstream *up)
 	return false;
 }
 
-/* A reload asks for names at once: the administrator may know more than their time to live. */
+/* A reload asks for names at once, and whether what was down or had rejected us still is: the
+ * administrator may know more than their time to live and our pauses. */
 static void ask_again(struct noop *n)
 {
 	n->resolved_s = 0;
@@ -668,7 +706,7 @@ static void ask_again(struct noop *n)
 		resolve_cancel(n->resolve);
 		n->resolve = NULL;
 	}
-	if (n->running || n->retry_s > 0)
+	if (n->running)
 		return; /* the next round does it */
 	n->idle = false;
 	set_timer(n, 0.);

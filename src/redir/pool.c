@@ -13,16 +13,18 @@ static struct upstream *find_same(const struct pool *old, const struct proxy_sec
 }
 
 /* Insertion keeps the file's order among equals. */
-static void insert(struct pool *p, struct upstream *up, int weight)
+static void insert(struct pool *p, struct upstream *up, const struct proxy_section *section)
 {
 	unsigned i = p->n++;
 
-	for (; i > 0 && p->v[i - 1]->priority > up->priority; i--) {
+	for (; i > 0 && p->priority[i - 1] > section->priority; i--) {
 		p->v[i] = p->v[i - 1];
 		p->weight[i] = p->weight[i - 1];
+		p->priority[i] = p->priority[i - 1];
 	}
 	p->v[i] = up;
-	p->weight[i] = weight;
+	p->weight[i] = section->weight;
+	p->priority[i] = section->priority;
 }
 
 /* While a pool is made: the upstreams of the sections, as in the file. */
@@ -50,7 +52,9 @@ static struct upstream *make(struct making *m, const struct proxy_section *secti
 	if (*up)
 		return *up;
 	*up = find_same(m->old, section, via);
-	if (!*up) {
+	if (*up) {
+		upstream_adjust(*up, section);
+	} else {
 		*up = upstream_new(section, via, m->main);
 		if (*up)
 			(*up)->mark = m->conf->mark; /* never changes while we run */
@@ -77,7 +81,7 @@ struct pool *pool_new(const struct redir_conf *c, const struct pool *old, struct
 	for (n = list_first(&c->proxies); n && i < POOL_MAX; n = list_next(&c->proxies, n), i++) {
 		if (!m.v[i])
 			continue;
-		insert(p, m.v[i], container_of(n, struct proxy_section, node)->weight);
+		insert(p, m.v[i], container_of(n, struct proxy_section, node));
 		upstream_chain(m.v[i], &way);
 		if (way.n > p->hops)
 			p->hops = way.n;
@@ -113,7 +117,7 @@ static unsigned candidates(const struct pool *p, uint64_t tried, bool avoided, d
 	for (unsigned i = 0; i < p->n; i++) {
 		struct upstream_view look;
 
-		if (n > 0 && p->v[i]->priority > p->v[v[0].index]->priority)
+		if (n > 0 && p->priority[i] > p->priority[v[0].index])
 			break;
 		if (tried & (uint64_t)1 << i || p->weight[i] == 0)
 			continue;
@@ -123,6 +127,18 @@ static unsigned candidates(const struct pool *p, uint64_t tried, bool avoided, d
 				.index = i, .weight = p->weight[i], .rtt_us = look.rtt_us};
 	}
 	return n;
+}
+
+static unsigned choose(struct pool *p, const struct balance_candidate *v, unsigned n)
+{
+	unsigned i;
+
+	if (n == 1 && p->balance.by == BALANCE_WEIGHT) /* pays what it earns */
+		return v[0].index;
+	pthread_mutex_lock(&p->lock);
+	i = balance_choose(&p->balance, v, n);
+	pthread_mutex_unlock(&p->lock);
+	return i;
 }
 
 struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct upstream_chain *c)
@@ -136,9 +152,7 @@ struct upstream *pool_next(struct pool *p, uint64_t *tried, double now_s, struct
 			n = candidates(p, *tried, true, now_s, v);
 		if (n == 0)
 			return NULL;
-		pthread_mutex_lock(&p->lock);
-		i = balance_choose(&p->balance, v, n);
-		pthread_mutex_unlock(&p->lock);
+		i = choose(p, v, n);
 		*tried |= (uint64_t)1 << i;
 		if (upstream_grant_chain(p->v[i], now_s, c))
 			return p->v[i];

@@ -16,6 +16,7 @@ struct pool {
 	pthread_mutex_t lock;
 	struct balance balance;
 	int weight[POOL_MAX]; /* 0: gets no flows, others may be reached through it */
+	int priority[POOL_MAX];
 	unsigned n;
 	unsigned hops; /* of the longest way */
 	struct upstream

@@ -27,7 +27,7 @@
 #define PAUSE_MAX_S 30.0
 #define TELL_S      10.0 /* between messages to the other workers */
 #define JOIN_IDLE_S 1    /* keepalive of a new connection, so that subflows can join; */
-#define JOIN_S      3.0  /* after that as usual */
+#define JOIN_S      3.0  /* after that none */
 
 #define ESTABLISHED 1 /* TCP_ESTABLISHED of the kernel */
 
@@ -216,20 +216,22 @@ static void readable_cb(struct ev_loop *loop, ev_io *io, int events)
 		warm_ended(w, heard > 0);
 }
 
-static bool is_alive(const struct warm *w)
+static bool is_alive(const struct warm *w, struct sock_info *info)
 {
-	struct sock_info info;
+	int rc;
 
-	if (listen_to(w->fd) != 0 || sock_info(w->fd, &info) < 0)
+	if (listen_to(w->fd) != 0)
 		return false;
-	return info.mptcp ? info.subflows > 0 : info.state == ESTABLISHED;
+	rc = w->dial.mptcp ? sock_info(w->fd, info) : sock_info_tcp(w->fd, info);
+	if (rc < 0)
+		return false;
+	return info->mptcp ? info->subflows > 0 : info->state == ESTABLISHED;
 }
 
 static void dialled(struct dial *d, int err)
 {
 	struct warm *w = d->owner;
 	struct store *s = w->store;
-	struct sock_info info;
 
 	if (err < 0) {
 		warm_close(w);
@@ -240,10 +242,12 @@ static void dialled(struct dial *d, int err)
 	w->since_s = now_of(s);
 	w->state = WARM_READY;
 	upstream_warm_count(s->up, 1, 0, 0);
-	w->joining = sock_info(w->fd, &info) == 0 && info.mptcp;
+	w->joining = d->mptcp;
 	if (w->joining)
 		sock_keepalive_idle(w->fd, JOIN_IDLE_S);
-	ev_io_set(&w->io, w->fd, EV_READ);
+	w->io = d->io;
+	ev_set_cb(&w->io, readable_cb);
+	ev_io_modify(&w->io, EV_READ);
 	ev_io_start(s->p->rw->w.loop, &w->io);
 }
 
@@ -255,8 +259,7 @@ static bool warm_open(struct store *s, const struct addr *addr)
 		.sock = {.mptcp = s->up->mptcp != 0,
 			 .mark = rw->conf->mark,
 			 .tos = -1,
-			 .ttl = -1,
-			 .keepalive = true},
+			 .ttl = -1},
 		.timeout_s = rw->conf->dial_timeout_s,
 	};
 	struct warm *w = calloc(1, sizeof(*w));
@@ -366,10 +369,11 @@ static void joined(struct warm *w)
 static bool look_after(struct warm *w, const struct addr *addr)
 {
 	struct store *s = w->store;
+	struct sock_info info;
 
 	if (w->state == WARM_DIALLING)
 		return true;
-	if (!is_alive(w)) {
+	if (!is_alive(w, &info)) {
 		bool in_order = listen_to(w->fd) > 0;
 
 		warm_ended(w, in_order);
@@ -570,9 +574,12 @@ void prewarm_follow_pool(struct prewarm *p)
 	const struct pool *pool = p->rw->pool;
 	struct list_node *n, *tmp;
 
-	list_for_each_safe (&p->stores, n, tmp)
-		if (!in_pool(pool, container_of(n, struct store, node)->up))
-			store_free(container_of(n, struct store, node));
+	list_for_each_safe (&p->stores, n, tmp) {
+		struct store *s = container_of(n, struct store, node);
+
+		if (!in_pool(pool, s->up) || s->up->prewarm == 0)
+			store_free(s);
+	}
 	for (unsigned i = 0; i < pool->n; i++) {
 		struct store *s = pool->v[i]->prewarm > 0 ? store_get(p, pool->v[i]) : NULL;
 
@@ -598,18 +605,20 @@ bool prewarm_is_better(const struct upstream *up, const struct upstream_grant *g
 	return up->prewarm != 0 && !as_good;
 }
 
-static int hand_out(struct warm *w, struct loopguard_entry *guard)
+static int hand_out(struct warm *w, const struct sock_info *info, struct loopguard_entry *guard,
+		    struct prewarmed *out)
 {
 	struct store *s = w->store;
-	struct sock_info info;
 	int fd = w->fd;
 
 	if (w->joining)
 		sock_keepalive_idle(fd, 0);
-	if (sock_info(fd, &info) == 0 && info.mptcp)
+	if (info->mptcp)
 		sock_window_after_pause(fd);
 	loopguard_add(s->p->rw->redir->loopguard, guard, &w->dial.local, &w->addr);
 	warm_release(w);
+	out->io = w->io;
+	out->subflows = info->subflows;
 	free(w);
 	s->p->rw->counters.prewarm_used++;
 	upstream_warm_count(s->up, 0, 1, 0);
@@ -618,10 +627,11 @@ static int hand_out(struct warm *w, struct loopguard_entry *guard)
 }
 
 int prewarm_take(struct prewarm *p, struct upstream *up, const struct addr *addr,
-		 struct loopguard_entry *guard)
+		 struct loopguard_entry *guard, struct prewarmed *out)
 {
 	struct store *s = store_get(p, up);
 	struct list_node *n, *tmp;
+	struct sock_info info;
 	int fd = -1;
 
 	if (!s)
@@ -632,12 +642,12 @@ int prewarm_take(struct prewarm *p, struct upstream *up, const struct addr *addr
 
 		if (w->state != WARM_READY || age_of(w) >= s->life_s || !addr_equal(&w->addr, addr))
 			continue;
-		if (!is_alive(w)) {
+		if (!is_alive(w, &info)) {
 			found_dead(s);
 			warm_close(w);
 			continue;
 		}
-		fd = hand_out(w, guard);
+		fd = hand_out(w, &info, guard, out);
 		break;
 	}
 	demand_add(&s->demand, part_of(s, AUTO_MAX));

@@ -73,10 +73,16 @@ void prewarm_stop(struct prewarm *p);
  * one? */
 bool prewarm_is_better(const struct upstream *up, const struct upstream_grant *g, size_t len);
 
+/* What is known of one. */
+struct prewarmed {
+	ev_io io; /* as dial.io */
+	unsigned subflows; /* 0: no MPTCP */
+};
+
 /* One to this address of the upstream: a descriptor, which is the caller's, and what the loop guard
  * has to know in guard. -1 = none is ready; there will be, next time. */
 int prewarm_take(struct prewarm *p, struct upstream *up, const struct addr *addr,
-		 struct loopguard_entry *guard);
+		 struct loopguard_entry *guard, struct prewarmed *out);
 /* One that was taken turned out to be dead: so may the others be. */
 void prewarm_was_dead(struct prewarm *p, struct upstream *up);
 

@@ -195,9 +195,10 @@ static uint64_t flows_total(const struct pool *p)
 }
 
 /* sum: of the flows of all upstreams */
-static void report_upstream(struct report *r, struct upstream *up, int weight, uint64_t sum,
+static void report_upstream(struct report *r, const struct pool *pool, unsigned i, uint64_t sum,
 			    double now_s)
 {
+	struct upstream *up = pool->v[i];
 	const struct upstream_view look = upstream_look(up);
 	const struct health *h = &up->health;
 	char text[ADDR_STRLEN], share[16], via[128];
@@ -208,8 +209,8 @@ static void report_upstream(struct report *r, struct upstream *up, int weight, u
 	report_str(r, "address",
 		   up->n_addrs ? addr_str(&up->addrs[up->current], text, sizeof(text)) : NULL);
 	report_str(r, "via", upstream_via_str(up, via, sizeof(via)));
-	report_u64(r, "priority", (uint64_t)up->priority);
-	report_u64(r, "weight", (uint64_t)weight);
+	report_u64(r, "priority", (uint64_t)pool->priority[i]);
+	report_u64(r, "weight", (uint64_t)pool->weight[i]);
 	report_str(r, "state", upstream_way_str(up, look.via_up));
 	report_seconds(r, "since", h->since_s > 0 ? now_s - h->since_s : -1.);
 	report_bool(r, "session", up->session.valid);
@@ -240,8 +241,7 @@ static void run_proxies(struct control_request *rq, void *ctx)
 
 	report_list(r, "proxies");
 	for (unsigned i = 0; i < rd->pool->n; i++)
-		report_upstream(r, rd->pool->v[i], rd->pool->weight[i], sum,
-				worker_now(&rd->main));
+		report_upstream(r, rd->pool, i, sum, worker_now(&rd->main));
 	report_end(r);
 	control_reply(rq);
 }

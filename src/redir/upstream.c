@@ -54,8 +54,7 @@ struct upstream *upstream_new(const struct proxy_section *p, struct upstream *vi
 	up->via = via ? upstream_get(via) : NULL;
 	up->mptcp = p->mptcp;
 	up->tfo = p->tfo;
-	up->priority = p->priority;
-	up->prewarm = prewarm_of(p);
+	atomic_init(&up->prewarm, prewarm_of(p));
 	up->main = main;
 	up->source = sock_source;
 	up->kick_job.run = kick_run;
@@ -95,7 +94,12 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
 	       conf_text_equal(up->host, p->address.host) && up->port == p->address.port &&
 	       conf_text_equal(up->username, p->username) &&
 	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
-	       up->tfo == p->tfo && up->priority == p->priority && up->prewarm == prewarm_of(p);
+	       up->tfo == p->tfo;
+}
+
+void upstream_adjust(struct upstream *up, const struct proxy_section *p)
+{
+	atomic_store(&up->prewarm, prewarm_of(p));
 }
 
 const char *upstream_via_str(const struct upstream *up, char *buf, size_t cap)
@@ -181,24 +185,35 @@ static bool source_of(struct upstream *up, const struct addr *addr, struct addr 
 }
 
 /* The route is asked for only while there is a pause on some path. */
-bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr)
+static bool path_allows_tfo(struct upstream *up, double now_s, const struct addr *addr)
 {
 	struct addr local;
 	bool paused;
 
-	if (up->tfo != 2)
-		return up->tfo == 1;
-	pthread_mutex_lock(&up->lock);
-	paused = uppaths_any_paused(&up->paths, now_s);
-	pthread_mutex_unlock(&up->lock);
-	if (!paused)
-		return true;
 	if (!source_of(up, addr, &local))
 		return false;
 	pthread_mutex_lock(&up->lock);
 	paused = uppaths_paused(&up->paths, now_s, &local);
 	pthread_mutex_unlock(&up->lock);
 	return !paused;
+}
+
+/* Lock held. */
+static bool some_path_paused(const struct upstream *up, double now_s)
+{
+	return up->tfo == 2 && uppaths_any_paused(&up->paths, now_s);
+}
+
+bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr)
+{
+	bool paused;
+
+	if (up->tfo != 2)
+		return up->tfo == 1;
+	pthread_mutex_lock(&up->lock);
+	paused = some_path_paused(up, now_s);
+	pthread_mutex_unlock(&up->lock);
+	return !paused || path_allows_tfo(up, now_s, addr);
 }
 
 static double patience(uint32_t rtt_us)
@@ -210,7 +225,7 @@ static double patience(uint32_t rtt_us)
 
 bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 {
-	bool ok;
+	bool ok, paused = false;
 
 	memset(g, 0, sizeof(*g));
 	pthread_mutex_lock(&up->lock);
@@ -218,7 +233,8 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 	if (ok) {
 		g->addr = up->addrs[up->current];
 		/* What is in a SYN may arrive although no answer comes. */
-		g->tfo = !up->health.trouble;
+		g->tfo = up->tfo != 0 && !up->health.trouble;
+		paused = some_path_paused(up, now_s);
 		g->tfo_works = up->tfo != 0 && up->tfo_works;
 		g->patience_s = patience(up->rtt_us);
 		grant_session(up, g);
@@ -228,7 +244,7 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 			kick(up); /* a new session or window is due */
 	}
 	pthread_mutex_unlock(&up->lock);
-	g->tfo = g->tfo && upstream_tfo_allowed(up, now_s, &g->addr);
+	g->tfo = g->tfo && (!paused || path_allows_tfo(up, now_s, &g->addr));
 	return ok;
 }
 
@@ -246,17 +262,25 @@ void upstream_chain(struct upstream *up, struct upstream_chain *c)
 
 bool upstream_grant_way(struct upstream_chain *c, double now_s)
 {
-	c->patience_s = patience(upstream_look(c->hop[c->n - 1].up).rtt_us);
 	for (unsigned i = 0; i + 1 < c->n; i++)
 		if (!upstream_grant(c->hop[i].up, now_s, &c->hop[i].g))
 			return false;
+	if (c->n > 1)
+		c->patience_s = patience(upstream_look(c->hop[c->n - 1].up).rtt_us);
 	return true;
 }
 
 bool upstream_grant_chain(struct upstream *up, double now_s, struct upstream_chain *c)
 {
+	struct upstream_grant *last;
+
 	upstream_chain(up, c);
-	return upstream_grant_way(c, now_s) && upstream_grant(up, now_s, &c->hop[c->n - 1].g);
+	last = &c->hop[c->n - 1].g;
+	if (!upstream_grant_way(c, now_s) || !upstream_grant(up, now_s, last))
+		return false;
+	if (c->n == 1)
+		c->patience_s = last->patience_s;
+	return true;
 }
 
 bool upstream_session(struct upstream *up, struct upstream_grant *g)
@@ -308,10 +332,12 @@ void upstream_busy(struct upstream *up, double now_s)
 	pthread_mutex_unlock(&up->lock);
 }
 
-void upstream_heard(struct upstream *up, double now_s)
+void upstream_heard(struct upstream *up, double now_s, unsigned number, uint32_t base, uint32_t size)
 {
 	pthread_mutex_lock(&up->lock);
 	health_heard(&up->health, now_s);
+	if (size > 0)
+		session_window(&up->session, number, base, size);
 	pthread_mutex_unlock(&up->lock);
 }
 
@@ -477,10 +503,9 @@ void upstream_suspect(struct upstream *up)
 
 void upstream_flow_count(struct upstream *up, int change_by)
 {
-	pthread_mutex_lock(&up->lock);
-	up->n_flows = (uint64_t)((int64_t)up->n_flows + change_by);
-	up->n_flows_total += change_by > 0;
-	pthread_mutex_unlock(&up->lock);
+	atomic_fetch_add(&up->n_flows, (uint64_t)(int64_t)change_by); /* wraps as it should */
+	if (change_by > 0)
+		atomic_fetch_add(&up->n_flows_total, 1);
 }
 
 void upstream_warm_count(struct upstream *up, int change_by, unsigned used, unsigned dead)

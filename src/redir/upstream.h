@@ -32,14 +32,16 @@ struct upstream {
 	char *name, *host, *username, *password;
 	uint16_t port;
 	struct upstream *via; /* a reference, or NULL: it is dialled */
-	int mptcp, tfo, priority;
-	int prewarm; /* connections kept ready, or PREWARM_AUTO */
+	int mptcp, tfo;
 	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */
 	struct worker *main;
 	/* the local address of connections to dst; sock_source, but for tests */
 	int (*source)(const struct addr *dst, uint32_t mark, struct addr *local);
 	void (*kick)(struct upstream *up, void *ctx); /* on the main worker: check it now */
 	void *kick_ctx;
+
+	atomic_int prewarm; /* connections kept ready, or PREWARM_AUTO; changes with a reload */
+	atomic_uint_fast64_t n_flows, n_flows_total; /* now; ever */
 
 	/* under the lock */
 	pthread_mutex_t lock;
@@ -52,7 +54,6 @@ struct upstream {
 	bool kicked;
 	struct job kick_job;
 	uint64_t n_ok, n_failed, n_sessions, n_lost, n_busy;
-	uint64_t n_flows, n_flows_total; /* now; ever */
 	uint64_t n_warm; /* prewarmed connections that are ready, now */
 	uint64_t n_warm_used, n_warm_dead;
 	uint32_t rtt_us; /* smoothed; with a via: from there */
@@ -64,9 +65,12 @@ struct upstream *upstream_new(const struct proxy_section *p, struct upstream *vi
 			      struct worker *main);
 struct upstream *upstream_get(struct upstream *up);
 void upstream_put(struct upstream *up); /* NULL is allowed */
-/* Is this the same proxy with the same credentials and options, reached in the same way? */
+/* Is this the same proxy with the same credentials and options, reached in the same way? How many
+ * connections are kept ready, and what the pool has of it, may differ. */
 bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
 		      const struct upstream *via);
+/* Takes over from the section what may differ. */
+void upstream_adjust(struct upstream *up, const struct proxy_section *p);
 /* Names of those it is reached through, nearest to it first, comma separated, into buf (which is
  * cut, if need be); NULL for one that is dialled. */
 const char *upstream_via_str(const struct upstream *up, char *buf, size_t cap);
@@ -112,8 +116,10 @@ void upstream_failed(struct upstream *up, double now_s, enum upstream_failure ki
 		     const char *why);
 void upstream_session_lost(struct upstream *up, unsigned number);
 void upstream_window(struct upstream *up, unsigned number, uint32_t base, uint32_t size);
-/* The authentication reply of a flow: it is alive. */
-void upstream_heard(struct upstream *up, double now_s);
+/* The authentication reply of a flow: it is alive. size: of the window in it, 0 = none; for the session
+ * with this number. */
+void upstream_heard(struct upstream *up, double now_s, unsigned number, uint32_t base,
+		    uint32_t size);
 /* When that was last, 0 if never. */
 double upstream_heard_at(struct upstream *up);
 /* Its own state in a word, or that of the way to it (upstream_view.via_up). The lock is held. */

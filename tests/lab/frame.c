@@ -45,6 +45,13 @@ bool frame_is_syn_data(const uint8_t *frame, size_t len)
 	       s.off + s.hdr_len < s.end;
 }
 
+bool frame_is_syn(const uint8_t *frame, size_t len)
+{
+	struct segment s;
+
+	return segment_find(&s, frame, len) && (frame[s.off + 13] & 0x02) != 0;
+}
+
 /* Replaces one octet and updates the TCP checksum (RFC 1624). */
 static void patch(uint8_t *f, const struct segment *s, size_t at, uint8_t value)
 {

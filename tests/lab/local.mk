@@ -58,6 +58,7 @@ EXTRA_DIST += \
 	tests/lab/t_soak.sh \
 	tests/lab/t_steer.sh \
 	tests/lab/t_syn.sh \
+	tests/lab/t_synack.sh \
 	tests/lab/t_ttfb.sh \
 	tests/lab/t_udp_proxy.sh \
 	tests/lab/udp_lab.py \

@@ -492,6 +492,52 @@ def t_connect():
                     want(c.read(14), b"early and late")
 
 
+def t_replies_together():
+    """Both replies in one packet where the server is near; the first one alone where it is not."""
+    def segments(c):
+        info = c.s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 156)
+        return struct.unpack_from("I", info, 152)[0]  # tcpi_data_segs_in
+
+    def near():
+        with Client(request(CONNECT, PUBLIC4, 7001)) as c:
+            want(c.replies()[0], 0)
+            return segments(c) == 1
+
+    with daemon(proxy="workers = 1\nconnect_timeout = 2s"):
+        # a busy machine may be slow, but not always; nothing is waited for where servers were not near
+        want(any(near() for _ in range(400)), True, "together")
+        for _ in range(40):
+            with Client(request(CONNECT, DARK4, 80)) as c:
+                want((c.auth()[0], segments(c)), (0, 1), "alone")
+        with Client(request(NOOP)) as c:
+            want((c.replies()[0], segments(c)), (0, 1), "NOOP")
+
+
+def t_plain_servers():
+    """A server that has refused MPTCP is not asked again and again, one that speaks it is."""
+    def asked():
+        with open("/proc/net/netstat", encoding="ascii") as f:
+            rows = [line.split() for line in f if line.startswith("MPTcpExt:")]
+        return int(dict(zip(*rows))["MPCapableSYNTX"])
+
+    def ask(port, answer):
+        with Client(request(CONNECT, PUBLIC4, port, octet(MULTIPATH, 2)) + b"x") as c:
+            code, _, _, opts = c.replies()
+            want((code, opts[1, MULTIPATH] >> 8), (0, answer), f"port {port}")
+            want(c.read(1), b"x")
+
+    with daemon(proxy="workers = 1"):
+        for _ in range(30):
+            ask(7005, 2)
+        before = asked()
+        for _ in range(30):
+            ask(7001, 1)
+        want(asked() - before, 8, "times that a plain server is asked")
+        before = asked()
+        ask(7005, 2)
+        want(asked() - before, 1, "the other server is asked")
+
+
 def t_speak_first():
     with daemon(), Client(request(CONNECT, PUBLIC4, 7002)) as c:
         want(c.replies()[0], 0)

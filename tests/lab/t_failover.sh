@@ -72,7 +72,7 @@ lab_addr "$PRX" far 192.0.2.1/24
 lab_addr "$FAR" eth0 $FAR4/24
 ip -n "$FAR" route add default via 192.0.2.1
 ip -n "$FAR" mptcp limits set subflows 4 add_addr_accepted 4
-lab_serve srv "$SRV" http:80
+lab_serve srv "$SRV" http:80 duplex:82
 lab_daemons --redir "proxy far.address=$FAR4:1080" --redir "proxy far.priority=5" \
 	--redir "proxy far.username=home" --redir "proxy far.password_file=$LAB_DIR/secret"
 far_start
@@ -237,6 +237,35 @@ lab_ctl redir paths --json >"$LAB_DIR/paths.json"
 check_num "MPTCP stripped: counted" "$(json "$LAB_DIR/paths.json" 'sum(p["mptcp_stripped"] for p in j["paths"])')" ">=" 4
 lab_ctl redir paths | sed 's/^/# /'
 lab_ctl redir proxies | sed 's/^/# /'
+lab_in "$PRX" nft delete table inet bad
+lab_in "$PRX" nft delete table inet strip
+
+# SYNs get no answer, as on a line that is full, while a download goes on: that one speaks for the
+# proxy once, and not for ever. Others are used meanwhile.
+lab_wait 15 is far up || not_ok "full line" "far is not up"
+lab_in "$DEV" "$PEER" duplex --up 0 --down 16G --timeout-ms 60000 "$SRV4" 82 >"$LAB_DIR/bulk.out" 2>&1 &
+bulk=$!
+by_far() { [ "$(lab_ctl redir flows --json | json - '[f["proxy"] for f in j["flows"] if f["state"] == "relay" and f["bytes_down"] > 100000]')" = '["far"]' ]; }
+check "full line: a download through far" lab_wait 10 by_far
+lab_in "$PRX" nft -f - <<-RULES
+	table inet full {
+		chain forward { type filter hook forward priority 0; ip daddr $FAR4 tcp dport 1080 tcp flags & (syn | ack) == syn drop; }
+	}
+RULES
+start=$(now_ms)
+watch_start 3
+once_more() { lab_logged redir "proxy far: no reply in time, but data come from it: asking once more"; }
+check "full line: the download is asked" lab_wait 5 once_more
+check "full line: far is not down for that" is far up
+check "full line: in the end it is" lab_wait 5 is far down
+check_num "full line: after ms" $(($(now_ms) - start)) "<=" 6500
+lab_join watch 30
+"$LAB_SRC/tests/lab/failwatch.py" sum "$LAB_DIR/watch.log" "$(awk -v m="$start" 'BEGIN { printf "%.3f", m / 1000 }')" >"$LAB_DIR/sum"
+check_eq "full line: connections that failed" "$(json "$LAB_DIR/sum" 'j["failed"]')" 0
+kill $bulk
+wait $bulk 2>/dev/null
+lab_in "$PRX" nft delete table inet full
+back "full line" far
 lab_kill far
 lab_daemons_stop
 rm -rf "/etc/netns/$RTR"

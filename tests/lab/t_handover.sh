@@ -243,4 +243,18 @@ check_eq "sockets from outside: exit code" "$LAB_RC" 0
 stop_followed proxy
 unset NOTIFY_SOCKET
 lab_kill manager
+
+# ---- both as root, which nobody should ----
+LAB_USER=root
+chown root "$LAB_DIR/run"
+rm -f "$LAB_DIR"/run/*
+lab_daemons
+for d in redir proxy; do
+	old=$(pid_of $d)
+	check "as root: $d restarts" lab_ctl $d restart
+	check "as root: a successor of $d answers" lab_wait 10 restarted $d "$old"
+done
+check "as root: the successors serve" lab_wait 20 captured
+stop_followed redir
+stop_followed proxy
 lab_end

@@ -58,7 +58,7 @@ struct lane {
 struct wire {
 	struct lane lane[2];
 	size_t frame_max;
-	bool drop_syn_data, strip_mptcp, strip_tfo;
+	bool drop_syn_data, strip_mptcp, strip_mptcp_syn, strip_tfo;
 	double loss, reorder, duplicate; /* percent of all frames */
 	int64_t replay_ns;      /* the next SYN with payload a->b comes again so much later; -1 */
 	struct frame *last_syn; /* copy of the latest SYN with payload a->b */
@@ -220,7 +220,8 @@ static void wire_take(struct wire *w, struct lane *l, uint8_t *data, size_t len)
 			w->replay_ns = -1;
 		}
 	}
-	bool changed = w->strip_mptcp && frame_strip_option(data, len, FRAME_OPT_MPTCP);
+	bool changed = (w->strip_mptcp || (w->strip_mptcp_syn && frame_is_syn(data, len))) &&
+		       frame_strip_option(data, len, FRAME_OPT_MPTCP);
 	if (w->strip_tfo && frame_strip_option(data, len, FRAME_OPT_TFO))
 		changed = true;
 	l->stripped += changed;
@@ -333,6 +334,24 @@ static bool inject(struct wire *w)
 	return true;
 }
 
+static bool strip_mptcp(struct wire *w, const char *arg)
+{
+	w->strip_mptcp_syn = !strcmp(arg, "syn");
+	return w->strip_mptcp_syn ? set_switch(&w->strip_mptcp, "off")
+				  : set_switch(&w->strip_mptcp, arg);
+}
+
+static bool set_rate(struct wire *w, const char *arg)
+{
+	double mbit;
+
+	if (!number(arg, 0, 100000, &mbit))
+		return false;
+	for (int i = 0; i < 2; i++)
+		w->lane[i].ns_per_byte = mbit > 0 ? 8000.0 / mbit : 0;
+	return true;
+}
+
 /* out has REPLY octets. */
 static bool wire_command(struct wire *w, const char *cmd, const char *arg, char *out)
 {
@@ -350,7 +369,7 @@ static bool wire_command(struct wire *w, const char *cmd, const char *arg, char 
 	if (!strcmp(cmd, "drop-syn-data"))
 		return set_switch(&w->drop_syn_data, arg);
 	if (!strcmp(cmd, "strip-mptcp"))
-		return set_switch(&w->strip_mptcp, arg);
+		return strip_mptcp(w, arg);
 	if (!strcmp(cmd, "strip-tfo"))
 		return set_switch(&w->strip_tfo, arg);
 	if (!strcmp(cmd, "loss"))
@@ -359,6 +378,8 @@ static bool wire_command(struct wire *w, const char *cmd, const char *arg, char 
 		return number(arg, 0, 100, &w->reorder);
 	if (!strcmp(cmd, "duplicate"))
 		return number(arg, 0, 100, &w->duplicate);
+	if (!strcmp(cmd, "rate"))
+		return set_rate(w, arg);
 	if (!strcmp(cmd, "seed"))
 		return set_seed(w, arg);
 	return false;
@@ -572,8 +593,9 @@ static int usage(void)
 	      "  replay-syn MS           deliver the next SYN with payload a2b twice\n"
 	      "  inject                  deliver the latest such SYN once more, now\n"
 	      "  drop-syn-data on|off    lose SYNs with payload\n"
-	      "  strip-mptcp on|off      replace these TCP options with NOPs\n"
+	      "  strip-mptcp on|syn|off  replace these TCP options with NOPs; syn: in SYNs only\n"
 	      "  strip-tfo on|off\n"
+	      "  rate MBIT               of each direction from now on; 0 = no limit\n"
 	      "  loss PERCENT            lose so many of all frames\n"
 	      "  reorder PERCENT         so many come 15 ms later\n"
 	      "  duplicate PERCENT       so many come twice\n"

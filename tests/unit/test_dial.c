@@ -270,6 +270,92 @@ static void fastopen_ignored_by_server(void **state)
 	}
 }
 
+static int accept_soon(int listener)
+{
+	int fd;
+
+	assert_true(rig_wait(listener, POLLIN));
+	fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* An attempt of which all data are in the SYN. */
+static void dial_answered(struct dial *d, struct result *r, const struct addr *at, bool mptcp)
+{
+	struct dial_wishes wishes = wishes_for(at, mptcp, true);
+
+	wishes.data = "abc";
+	wishes.len = 3;
+	wishes.answered = true;
+	*r = (struct result){.started = true};
+	ev_now_update(w.loop);
+	assert_int_equal(dial_start(d, &w, &wishes, done_cb, r), 0);
+	assert_int_equal(d->queued, 3);
+}
+
+/* The connection alone is no event; the answer is, and so is being asked. */
+static void answered(void **state)
+{
+	(void)state;
+	assert_true(tfo_sysctl("519")); /* no cookies, on either side */
+	for (int mptcp = 0; mptcp <= rig_has_mptcp(); mptcp++) {
+		unsigned fds = rig_open_fds();
+		struct addr at;
+		int listener = server_for(mptcp, true, &at), fd;
+		struct result r;
+		struct dial d;
+
+		dial_answered(&d, &r, &at, mptcp);
+		fd = accept_soon(listener);
+		assert_false(rig_until_s(&w, rig_flag, &r.done, 0.1));
+		assert_int_equal(send(fd, "x", 1, 0), 1);
+		assert_true(rig_until(&w, rig_flag, &r.done));
+		assert_int_equal(r.err, 0);
+		assert_true(d.readable);
+		assert_true(d.syn_data_acked);
+		assert_int_equal(d.mptcp, mptcp);
+		assert_false(dial_look(&d));
+		close(dial_take(&d));
+		close(fd);
+
+		dial_answered(&d, &r, &at, mptcp);
+		fd = accept_soon(listener);
+		assert_false(rig_until_s(&w, rig_flag, &r.done, 0.1));
+		assert_true(dial_look(&d));
+		assert_true(r.done);
+		assert_int_equal(r.calls, 1);
+		assert_int_equal(r.err, 0);
+		assert_false(d.readable);
+		assert_true(d.syn_data_acked);
+		close(dial_take(&d));
+		close(fd);
+
+		/* what was said before a reset is not lost */
+		dial_answered(&d, &r, &at, mptcp);
+		fd = accept_soon(listener);
+		assert_true(rig_wait(d.fd, POLLOUT));
+		assert_int_equal(send(fd, "x", 1, 0), 1);
+		assert_true(rig_wait(d.fd, POLLIN));
+		if (!mptcp)
+			sock_reset(fd);
+		else
+			close(fd);
+		assert_true(rig_until(&w, rig_flag, &r.done));
+		assert_int_equal(r.err, 0);
+		assert_true(d.readable);
+		close(dial_take(&d));
+
+		/* nobody listens any more */
+		close(listener);
+		dial_answered(&d, &r, &at, mptcp);
+		assert_true(rig_until(&w, rig_flag, &r.done));
+		assert_int_equal(r.err, -ECONNREFUSED);
+		assert_int_equal(rig_open_fds(), fds);
+	}
+	assert_true(tfo_sysctl("3"));
+}
+
 static void refused(void **state)
 {
 	(void)state;
@@ -365,11 +451,28 @@ static void times_out_and_stop(void **state)
 	assert_false(rig_until_s(&w, rig_flag, &never, 0.3)); /* longer than the time limit */
 	assert_false(r.done);
 	assert_int_equal(rig_open_fds(), fds);
+	/* One that waits for an answer: looking changes nothing as long as there is no connection. */
+	assert_true(tfo_sysctl("519"));
+	wishes.fastopen = wishes.answered = true;
+	wishes.data = "abc";
+	wishes.len = 3;
+	r = (struct result){.started = true};
+	ev_now_update(w.loop);
+	assert_int_equal(dial_start(&d, &w, &wishes, done_cb, &r), 0);
+	assert_int_equal(d.queued, 3);
+	assert_false(dial_look(&d));
+	assert_false(r.done);
+	assert_true(rig_until(&w, rig_flag, &r.done));
+	assert_int_equal(r.err, -ETIMEDOUT);
+	assert_int_equal(r.calls, 1);
+	assert_int_equal(rig_open_fds(), fds);
+	assert_true(tfo_sysctl("3"));
 	for (int i = 0; i < 4; i++)
 		close(fill[i]);
 	close(listener);
 	memset(&d, 0, sizeof(d));
 	dial_stop(&d); /* one that was never started */
+	assert_false(dial_look(&d));
 	assert_int_equal(rig_open_fds(), fds - 5);
 }
 
@@ -442,6 +545,7 @@ int main(void)
 		cmocka_unit_test(fastopen_without_data),
 		cmocka_unit_test(fastopen_switched_off),
 		cmocka_unit_test(fastopen_ignored_by_server),
+		cmocka_unit_test(answered),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(fails_at_once),
 		cmocka_unit_test(times_out_and_stop),

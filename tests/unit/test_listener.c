@@ -264,6 +264,37 @@ static void errors(void **state)
 	}
 }
 
+/* One by one: nothing is asked in vain. Many at a time: soon taken by batches, all of them. */
+static void batches(void **state)
+{
+	struct listeners ls;
+	unsigned want, turns;
+	int fd[100];
+
+	(void)state;
+	open_one(&ls);
+	ls.v[0].accepted = count_and_close;
+	listeners_start(&ls);
+	for (int i = 0; i < 5; i++) {
+		fd[i] = client_of(&ls.v[0]);
+		want = came.n + 1;
+		assert_true(rig_until(&w, has_come, &want));
+		rig_until_s(&w, elapsed, NULL, 0.01);
+		close(fd[i]);
+	}
+	assert_int_equal(asked, 5);
+	for (int i = 0; i < 100; i++)
+		fd[i] = client_of(&ls.v[0]);
+	came.n = 0;
+	for (turns = 0; came.n < 100 && turns < 200; turns++)
+		ev_run(w.loop, EVRUN_ONCE);
+	assert_int_equal(came.n, 100);
+	assert_in_range(turns, 2, 10); /* 1, 2, 4, 8, ... */
+	for (int i = 0; i < 100; i++)
+		close(fd[i]);
+	listeners_free(&ls);
+}
+
 /* A flood of failures leaves room for the rest of the loop. */
 static void fair(void **state)
 {
@@ -289,7 +320,7 @@ int main(void)
 		cmocka_unit_test(accepts),        cmocka_unit_test(finishes),
 		cmocka_unit_test(opens_in_order), cmocka_unit_test(rests),
 		cmocka_unit_test(closed_at_rest), cmocka_unit_test(errors),
-		cmocka_unit_test(fair),
+		cmocka_unit_test(fair),           cmocka_unit_test(batches),
 	};
 	int rc;
 

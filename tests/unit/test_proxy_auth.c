@@ -196,6 +196,7 @@ static void test_nul_in_password(void **state)
 	assert_true(addr_parse_ip(&a, "1.1.1.1"));
 	assert_null(auth_start(r->a, &r->w, &a, r->hash, true, (const uint8_t *)"wonder\0x", 8,
 			       checked, &ask));
+	assert_int_equal(errno, EACCES);
 }
 
 static void test_failures_of_one_address(void **state)
@@ -209,6 +210,7 @@ static void test_failures_of_one_address(void **state)
 		assert_false(ask.accepted);
 		assert_true(++tries < 20);
 	}
+	assert_int_equal(errno, EACCES);
 	assert_int_equal(tries, 8);
 	assert_false(passes(r, "2a00::2", true, "wonder")); /* the same /64 */
 	assert_true(passes(r, "2a00:0:0:1::1", true, "wonder"));
@@ -243,6 +245,7 @@ static void test_full_queue(void **state)
 	do /* wrong ones: each costs a computation */
 		snprintf(from, sizeof(from), "4.4.%d.%d", n / 256, n % 256);
 	while (begin(&ask, from, true, "x") && ++n < 1000);
+	assert_int_equal(errno, EAGAIN);
 	assert_in_range(n, 256, 999);
 	while ((int)ask.answers < n)
 		run_loop(r);
@@ -258,6 +261,7 @@ static void test_queue_share(void **state)
 
 	while (n < 1000 && begin(&ask, "6.6.6.6", true, "x"))
 		n++;
+	assert_int_equal(errno, EAGAIN);
 	assert_in_range(n, 100, 200);
 	assert_non_null(begin(&other, "7.7.7.7", true, "wonder"));
 	while ((int)ask.answers < n || other.answers == 0)

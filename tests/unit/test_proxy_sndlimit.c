@@ -112,12 +112,31 @@ static void late_accept(void **state)
 	assert_int_equal(sndlimit_credit(&s, &w, 5000), 70000);
 }
 
+/* A short answer asks the kernel nothing: the edge the SYN told, or what may always be sent. */
+static void the_first_octets_need_not_ask(void **state)
+{
+	struct sock_info later = {.state = 1, .snd_wnd = 64 << 10, .snd_wscale = SCALE};
+	struct sock_info small = {.state = SYN_RECV, .snd_wnd = 1000};
+	struct sndlimit s = fresh();
+	double wait_s = -1.;
+
+	(void)state;
+	assert_int_equal(sndlimit_room(&s, -1, 0, &wait_s), SYN_WIN - 4096); /* our replies */
+	sndlimit_wrote(&s, SYN_WIN - 4096);
+	assert_int_equal(s.credit, 0);
+	sndlimit_init(&s, &later);
+	assert_int_equal(sndlimit_room(&s, -1, 0, &wait_s), 4096);
+	sndlimit_init(&s, &small);
+	assert_int_equal(sndlimit_room(&s, -1, 0, &wait_s), 4096);
+}
+
 static void ends_where_the_error_ends(void **state)
 {
 	struct sndlimit s = fresh();
 	double wait_s = -1.;
 
 	(void)state;
+	s.credit = 0;
 	/* No such descriptor: what is asked of it fails, so only the count can have decided. */
 	assert_true(sndlimit_room(&s, -1, ((uint64_t)SYN_WIN << SCALE) + 1, &wait_s) == SIZE_MAX);
 	s.credit = 7;
@@ -137,6 +156,7 @@ int main(void)
 		cmocka_unit_test(the_least_of_true_windows_counts),
 		cmocka_unit_test(a_closed_window_is_probed),
 		cmocka_unit_test(late_accept),
+		cmocka_unit_test(the_first_octets_need_not_ask),
 		cmocka_unit_test(ends_where_the_error_ends),
 	};
 

@@ -117,7 +117,14 @@ static bool never(void *arg)
 
 static int take(struct scene *s)
 {
-	return prewarm_take(&s->rw.prewarm, s->up, &s->at, &s->guard);
+	struct prewarmed warm;
+	int fd = prewarm_take(&s->rw.prewarm, s->up, &s->at, &s->guard, &warm);
+
+	if (fd >= 0) {
+		assert_int_equal(warm.io.fd, fd);
+		assert_false(ev_is_active(&warm.io));
+	}
+	return fd;
 }
 
 static void give_back(struct scene *s, int fd)

@@ -131,7 +131,7 @@ static void *use_upstream(void *arg)
 		upstream_dialled(up, i, &d);
 		if (i % 100 == h->number)
 			upstream_overdue(up);
-		upstream_heard(up, i);
+		upstream_heard(up, i, 0, 0, 0);
 		if (i % 64 == h->number) {
 			upstream_failed(up, i, i % 3 ? UPSTREAM_SOFT : UPSTREAM_HARD, "reset");
 			atomic_fetch_add(&s->failed, 1);

@@ -478,7 +478,7 @@ static void test_overdue(void **state)
 	assert_true(upstream_look(s->up).trouble && upstream_look(s->up).usable);
 	assert_true(upstream_grant(s->up, 1, &g));
 	assert_true(!g.tfo && g.has_token); /* nothing that could be acted on before an answer */
-	upstream_heard(s->up, 2);
+	upstream_heard(s->up, 2, 0, 0, 0);
 	assert_true(tfo(s, 2));
 	assert_true(upstream_look(s->up).heard_s == 2);
 	s->up->rtt_us = 600000;
@@ -680,8 +680,8 @@ static void test_matches(void **state)
 	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.tfo = 1;
 	assert_false(upstream_matches(s->up, &q, NULL));
-	q = p, q.priority = 11;
-	assert_false(upstream_matches(s->up, &q, NULL));
+	q = p, q.priority = 11, q.weight = 3, q.prewarm = 4;
+	assert_true(upstream_matches(s->up, &q, NULL));
 }
 
 static void test_credentials_match(void **state)
@@ -813,7 +813,7 @@ static void test_pool_trouble(void **state)
 	assert_true(p->v[0]->kicked && p->v[1]->kicked && p->v[2]->kicked);
 	upstream_overdue(p->v[1]);
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[2]);
-	upstream_heard(p->v[1], 1);
+	upstream_heard(p->v[1], 1, 0, 0, 0);
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[1]);
 	assert_ptr_equal(pool_next(p, &tried, 1, &g), p->v[0]);
 	assert_null(pool_next(p, &tried, 1, &g));
@@ -915,6 +915,7 @@ static void test_pool_reload(void **state)
 {
 	struct scene *s = *state;
 	struct pool *old = pool_of(s, "123", NULL), *p;
+	struct conf conf;
 	struct upstream *a = old->v[0], *b = old->v[1], *c = old->v[2];
 	struct upstream_chain way;
 	struct upstream_grant g;
@@ -924,21 +925,28 @@ static void test_pool_reload(void **state)
 	bring_up(b, "192.0.2.2");
 	assert_true(upstream_grant(a, 1, &g));
 	assert_int_equal(g.token, 100);
-	upstream_get(b);            /* a flow of before */
-	p = pool_of(s, "193", old); /* b has changed, and goes behind c */
+	upstream_get(c);            /* a flow of before */
+	conf_of(&conf, "193");      /* b goes behind c */
+	conf.p[0].prewarm = 7;
+	conf.p[2].mptcp = !conf.p[2].mptcp; /* another c */
+	p = pool_new(&conf.c, old, &s->main);
+	assert_non_null(p);
 	assert_pool(p, "acb");
 	assert_ptr_equal(p->v[0], a);
-	assert_ptr_equal(p->v[1], c);
-	assert_ptr_not_equal(p->v[2], b);
+	assert_int_equal(a->prewarm, 7);
+	assert_ptr_not_equal(p->v[1], c);
+	assert_ptr_equal(p->v[2], b);
+	assert_int_equal(p->priority[2], 9);
 	assert_int_equal(atomic_load(&a->refs), 2);
 	pool_put(old);
 	assert_int_equal(atomic_load(&a->refs), 1);
-	assert_int_equal(atomic_load(&c->refs), 1);
 	assert_int_equal(atomic_load(&b->refs), 1);
-	upstream_put(b);
+	assert_int_equal(atomic_load(&c->refs), 1);
+	upstream_put(c);
 	assert_ptr_equal(pool_next(p, &tried, 1, &way), a); /* up, and its session goes on */
 	assert_true(way.hop[0].g.session == 1 && way.hop[0].g.token == 101);
-	assert_false(upstream_is_up(p->v[2]));
+	assert_false(upstream_is_up(p->v[1]));
+	assert_true(upstream_is_up(p->v[2]));
 	old = p;
 	p = pool_of(s, "1", old); /* fewer */
 	pool_put(old);

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <linux/tcp.h> /* not netinet/tcp.h: its tcp_info may lack what is asked here */
 #include <spawn.h>
 #include <sys/wait.h>
 
@@ -81,6 +82,22 @@ static void first_cb(struct relay *r, struct end *e)
 	assert_true(e->first_in > 0);
 }
 
+static void ignore_cb(struct ev_loop *loop, ev_io *io, int events)
+{
+	(void)loop;
+	(void)io;
+	(void)events;
+}
+
+/* The owner has watched an end before the relay does. */
+static void watch_before(struct end *e, int fd)
+{
+	ev_io_init(&e->io, ignore_cb, fd, EV_READ);
+	ev_io_start(w.loop, &e->io);
+	ev_run(w.loop, EVRUN_NOWAIT);
+	ev_io_stop(w.loop, &e->io);
+}
+
 /* early: octets of the device that were read before the relay began, or NULL. */
 static void open_link(struct outcome *o, bool mptcp_a, bool mptcp_b, double idle_s,
 		      const char *early)
@@ -106,6 +123,7 @@ static void open_link(struct outcome *o, bool mptcp_a, bool mptcp_b, double idle
 		assert_int_equal(buf_put(&l->relay.a.in, &w.pool, early, n), n);
 		l->relay.a.bytes_in += n;
 	}
+	watch_before(&l->relay.a, a[1]);
 	ev_now_update(w.loop);
 	relay_start(&l->relay, &w, a[1], b[0], idle_s, done_cb);
 	o->link = l;
@@ -222,6 +240,49 @@ static bool exchanged(void *arg)
 	if (w.pool.lent > x->most_lent)
 		x->most_lent = w.pool.lent;
 	return (x->up.ended && x->down.ended) || x->up.broken || x->down.broken;
+}
+
+static int nodelay_of(int fd)
+{
+	int on = -1;
+	socklen_t len = sizeof(on);
+
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len), 0);
+	return on;
+}
+
+static bool has_input(void *arg)
+{
+	struct pollfd p = {.fd = *(int *)arg, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+/* An upstream that was opened without TCP_NODELAY gets it when something is written to it, and the
+ * owner's watchers go on being used. */
+static void taken_over(void **state)
+{
+	struct outcome o;
+	struct relay *r;
+	int off = 0;
+	char c;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, NULL);
+	r = &o.link->relay;
+	r->b_delays = true;
+	assert_int_equal(setsockopt(r->b.fd, IPPROTO_TCP, TCP_NODELAY, &off, sizeof(off)), 0);
+	assert_int_equal(send(o.server, "x", 1, 0), 1);
+	assert_true(rig_until(&w, has_input, &o.device));
+	assert_int_equal(recv(o.device, &c, 1, 0), 1);
+	assert_int_equal(nodelay_of(r->b.fd), 0);
+	assert_int_equal(send(o.device, "y", 1, 0), 1);
+	assert_true(rig_until(&w, has_input, &o.server));
+	assert_int_equal(recv(o.server, &c, 1, 0), 1);
+	assert_int_equal(nodelay_of(r->b.fd), 1);
+	close_ours(&o);
+	o.device = o.server = -1;
+	check_end(&o, END_CLOSED);
 }
 
 /* 10 MB each way at once, in pieces of random size. */
@@ -452,6 +513,58 @@ static void half_close(void **state)
 			close_ours(&o);
 		}
 	}
+}
+
+static uint32_t packets_in(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_segs_in;
+}
+
+/* What is there together goes on together: an answer and the end behind it in one packet. */
+static void answers_and_closes(void **state)
+{
+	(void)state;
+	for (int mode = 0; mode < (rig_has_mptcp() ? 4 : 1); mode++) {
+		struct outcome o;
+		uint32_t before;
+
+		open_link(&o, mode & 1, mode >> 1, FOREVER, NULL);
+		run_for(0.05); /* its handshake is over */
+		before = packets_in(o.device);
+		say(o.server, "answer");
+		assert_int_equal(shutdown(o.server, SHUT_WR), 0);
+		hear(o.device, "answer");
+		hear_eof(o.device);
+		if (mode == 0)
+			assert_int_equal(packets_in(o.device), before + 1);
+		say(o.device, "thanks");
+		hear(o.server, "thanks");
+		assert_int_equal(shutdown(o.device, SHUT_WR), 0);
+		hear_eof(o.server);
+		check_end(&o, END_CLOSED);
+		close_ours(&o);
+	}
+}
+
+/* An answer is not lost by looking for an end that turns out to be a reset. */
+static void answers_and_resets(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, NULL);
+	run_for(0.05);
+	say(o.server, "answer");
+	sock_reset(o.server);
+	o.server = -1;
+	hear(o.device, "answer");
+	check_end(&o, END_RESET_UP);
+	hear_reset(o.device);
+	close_ours(&o);
 }
 
 static void early_bytes(void **state)
@@ -1053,6 +1166,7 @@ static void sheds_the_idlest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(taken_over),
 		cmocka_unit_test(bulk),
 		cmocka_unit_test(through_pipes),
 		cmocka_unit_test(no_pipe_left),
@@ -1061,6 +1175,8 @@ int main(void)
 		cmocka_unit_test(limited_room),
 		cmocka_unit_test(ended_in_a_pause),
 		cmocka_unit_test(half_close),
+		cmocka_unit_test(answers_and_closes),
+		cmocka_unit_test(answers_and_resets),
 		cmocka_unit_test(early_bytes),
 		cmocka_unit_test(exactly_one_buffer),
 		cmocka_unit_test(reset_passed_on),

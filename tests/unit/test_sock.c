@@ -321,6 +321,53 @@ static void info_fallback(void **state)
 	close(listener);
 }
 
+static void age_of_data(void **state)
+{
+	int p[2], pipes[2];
+
+	(void)state;
+	for (int mptcp = 0; mptcp <= rig_has_mptcp(); mptcp++) {
+		assert_true(rig_pair(mptcp, p));
+		usleep(120000);
+		assert_true(sock_data_age(p[0]) >= 0.1);
+		assert_int_equal(write(p[1], "x", 1), 1);
+		assert_true(rig_wait(p[0], POLLIN));
+		assert_true(sock_data_age(p[0]) < 0.1);
+		assert_true(sock_data_age(p[1]) >= 0.1); /* an acknowledgement is none */
+		close(p[0]);
+		close(p[1]);
+	}
+	assert_int_equal(pipe(pipes), 0);
+	assert_true(sock_data_age(pipes[0]) > 1e6);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+/* MPTCP's part alone says the same as all together. */
+static void info_of_mptcp(void **state)
+{
+	struct sock_info i;
+	unsigned subflows = 9;
+	int p[2];
+
+	(void)state;
+	assert_true(rig_pair(false, p));
+	assert_false(sock_mptcp(p[0], &subflows));
+	assert_int_equal(subflows, 0);
+	assert_false(sock_in_handshake(p[0]));
+	close(p[0]);
+	close(p[1]);
+	need_mptcp();
+	assert_true(rig_pair(true, p));
+	assert_true(sock_mptcp(p[1], &subflows));
+	assert_int_equal(subflows, 1);
+	assert_int_equal(sock_info_tcp(p[1], &i), 0);
+	assert_int_equal(i.state, 1);
+	assert_false(i.mptcp);
+	close(p[0]);
+	close(p[1]);
+}
+
 static void reset_is_seen(void **state)
 {
 	char c;
@@ -475,6 +522,8 @@ int main(void)
 		cmocka_unit_test(transparent),
 		cmocka_unit_test(info),
 		cmocka_unit_test(info_fallback),
+		cmocka_unit_test(age_of_data),
+		cmocka_unit_test(info_of_mptcp),
 		cmocka_unit_test(reset_is_seen),
 		cmocka_unit_test(reset_errnos),
 		cmocka_unit_test(first_subflow_gone),

@@ -771,6 +771,14 @@ def t_stop():
     want(P.D.text().count("reason=shutdown"), 2)
 
 
+def successor():
+    """Its process, or None while the control socket is nobody's or the predecessor's."""
+    with contextlib.suppress(OSError):
+        pid = P.D.control("status")["pid"]
+        return pid if pid != P.D.p.pid else None
+    return None
+
+
 @contextlib.contextmanager
 def restarted(before, after):
     """A daemon that is replaced in the middle, by one with the second configuration."""
@@ -781,11 +789,11 @@ def restarted(before, after):
             P.D.write(proxy=own + after)
             with contextlib.suppress(OSError):
                 P.D.control("restart")
-            until("a successor", lambda: P.D.control("status")["pid"] != P.D.p.pid)
+            until("a successor", successor)
         yield replace
         with contextlib.suppress(P.subprocess.TimeoutExpired):
             P.D.p.wait(DEADLINE)
-        pid = P.D.control("status")["pid"]
+        pid = successor()
         os.kill(pid, P.signal.SIGTERM)
         until("it ends", lambda: not os.path.exists(f"/proc/{pid}"))
         P.D.idle = lambda: None

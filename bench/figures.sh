@@ -201,13 +201,32 @@ program() {
 	fi
 }
 
-figure_size() {
+PROGRAMS="src/redir/sixpath-redir src/proxy/sixpath-proxy src/tools/sixpathctl"
+
+sizes() { # PREFIX BUILD: stripped
 	local p
-	BENCH_NAME=sixpath
-	for p in redir/sixpath-redir proxy/sixpath-proxy tools/sixpathctl; do
-		strip -o "$LAB_DIR/stripped" "$(program "$SIXPATH_BUILD/src/$p")"
-		record "size_$(basename "$p")" "{\"value\":$(stat -c %s "$LAB_DIR/stripped")}"
+	for p in $PROGRAMS; do
+		strip -o "$LAB_DIR/stripped" "$(program "$2/$p")" &&
+			record "$1$(basename "$p")" "{\"value\":$(stat -c %s "$LAB_DIR/stripped")}"
 	done
+}
+
+# As built for the other figures, and by each option set of configure that is meant for routers.
+figure_size() {
+	local set small=$SIXPATH_BUILD/small
+	BENCH_NAME=sixpath
+	sizes size_ "$SIXPATH_BUILD"
+	for set in "" "--without-nft --without-ipset --without-nfqueue"; do
+		rm -rf "$small"
+		# shellcheck disable=SC2086
+		if mkdir -p "$small" && (cd "$small" && "$SRC/configure" -q --enable-small --disable-static $set &&
+			make $PROGRAMS) >"$LAB_DIR/small.log" 2>&1; then
+			sizes "size_small${set:+_bare}_" "$small"
+		else
+			echo "bench: the small programs do not build: $(tail -n 3 "$LAB_DIR/small.log")" >&2
+		fi
+	done
+	rm -rf "$small"
 }
 
 figure_learned() {

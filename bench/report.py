@@ -3,6 +3,7 @@
 """Writes RESULTS.md and plots from DIR/raw.jsonl, which bench/run has measured: report.py DIR"""
 import json
 import os
+import re
 import sys
 from collections import defaultdict
 
@@ -191,7 +192,9 @@ def once_section(data):
     for f in sorted(data.rows):
         if f.startswith(("size_", "learned_")):
             unit = "octets, stripped" if f.startswith("size_") else "a second"
-            text = f.replace("size_", "").replace("learned_", "learned table: ").replace("_", " ")
+            text = re.sub(r"^size_small_bare_(.*)", r"\1, and --without-nft --without-ipset --without-nfqueue", f)
+            text = re.sub(r"^size_small_(.*)", r"\1, --enable-small", text)
+            text = text.replace("size_", "").replace("learned_", "learned table: ").replace("_", " ")
             rows.append([text, unit, spread(data.series(f, "sixpath", key("value")))])
     return ["## Instructions, sizes, look-ups", "",
             "Instructions are those of the redirector in user space, by callgrind: the slope between few and many.",
@@ -251,7 +254,7 @@ def memory_targets(data, t):
         t.add(name + ": descriptors per idle flow", median(per_flow(data, c, n, "redir_fds").values()), "<=", 2.05)
     t.add("idle redirector without nft back end, MiB of RSS", median(data.series("idle_none", "sixpath", lambda v: v["redir_rss_kib"] / 1024).values()), "<=", 3)
     t.add("idle redirector with nft back end, MiB of RSS", median(data.series("idle_nft", "sixpath", lambda v: v["redir_rss_kib"] / 1024).values()), "<=", 6)
-    t.add("stripped redirector, KiB", median(data.series("size_sixpath-redir", "sixpath", lambda v: v["value"] / 1024).values()), "<=", 250)
+    t.add("stripped redirector (configure --enable-small), KiB", median(data.series("size_small_sixpath-redir", "sixpath", lambda v: v["value"] / 1024).values()), "<=", 250)
     n = many_flat(data)
     for c in OURS:
         for kind, text in ("flat_", "connection"), ("flat_mib_", "MiB"):

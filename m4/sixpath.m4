@@ -12,6 +12,18 @@ AC_DEFUN([SIXPATH_CFLAG], [
 	CFLAGS=$sixpath_save_CFLAGS
 ])
 
+# SIXPATH_LDFLAG(VARIABLE, FLAG): the same for the linker.
+AC_DEFUN([SIXPATH_LDFLAG], [
+	AC_MSG_CHECKING([whether $CC links with $2])
+	sixpath_save_LDFLAGS=$LDFLAGS
+	LDFLAGS="$LDFLAGS $2"
+	AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])],
+		[$1="[$]$1 $2"
+		 AC_MSG_RESULT([yes])],
+		[AC_MSG_RESULT([no])])
+	LDFLAGS=$sixpath_save_LDFLAGS
+])
+
 # SIXPATH_LIB(NAME, LIBRARY, HEADER, FUNCTION, DEBIAN-PACKAGE): a library without
 # pkg-config file. Sets NAME_LIBS, or stops and names the package.
 AC_DEFUN([SIXPATH_LIB], [

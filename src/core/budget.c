@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
 #include "core/budget.h"
 
 #include <inttypes.h>
+#ifdef HAVE_MALLOC_TRIM
+#include <malloc.h>
+#endif
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -16,7 +22,8 @@
 #define IDLE_S      15.0 /* a flow without a byte for so long may be ended when room is short, */
 #define IDLE_HARD_S 1.0  /* or for so long when there is none at all */
 #define MIB         (UINT64_C(1) << 20)
-#define KEEP_MAX    32 /* free buffers of a worker's pool */
+#define KEEP_MAX    256 /* free buffers of a worker's pool, for a second */
+#define TRIM_FLOWS  256 /* fewer are not worth while */
 #define AUTO_MIN    (8 * MIB)
 #define AUTO_MAX    (1024 * MIB)
 
@@ -65,6 +72,16 @@ uint64_t budget_quota(uint64_t flows, uint64_t flows_max)
 	return above(flows, flows_max, BUDGET_LOW) ? (flows - low) / 8 + 1 : 0;
 }
 
+bool budget_trims(uint64_t *peak, uint64_t flows)
+{
+	if (flows > *peak)
+		*peak = flows;
+	if (*peak < TRIM_FLOWS || flows > *peak / 2)
+		return false;
+	*peak = flows;
+	return true;
+}
+
 /* ---- looking ---- */
 
 struct look {
@@ -90,6 +107,7 @@ static void visit(struct worker *w, void *ctx)
 		l->shed += relay_shed(w, l->quota, IDLE_S, l->state == BUDGET_MEMORY);
 	w->pool.keep = l->keep;
 	w->pipes.max = l->pipes;
+	bufpool_trim(&w->pool);
 	pipepool_trim(&w->pipes);
 	l->memory += buffers_of(w) + l->b->wishes.memory(w);
 }
@@ -131,6 +149,10 @@ static void looked(void *ctx)
 	b->looking = false;
 	b->memory = l->memory;
 	b->shed += l->shed;
+#ifdef HAVE_MALLOC_TRIM /* the GNU library's keeps all below the highest that is in use */
+	if (budget_trims(&b->peak, atomic_load(&b->flows)))
+		malloc_trim(0);
+#endif
 	change(b, budget_judge(b->state, atomic_load(&b->flows), atomic_load(&b->flows_max),
 			       b->memory, b->memory_max));
 	free(l);

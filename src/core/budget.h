@@ -42,6 +42,10 @@ enum budget_state budget_judge(enum budget_state was, uint64_t flows, uint64_t f
 /* How many of so many flows to end now, while they are above the low mark. */
 uint64_t budget_quota(uint64_t flows, uint64_t flows_max);
 
+/* Time to give the kernel back what malloc keeps: so many flows are gone that it is worth the walk.
+ * peak: most flows since the last time; private. */
+bool budget_trims(uint64_t *peak, uint64_t flows);
+
 /* ---- in the daemon ---- */
 
 struct budget_wishes {
@@ -71,6 +75,7 @@ struct budget {
 	enum budget_state state;
 	atomic_bool no_memory;      /* state is BUDGET_MEMORY; for workers */
 	atomic_uint_fast64_t share; /* a worker's, of memory_max */
+	uint64_t peak;              /* of flows, see budget_trims */
 	uint64_t pauses, shed;      /* how often, how many flows were ended */
 	unsigned ticks;
 	bool looking;

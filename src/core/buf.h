@@ -19,6 +19,7 @@ struct bufpool {
 	struct {
 		void *first; /* singly linked through the first pointer of each block */
 		size_t count;
+		size_t spare; /* of them nobody has wanted since the last trim */
 	} free[2];         /* by buf.big */
 	size_t lent;       /* blocks in use now, */
 	size_t lent_bytes; /* and their memory */
@@ -27,11 +28,14 @@ struct bufpool {
 
 void bufpool_init(struct bufpool *p, size_t keep);
 void bufpool_fini(struct bufpool *p); /* every block must have been given back */
+/* Give the kernel back what nobody has wanted since the last call. */
+void bufpool_trim(struct bufpool *p);
 
 struct buf {
 	uint8_t *mem; /* NULL when empty */
-	uint32_t off, len;
-	bool big; /* BUF_BIG; may be set while there is no memory, buf_clear resets it */
+	uint32_t len;
+	uint32_t off : 31;
+	uint32_t big : 1; /* BUF_BIG; may be set while there is no memory, buf_clear resets it */
 };
 
 /* Octets it can hold. */

@@ -88,55 +88,119 @@ static int caps_keep_only(const struct cap_list *list)
 	return rc;
 }
 
-/* The account to become, or NULL (told). */
-static const struct passwd *find_user(const char *user, bool is_default)
-{
-	const struct passwd *pw = getpwnam(user);
+#define GROUPS_MAX 64 /* beyond that, the user has fewer than it might */
 
-	if (!pw && is_default) {
-		pw = getpwnam("nobody");
-		if (pw)
-			log_notice("user \"%s\" does not exist: running as \"nobody\"", user);
-	}
+struct account {
+	const char *name; /* as asked for */
+	bool there;
+	uid_t uid;
+	gid_t gid;
+	int n_groups; /* supplementary ones */
+	gid_t groups[GROUPS_MAX];
+};
+
+static void account_read(struct account *a, const char *name)
+{
+	const struct passwd *pw = getpwnam(name);
+
+	*a = (struct account){.name = name, .there = pw != NULL, .n_groups = GROUPS_MAX};
 	if (!pw)
-		log_error("user \"%s\" does not exist: create it (useradd --system %s) or set "
-			  "\"user\" in the configuration",
-			  user, user);
-	return pw;
+		return;
+	a->uid = pw->pw_uid;
+	a->gid = pw->pw_gid;
+	if (getgrouplist(name, a->gid, a->groups, &a->n_groups) < 0)
+		a->n_groups = GROUPS_MAX;
 }
 
-static int become(const struct passwd *pw)
+static bool read_all(int fd, void *data, size_t len)
 {
-	if (prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0 || initgroups(pw->pw_name, pw->pw_gid) < 0 ||
-	    setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
-	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
+	uint8_t *at = data;
+
+	while (len > 0) {
+		ssize_t n = read(fd, at, len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		at += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+/* By a child: the libraries that know users are large, are never unloaded, and no use later. */
+static bool account_find(struct account *a, const char *name)
+{
+	int fd[2], status;
+	bool good;
+	pid_t pid;
+
+	if (pipe2(fd, O_CLOEXEC) < 0) {
+		account_read(a, name);
+		return a->there;
+	}
+	pid = fork();
+	if (pid == 0) {
+		account_read(a, name);
+		_exit(write(fd[1], a, sizeof(*a)) == (ssize_t)sizeof(*a) ? 0 : 1);
+	}
+	close(fd[1]);
+	good = pid > 0 && read_all(fd[0], a, sizeof(*a));
+	close(fd[0]);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!good)
+		account_read(a, name);
+	return a->there;
+}
+
+/* The account to become. False: there is none (told). */
+static bool find_user(struct account *a, const char *user, bool is_default)
+{
+	if (account_find(a, user))
+		return true;
+	if (is_default && account_find(a, "nobody")) {
+		log_notice("user \"%s\" does not exist: running as \"nobody\"", user);
+		return true;
+	}
+	log_error("user \"%s\" does not exist: create it (useradd --system %s) or set "
+		  "\"user\" in the configuration",
+		  user, user);
+	return false;
+}
+
+static int become(const struct account *a)
+{
+	if (prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0 ||
+	    setgroups((size_t)a->n_groups, a->groups) < 0 ||
+	    setresgid(a->gid, a->gid, a->gid) < 0 || setresuid(a->uid, a->uid, a->uid) < 0)
 		return -errno;
 	return 0;
 }
 
 /* A successor is started as whom it is to be, and without the capabilities that it takes. */
-static bool is_already(const struct passwd *pw)
+static bool is_already(const struct account *a)
 {
 	uid_t u[3];
 	gid_t g[3];
 
 	return getresuid(&u[0], &u[1], &u[2]) == 0 && getresgid(&g[0], &g[1], &g[2]) == 0 &&
-	       u[0] == pw->pw_uid && u[1] == u[0] && u[2] == u[0] && g[0] == pw->pw_gid &&
-	       g[1] == g[0] && g[2] == g[0];
+	       u[0] == a->uid && u[1] == u[0] && u[2] == u[0] && g[0] == a->gid && g[1] == g[0] &&
+	       g[2] == g[0];
 }
 
-static bool root_is_gone(const struct passwd *pw)
+static bool root_is_gone(const struct account *a)
 {
-	if (pw->pw_uid == 0)
+	if (a->uid == 0)
 		return true;
-	return setresuid(0, 0, 0) < 0 && seteuid(0) < 0 && getuid() == pw->pw_uid &&
-	       geteuid() == pw->pw_uid && (pw->pw_gid == 0 || setegid(0) < 0);
+	return setresuid(0, 0, 0) < 0 && seteuid(0) < 0 && getuid() == a->uid &&
+	       geteuid() == a->uid && (a->gid == 0 || setegid(0) < 0);
 }
 
 int priv_drop(const char *user, bool is_default, const char *caps)
 {
 	struct cap_list list;
-	const struct passwd *pw;
+	struct account a;
 	int rc;
 
 	if (!caps_parse(&list, caps)) {
@@ -144,36 +208,34 @@ int priv_drop(const char *user, bool is_default, const char *caps)
 		return EX_SOFTWARE;
 	}
 	if (geteuid() != 0) {
-		pw = getpwnam(user);
-		if (!is_default && (!pw || pw->pw_uid != geteuid()))
+		if (!is_default && (!account_find(&a, user) || a.uid != geteuid()))
 			log_notice("not started as root: \"user = %s\" has no effect", user);
 		return 0;
 	}
-	pw = find_user(user, is_default);
-	if (!pw)
+	if (!find_user(&a, user, is_default))
 		return EX_CONFIG;
 	rc = caps_check_held(&list);
 	if (rc)
 		return rc;
-	rc = is_already(pw) ? 0 : become(pw);
+	rc = is_already(&a) ? 0 : become(&a);
 	if (rc < 0) {
 		log_error("cannot become user \"%s\": %s: the service needs cap_setuid and "
 			  "cap_setgid at start",
-			  pw->pw_name, strerror(-rc));
+			  a.name, strerror(-rc));
 		return EX_NOPERM;
 	}
 	rc = caps_keep_only(&list);
 	if (rc < 0 || prctl(PR_SET_KEEPCAPS, 0L, 0L, 0L, 0L) < 0 ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) < 0) {
-		log_error("cannot limit the privileges of user \"%s\": %s", pw->pw_name,
+		log_error("cannot limit the privileges of user \"%s\": %s", a.name,
 			  strerror(rc < 0 ? -rc : errno));
 		return EX_OSERR;
 	}
-	if (!root_is_gone(pw)) {
-		log_error("user \"%s\" could become root again: refusing to run", pw->pw_name);
+	if (!root_is_gone(&a)) {
+		log_error("user \"%s\" could become root again: refusing to run", a.name);
 		return EX_SOFTWARE;
 	}
-	log_debug("running as user \"%s\" (uid %ld)", pw->pw_name, (long)pw->pw_uid);
+	log_debug("running as user \"%s\" (uid %ld)", a.name, (long)a.uid);
 	return 0;
 }
 
@@ -196,6 +258,7 @@ void priv_pass_on(void)
 
 int priv_make_dir(const char *dir, const char *user)
 {
+	struct account a;
 	struct stat st;
 	int fd, rc = 0;
 
@@ -208,15 +271,12 @@ int priv_make_dir(const char *dir, const char *user)
 	}
 	if (geteuid() != 0 || !user)
 		return 0;
-	const struct passwd *pw = getpwnam(user);
-	if (!pw)
-		pw = getpwnam("nobody");
-	if (!pw)
+	if (!account_find(&a, user) && !account_find(&a, "nobody"))
 		return -ENOENT;
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (fchmod(fd, 0750) < 0 || fchown(fd, pw->pw_uid, pw->pw_gid) < 0)
+	if (fchmod(fd, 0750) < 0 || fchown(fd, a.uid, a.gid) < 0)
 		rc = -errno;
 	close(fd);
 	return rc;

@@ -28,7 +28,8 @@ struct watch {
 
 struct resolver {
 	struct worker *w;
-	ares_channel channel;
+	ares_channel channel; /* made for the first name: it is large */
+	bool ready;           /* it is */
 	struct list watches;
 	struct list queries;
 	ev_timer timer; /* c-ares' own time limits */
@@ -140,14 +141,36 @@ static int socket_cb(ares_socket_t fd, int type, void *arg)
 	return 0;
 }
 
-struct resolver *resolver_new(struct worker *w, const char *servers, uint32_t mark)
+/* False with errno. */
+static bool get_ready(struct resolver *r)
 {
 	/* No search domains: a name from the wire is complete, and must not become another one. */
 	struct ares_options options = {.timeout = TIMEOUT_MS, .tries = TRIES, .ndomains = 0};
-	struct resolver *r = calloc(1, sizeof(*r));
 	int rc;
 
+	if (r->ready)
+		return true;
 	pthread_once(&library_once, library_init);
+	options.sock_state_cb = state_cb;
+	options.sock_state_cb_data = r;
+	rc = ares_init_options(&r->channel, &options,
+			       ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_DOMAINS |
+				       ARES_OPT_SOCK_STATE_CB);
+	if (rc != ARES_SUCCESS) {
+		errno = rc == ARES_ENOMEM ? ENOMEM : EIO;
+		return false;
+	}
+	ares_set_socket_configure_callback(r->channel, socket_cb, r);
+	r->ready = true;
+	return true;
+}
+
+struct resolver *resolver_new(struct worker *w, const char *servers, uint32_t mark)
+{
+	struct resolver *r = calloc(1, sizeof(*r));
+	bool named = servers && *servers;
+	int err;
+
 	if (!r)
 		return NULL;
 	r->w = w;
@@ -155,24 +178,17 @@ struct resolver *resolver_new(struct worker *w, const char *servers, uint32_t ma
 	list_init(&r->watches);
 	list_init(&r->queries);
 	ev_init(&r->timer, timer_cb);
-	options.sock_state_cb = state_cb;
-	options.sock_state_cb_data = r;
-	rc = ares_init_options(&r->channel, &options,
-			       ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_DOMAINS |
-				       ARES_OPT_SOCK_STATE_CB);
-	if (rc != ARES_SUCCESS) {
-		free(r);
-		errno = rc == ARES_ENOMEM ? ENOMEM : EIO;
-		return NULL;
-	}
-	ares_set_socket_configure_callback(r->channel, socket_cb, r);
-	if (servers && *servers &&
-	    ares_set_servers_ports_csv(r->channel, servers) != ARES_SUCCESS) {
-		resolver_free(r);
-		errno = EINVAL;
-		return NULL;
-	}
-	return r;
+	if (!named)
+		return r;
+	if (!get_ready(r))
+		err = errno;
+	else
+		err = ares_set_servers_ports_csv(r->channel, servers) == ARES_SUCCESS ? 0 : EINVAL;
+	if (err == 0)
+		return r;
+	resolver_free(r);
+	errno = err;
+	return NULL;
 }
 
 /* ---- queries ---- */
@@ -191,7 +207,8 @@ void resolver_free(struct resolver *r)
 	if (!r)
 		return;
 	r->closing = true;
-	ares_destroy(r->channel); /* answers every query with ARES_EDESTRUCTION */
+	if (r->ready)
+		ares_destroy(r->channel); /* answers every query with ARES_EDESTRUCTION */
 	while ((n = list_first(&r->queries)))
 		query_free(container_of(n, struct resolve, node));
 	ev_timer_stop(r->w->loop, &r->timer);
@@ -295,6 +312,11 @@ struct resolve *resolve_start(struct resolver *r, const char *name, uint16_t por
 		} else {
 			q->err = RESOLVE_NO_NAME;
 		}
+		deliver_soon(q);
+		return q;
+	}
+	if (!get_ready(r)) {
+		q->err = RESOLVE_FAILED;
 		deliver_soon(q);
 		return q;
 	}

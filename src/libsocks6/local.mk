@@ -5,7 +5,7 @@ src_libsocks6_libsocks6_la_SOURCES = \
 	src/libsocks6/message.c src/libsocks6/names.c src/libsocks6/opt_auth.c \
 	src/libsocks6/opt_session.c src/libsocks6/opt_stack.c src/libsocks6/option.c \
 	src/libsocks6/s6_internal.h
-src_libsocks6_libsocks6_la_LDFLAGS = -version-info 0:0:0 -export-symbols-regex '^s6_' -no-undefined
+src_libsocks6_libsocks6_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 -export-symbols-regex '^s6_' -no-undefined
 include_HEADERS += src/libsocks6/socks6.h
 dist_man_MANS += man/libsocks6.3
 pkgconfig_DATA += src/libsocks6/libsocks6.pc

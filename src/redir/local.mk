@@ -48,12 +48,17 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/witness.c src/redir/witness.h
 src_redir_libredir_la_LIBADD = src/core/libcore.la
 if HAVE_LIBMNL
+src_redir_libredir_la_LIBADD += $(MNL_LIBS)
 src_redir_libredir_la_SOURCES += \
 	src/redir/mptcp_pm.c src/redir/mptcp_pm.h \
 	src/redir/netlink.c src/redir/netlink.h \
 	src/redir/nft_read.c src/redir/nft_read.h \
+	src/redir/nft_lib.h \
 	src/redir/rules_route.c src/redir/rules_route.h \
 	src/redir/wan_read.c src/redir/wan_read.h
+endif
+if HAVE_NFT
+src_redir_libredir_la_SOURCES += src/redir/nft_lib.c
 endif
 src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) $(NFQUEUE_CFLAGS) \
 	-DREDIR_SCRIPTS='"$(rulesdir)"'

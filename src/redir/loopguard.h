@@ -15,8 +15,7 @@ struct loopguard;
 
 struct loopguard_entry {
 	struct loopguard_entry *next;
-	struct addr local, remote;
-	bool listed;
+	uint64_t key; /* stands for the pair; 0 = not listed */
 };
 
 struct loopguard *loopguard_new(void); /* NULL = out of memory */

@@ -87,13 +87,13 @@ char *rules_text_user(uint32_t own_mark);
 
 struct rules;
 
-/* Built with libnftables? */
+/* Built with libnftables, and is it on this machine? */
 bool rules_built_in(void);
 
 /*
  * Put rules and policy routing in place. 0 or -errno, with the reason logged:
  * -EINVAL   the configuration (rules_conf_bad says why)
- * -ENOSYS   built without libnftables
+ * -ENOSYS   built without libnftables; -ENOENT: it is not on this machine
  * -EOPNOTSUPP this kernel or library has no owner flag: try again with owner = false, or use the
  *           scripts in redirect-rules/
  * -EADDRINUSE the routing table and the following ones are used by others

@@ -19,11 +19,11 @@
 #if defined(HAVE_LIBNFTABLES) && defined(HAVE_LIBMNL)
 
 #include <linux/netfilter/nf_tables.h>
-#include <nftables/libnftables.h>
 #include <stdio.h>
 #include <sys/select.h>
 
 #include "redir/netlink.h"
+#include "redir/nft_lib.h"
 #include "redir/nft_read.h"
 #include "redir/rules_route.h"
 
@@ -34,6 +34,7 @@
 #define RESUME	    "flush set inet " RULES_NFT_TABLE " paused\n"
 
 struct rules {
+	struct nft_lib lib;
 	struct nft_ctx *nft;
 	struct netlink *nl;
 	struct rules_route *route; /* NULL in redirect mode */
@@ -76,9 +77,9 @@ static int nft_run(struct rules *r, const char *text)
 	int n;
 
 	r->said[0] = '\0';
-	if (nft_run_cmd_from_buffer(r->nft, text) == 0)
+	if (r->lib.run_cmd_from_buffer(r->nft, text) == 0)
 		return 0;
-	said = nft_ctx_get_error_buffer(r->nft);
+	said = r->lib.ctx_get_error_buffer(r->nft);
 	n = (int)strcspn(said, "\n");
 	snprintf(r->said, sizeof(r->said), "%.*s", n < SAID_MAX ? n : SAID_MAX, said);
 	return errno_of(r->said);
@@ -204,7 +205,14 @@ static int conf_check(const struct rules_conf *c)
 
 static int nft_start(struct rules *r)
 {
-	int rc = netlink_open(&r->nl, NETLINK_NETFILTER);
+	const char *why = NULL;
+	int rc = nft_lib_load(&r->lib, &why);
+
+	if (rc < 0) {
+		log_error("rules: %s (install libnftables, or set backend = iptables)", why);
+		return rc;
+	}
+	rc = netlink_open(&r->nl, NETLINK_NETFILTER);
 
 	/* Tried first, because libnftables ends the process when it gets no socket, and, as it uses
 	 * select(), also when the number of its socket is FD_SETSIZE or more: ours took the lowest
@@ -217,8 +225,9 @@ static int nft_start(struct rules *r)
 			  FD_SETSIZE - FDS_BETWEEN);
 		return -EMFILE;
 	}
-	r->nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (!r->nft || nft_ctx_buffer_output(r->nft) != 0 || nft_ctx_buffer_error(r->nft) != 0)
+	r->nft = r->lib.ctx_new(NFT_CTX_DEFAULT);
+	if (!r->nft || r->lib.ctx_buffer_output(r->nft) != 0 ||
+	    r->lib.ctx_buffer_error(r->nft) != 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -234,9 +243,9 @@ static bool owner_unknown(struct rules *r, const struct rules_conf *c, int rc)
 		return false;
 	plain.owner = false;
 	text = rules_text(&plain);
-	nft_ctx_set_dry_run(r->nft, true);
-	good = text && nft_run_cmd_from_buffer(r->nft, text) == 0;
-	nft_ctx_set_dry_run(r->nft, false);
+	r->lib.ctx_set_dry_run(r->nft, true);
+	good = text && r->lib.run_cmd_from_buffer(r->nft, text) == 0;
+	r->lib.ctx_set_dry_run(r->nft, false);
 	free(text);
 	return good;
 }
@@ -269,11 +278,11 @@ bool rules_have_queue(void)
 	bool good = false;
 
 	if (nft_start(&probe) == 0) {
-		nft_ctx_set_dry_run(probe.nft, true);
-		good = nft_run_cmd_from_buffer(probe.nft, text) == 0;
+		probe.lib.ctx_set_dry_run(probe.nft, true);
+		good = probe.lib.run_cmd_from_buffer(probe.nft, text) == 0;
 	}
 	if (probe.nft)
-		nft_ctx_free(probe.nft);
+		probe.lib.ctx_free(probe.nft);
 	netlink_close(probe.nl);
 	return good;
 }
@@ -379,7 +388,7 @@ void rules_close(struct rules *r)
 	if (r->loaded && is_ours(r))
 		nft_run(r, "delete table inet " RULES_NFT_TABLE "\n");
 	if (r->nft)
-		nft_ctx_free(r->nft);
+		r->lib.ctx_free(r->nft);
 	rules_route_close(r->route);
 	netlink_close(r->nl);
 	texts_free(r);
@@ -573,7 +582,10 @@ struct netlink *rules_netlink(struct rules *r)
 
 bool rules_built_in(void)
 {
-	return true;
+	struct nft_lib lib;
+	const char *why;
+
+	return nft_lib_load(&lib, &why) == 0;
 }
 
 #else /* built without: a rules can never be opened, so the rest is never called with one */

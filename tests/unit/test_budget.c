@@ -47,6 +47,24 @@ static void test_judge(void **state)
 }
 
 /* Ends only what is above the low mark, a part at a time, and comes to an end. */
+/* Once for each halving of what was many. */
+static void test_trims(void **state)
+{
+	uint64_t peak = 0;
+
+	(void)state;
+	assert_false(budget_trims(&peak, 0));
+	assert_false(budget_trims(&peak, 200));
+	assert_false(budget_trims(&peak, 0)); /* few */
+	assert_false(budget_trims(&peak, 1000));
+	assert_false(budget_trims(&peak, 501));
+	assert_true(budget_trims(&peak, 500));
+	assert_false(budget_trims(&peak, 500));
+	assert_false(budget_trims(&peak, 300));
+	assert_true(budget_trims(&peak, 0));
+	assert_false(budget_trims(&peak, 0));
+}
+
 static void test_quota(void **state)
 {
 	uint64_t flows = 1000;
@@ -141,7 +159,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flows_max),   cmocka_unit_test(test_memory_auto),
 		cmocka_unit_test(test_judge),       cmocka_unit_test(test_quota),
-		cmocka_unit_test(test_in_a_daemon),
+		cmocka_unit_test(test_trims),       cmocka_unit_test(test_in_a_daemon),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

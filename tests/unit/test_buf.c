@@ -113,6 +113,41 @@ static void keeps_some(void **state)
 	assert_int_equal(p.free[0].count, 0);
 }
 
+/* What is taken and given back all the time stays; what is not wanted any more does not. */
+static void trims(void **state)
+{
+	struct bufpool p;
+	struct buf b[8], big = {.big = true};
+
+	(void)state;
+	memset(b, 0, sizeof(b));
+	bufpool_init(&p, 32);
+	bufpool_trim(&p); /* nothing there */
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(buf_put(&b[i], &p, "a", 1), 1);
+	assert_int_equal(buf_put(&big, &p, "a", 1), 1);
+	bufpool_trim(&p); /* what is lent stays */
+	assert_int_equal(p.lent, 9);
+	for (int i = 0; i < 8; i++)
+		buf_clear(&b[i], &p);
+	buf_clear(&big, &p);
+	bufpool_trim(&p); /* wanted until just now */
+	assert_int_equal(p.free[0].count, 8);
+	assert_int_equal(p.free[1].count, 1);
+	for (int turn = 0; turn < 5; turn++) {
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(buf_put(&b[i], &p, "a", 1), 1);
+		for (int i = 0; i < 3; i++)
+			buf_clear(&b[i], &p);
+		bufpool_trim(&p);
+		assert_int_equal(p.free[0].count, 3);
+		assert_int_equal(p.free[1].count, 0);
+	}
+	bufpool_trim(&p);
+	assert_int_equal(p.free[0].count, 0);
+	bufpool_fini(&p);
+}
+
 /* Random puts and takes: the stream that comes out is the one that went in. */
 static void stream(void **state)
 {
@@ -156,6 +191,7 @@ int main(void)
 		cmocka_unit_test(full),
 		cmocka_unit_test(big_ones),
 		cmocka_unit_test(keeps_some),
+		cmocka_unit_test(trims),
 		cmocka_unit_test(stream),
 	};
 

@@ -45,6 +45,7 @@
 static const char *const state_words[] = {
 	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",   [CLIENT_CONNECT] = "connect",
 	[CLIENT_RELAY] = "relay",     [CLIENT_DRAIN] = "drain", [CLIENT_CLOSED] = "closed",
+	[CLIENT_UDP] = "udp",
 };
 
 /* ---- ending ---- */
@@ -101,6 +102,10 @@ static void log_end(const struct client *cl, enum end_reason reason, int err)
 
 	if (!log_enabled(level))
 		return;
+	if (cl->assoc) {
+		client_log_assoc(cl, reason, err);
+		return;
+	}
 	text_escape(user, sizeof(user), cl->user[0] ? cl->user : "-");
 	log_msg(level,
 		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
@@ -155,6 +160,8 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 		auth_cancel(cl->check);
 	if (cl->op)
 		op_connect_stop(cl->op);
+	if (cl->assoc)
+		assoc_stop(cl->assoc);
 	forget_input(cl);
 	free(cl->held);
 	cl->held = NULL;
@@ -227,6 +234,7 @@ void client_change(struct client *cl, enum client_state state)
 		client_deadline(cl, DRAIN_S);
 		break;
 	case CLIENT_RELAY:
+	case CLIENT_UDP:
 		client_deadline(cl, cl->mptcp_socket ? FACTS_FIRST_S : 0);
 		break;
 	case CLIENT_CONNECT:
@@ -236,7 +244,9 @@ void client_change(struct client *cl, enum client_state state)
 		client_deadline(cl, 0);
 		break;
 	}
-	if (state != CLIENT_RELAY)
+	if (state == CLIENT_UDP)
+		ev_io_stop(cl->pw->w.loop, &cl->relay.a.io); /* the association reads */
+	else if (state != CLIENT_RELAY)
 		client_watch(cl);
 }
 
@@ -420,7 +430,7 @@ static enum end_reason refusal(struct client *cl)
 		return END_LIMIT;
 	if (pw->leaving && !pw->proxy->handed_over)
 		return END_SHUTDOWN;
-	if (cl->command != S6_CMD_CONNECT)
+	if (cl->command != S6_CMD_CONNECT && cl->command != S6_CMD_UDP_ASSOCIATE)
 		return END_NONE;
 	if (budget_short_of_memory(&pw->proxy->budget, &pw->w))
 		return END_BUDGET;
@@ -457,6 +467,9 @@ void client_act(struct client *cl)
 		cl->op = op_connect_start(cl->pw, &wish, connected, cl);
 		if (!cl->op && reply_op(cl, S6_REPLY_FAILURE, NULL))
 			client_drain(cl, END_NO_MEMORY);
+		break;
+	case S6_CMD_UDP_ASSOCIATE:
+		client_associate(cl);
 		break;
 	default: /* R16 */
 		if (reply_op(cl, S6_REPLY_CMD_UNSUPPORTED, NULL))
@@ -550,7 +563,7 @@ static void read_more(struct client *cl)
 	}
 	if (cl->state == CLIENT_REQUEST)
 		try_request(cl);
-	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY)
+	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY && cl->state != CLIENT_UDP)
 		client_watch(cl);
 }
 
@@ -572,8 +585,9 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
-	if (cl->state == CLIENT_RELAY) { /* not a deadline: subflows come and go */
-		note_facts(cl, cl->relay.a.fd);
+	if (cl->state == CLIENT_RELAY || cl->state == CLIENT_UDP) {
+		/* not a deadline: subflows come and go */
+		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
 		client_deadline(cl, FACTS_S);
 	} else if (cl->state == CLIENT_DRAIN) {
 		client_end(cl, cl->drain_reason, cl->err);
@@ -719,6 +733,7 @@ static const char *state_word(const struct client *cl)
 void client_report_all(struct proxy_worker *pw, struct report *r)
 {
 	struct list_node *n, *tmp;
+	struct assoc_facts f;
 	char text[S6_NAME_MAX * 4 + 16];
 
 	list_for_each_safe (&pw->clients, n, tmp) {
@@ -726,14 +741,21 @@ void client_report_all(struct proxy_worker *pw, struct report *r)
 
 		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
 		report_row(r);
+		if (cl->assoc)
+			assoc_facts(cl->assoc, &f);
+		else
+			f = (struct assoc_facts){.bytes_up = cl->relay.b.bytes_out,
+						 .bytes_down = cl->relay.b.bytes_in};
 		report_u64(r, "id", cl->id * pw->proxy->n_workers + pw->w.index);
 		report_str(r, "client", addr_str(&cl->peer, text, sizeof(text)));
 		report_str(r, "user", cl->user[0] ? cl->user : NULL);
-		report_str(r, "destination", dst_str(cl, text, sizeof(text)));
+		report_str(r, "destination",
+			   f.bind ? addr_str(f.bind, text, sizeof(text))
+				  : dst_str(cl, text, sizeof(text)));
 		report_str(r, "state", state_word(cl));
 		report_seconds(r, "age", worker_now(&pw->w) - cl->started);
-		report_bytes(r, "bytes_up", cl->relay.b.bytes_out);
-		report_bytes(r, "bytes_down", cl->relay.b.bytes_in);
+		report_bytes(r, "bytes_up", f.bytes_up);
+		report_bytes(r, "bytes_down", f.bytes_down);
 		report_bool(r, "mptcp", cl->mptcp);
 		report_u64(r, "subflows", cl->subflows);
 		report_bool(r, "tfo", cl->fastopen);

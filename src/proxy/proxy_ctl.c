@@ -14,6 +14,8 @@ struct gathered {
 	struct survey survey;
 	struct proxy *p;
 	struct counters sum;
+	struct udp_counters udp;
+	uint64_t associations;
 	uint64_t clients, waiting;
 	uint64_t completed, missed; /* see struct synwatch */
 };
@@ -47,6 +49,8 @@ static void visit_counters(struct worker *w, struct survey *s)
 	g->waiting += pw->waiting.count;
 	g->completed += pw->synwatch.completed;
 	g->missed += pw->synwatch.missed;
+	g->associations += udp_count(pw->udp);
+	udp_add_counters(pw->udp, &g->udp);
 }
 
 static void report_counters(struct report *r, const struct gathered *g)
@@ -95,6 +99,7 @@ static void status_done(struct survey *s)
 	status_listeners(r, &p->workers[0].listeners, true); /* the others' are the same */
 	budget_report(&p->budget, NULL, r);
 	report_counters(r, g);
+	udp_report(r, g->associations, (uint64_t)p->conf->udp_max, &g->udp);
 	peruser_report(p->peruser, r);
 }
 
@@ -103,11 +108,12 @@ static void log_done(struct survey *s)
 	const struct gathered *g = container_of(s, struct gathered, survey);
 	const struct counters *c = &g->sum;
 
-	log_notice("status: clients=%" PRIu64 " accepted=%" PRIu64
+	log_notice("status: clients=%" PRIu64 " accepted=%" PRIu64 " udp_associations=%" PRIu64
 		   " sessions=%zu auth_failed=%" PRIu64 " tokens_accepted=%" PRIu64
 		   " tokens_rejected=%" PRIu64 " up=%" PRIu64 " down=%" PRIu64,
-		   g->clients, c->accepted, issued_count(g->p->issued), c->auth_failed,
-		   c->tokens_accepted, c->tokens_rejected, c->bytes_up, c->bytes_down);
+		   g->clients, c->accepted, g->associations, issued_count(g->p->issued),
+		   c->auth_failed, c->tokens_accepted, c->tokens_rejected, c->bytes_up,
+		   c->bytes_down);
 }
 
 static void gather(struct proxy *p, struct control_request *rq, void (*done)(struct survey *s))
@@ -165,6 +171,7 @@ const struct control_command proxy_commands[] = {
 	{"status", "counters, sessions and limits", run_status},
 	{"flows", "a row for each client connection", run_flows},
 	{"reload", "load the configuration anew; connections stay", run_reload},
-	{"restart", "hand over to a successor; connections end here, new ones are its", run_restart},
+	{"restart", "hand over to a successor; connections end here, new ones are its",
+	 run_restart},
 	{NULL, NULL, NULL},
 };

@@ -413,6 +413,17 @@ static void reset_errnos(void **state)
 		assert_false(sock_errno_is_reset(no[i]));
 }
 
+/* As the accepting side sees them. */
+static bool two_remotes(void *fd)
+{
+	struct addr v[SOCK_SUBFLOWS_MAX];
+	char text[2][ADDR_STRLEN];
+
+	return sock_remotes(*(int *)fd, v) == 2 &&
+	       strcmp(addr_ip_str(&v[0], text[0], sizeof(text[0])), "10.9.0.2") == 0 &&
+	       strcmp(addr_ip_str(&v[1], text[1], sizeof(text[1])), "10.9.0.3") == 0;
+}
+
 static bool two_subflows(void *fd)
 {
 	struct sock_info i;
@@ -467,6 +478,7 @@ static void first_subflow_gone(void **state)
 	assert_int_equal(recv(accepted, buf, 5, MSG_WAITALL), 5);
 	assert_int_equal(send(accepted, "x", 1, 0), 1);
 	assert_true(rig_until(&w, two_subflows, &fd));
+	assert_true(rig_until(&w, two_remotes, &accepted));
 	assert_true(run(first_goes));
 	assert_true(rig_until(&w, first_is_closed, &fd));
 	assert_int_equal(sock_info(fd, &i), 0);
@@ -478,6 +490,23 @@ static void first_subflow_gone(void **state)
 	close(accepted);
 	close(listener);
 	worker_fini(&w);
+}
+
+/* Of plain TCP the peer, of no connection none. */
+static void test_remotes(void **state)
+{
+	struct addr v[SOCK_SUBFLOWS_MAX], peer;
+	int p[2], none = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)state;
+	assert_true(none >= 0 && rig_pair(false, p));
+	assert_int_equal(sock_remotes(p[1], v), 1);
+	assert_int_equal(addr_of_socket(p[0], &peer), 0);
+	assert_true(addr_equal(&v[0], &peer));
+	assert_int_equal(sock_remotes(none, v), 0);
+	close(none);
+	close(p[0]);
+	close(p[1]);
 }
 
 static void test_source(void **state)
@@ -497,6 +526,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_source),
+		cmocka_unit_test(test_remotes),
 		cmocka_unit_test(plain_options),
 		cmocka_unit_test(plain_options_v6),
 		cmocka_unit_test(mptcp_options),

@@ -2,6 +2,15 @@
 dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
+	src/redir/assoc.c src/redir/assoc_data.c src/redir/assoc_dial.c src/redir/assoc_direct.c \
+	src/redir/assoc_table.c src/redir/assoc_table.h \
+	src/redir/icmp_build.c src/redir/icmp_build.h \
+	src/redir/icmp_sender.c src/redir/icmp_sender.h \
+	src/redir/udp.c src/redir/udp.h src/redir/udp_priv.h \
+	src/redir/udp_io.c src/redir/udp_io.h \
+	src/redir/udp_leg.c src/redir/udp_listener.c \
+	src/redir/udp_policy.c src/redir/udp_policy.h \
+	src/redir/udp_reply.c src/redir/udp_reply.h \
 	src/redir/balance.c src/redir/balance.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \

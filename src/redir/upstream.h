@@ -33,6 +33,7 @@ struct upstream {
 	uint16_t port;
 	struct upstream *via; /* a reference, or NULL: it is dialled */
 	int mptcp, tfo, priority;
+	uint16_t udp_port; /* for datagrams; 0: port */
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
 	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */
 	struct worker *main;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <netinet/in.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <time.h>
@@ -52,15 +53,20 @@ static void env_clear(void)
 	unsetenv(EXTRA_ENV);
 }
 
-static bool is_listener(int fd)
+static int get_int(int fd, int option)
 {
-	int on = 0, type = 0;
-	socklen_t len = sizeof(on);
+	int value = -1;
+	socklen_t len = sizeof(value);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) < 0 || !on)
-		return false;
-	len = sizeof(type);
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM;
+	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 ? value : -1;
+}
+
+static bool is_for_us(int fd)
+{
+	int type = get_int(fd, SO_TYPE);
+
+	return type == SOCK_STREAM ? get_int(fd, SO_ACCEPTCONN) == 1
+				   : type == SOCK_DGRAM && get_int(fd, SO_PROTOCOL) == IPPROTO_UDP;
 }
 
 static bool prepare(int fd)
@@ -86,7 +92,7 @@ int inherited_read(struct inherited *in)
 	if (!in->fd || !in->used)
 		return -ENOMEM;
 	for (int fd = FIRST_FD; fd < FIRST_FD + n; fd++) {
-		if (prepare(fd) && is_listener(fd)) {
+		if (prepare(fd) && is_for_us(fd)) {
 			in->fd[in->n++] = fd;
 			continue;
 		}
@@ -106,30 +112,41 @@ static bool is_mine(size_t j, size_t m, unsigned index, unsigned of)
 	return m >= of ? j % of == index : j == index % m;
 }
 
-static bool bound_to(int fd, const struct addr *at)
+static bool bound_to(int fd, int type, const struct addr *at)
 {
 	struct addr local;
 
-	return addr_of_socket(fd, &local) == 0 && addr_equal(&local, at);
+	return get_int(fd, SO_TYPE) == type && addr_of_socket(fd, &local) == 0 &&
+	       addr_equal(&local, at);
 }
 
-bool inherited_has(const struct inherited *in, const struct addr *at)
+static bool has(const struct inherited *in, int type, const struct addr *at)
 {
 	for (size_t i = 0; i < in->n; i++)
-		if (bound_to(in->fd[i], at))
+		if (bound_to(in->fd[i], type, at))
 			return true;
 	return false;
 }
 
-size_t inherited_share(struct inherited *in, const struct addr *at, unsigned index, unsigned of,
-		       int *out, size_t cap)
+bool inherited_has(const struct inherited *in, const struct addr *at)
+{
+	return has(in, SOCK_STREAM, at);
+}
+
+bool inherited_has_datagram(const struct inherited *in, const struct addr *at)
+{
+	return has(in, SOCK_DGRAM, at);
+}
+
+static size_t share(struct inherited *in, int type, const struct addr *at, unsigned index,
+		    unsigned of, int *out, size_t cap)
 {
 	size_t m = 0, j = 0, n = 0;
 
 	for (size_t i = 0; i < in->n; i++)
-		m += bound_to(in->fd[i], at);
+		m += bound_to(in->fd[i], type, at);
 	for (size_t i = 0; i < in->n; i++) {
-		if (!bound_to(in->fd[i], at))
+		if (!bound_to(in->fd[i], type, at))
 			continue;
 		in->used[i] = true;
 		if (n < cap && is_mine(j, m, index, of)) {
@@ -139,6 +156,19 @@ size_t inherited_share(struct inherited *in, const struct addr *at, unsigned ind
 		j++;
 	}
 	return n;
+}
+
+size_t inherited_share(struct inherited *in, const struct addr *at, unsigned index, unsigned of,
+		       int *out, size_t cap)
+{
+	return share(in, SOCK_STREAM, at, index, of, out, cap);
+}
+
+int inherited_datagram(struct inherited *in, const struct addr *at, unsigned index, unsigned of)
+{
+	int fd;
+
+	return share(in, SOCK_DGRAM, at, index, of, &fd, 1) == 1 ? fd : -1;
 }
 
 void inherited_free(struct inherited *in, bool tell_unused)

@@ -41,14 +41,18 @@ struct inherited {
 };
 
 /* What the environment says, which is cleared of it: once, before anything forks. Descriptors
- * that are no listening stream sockets are closed with a warning. 0 or -ENOMEM. */
+ * that are neither listening stream sockets nor UDP sockets are closed with a warning. 0 or
+ * -ENOMEM. */
 int inherited_read(struct inherited *in);
-/* Is there one for this address? */
+/* Is there one for this address, a listening one, or one for datagrams? */
 bool inherited_has(const struct inherited *in, const struct addr *at);
+bool inherited_has_datagram(const struct inherited *in, const struct addr *at);
 /* The sockets bound to this address that are for worker `index` of `of`, as new descriptors in
  * out (cap of them at most); where there are fewer sockets than workers they share. How many. */
 size_t inherited_share(struct inherited *in, const struct addr *at, unsigned index, unsigned of,
 		       int *out, size_t cap);
+/* Likewise one datagram socket, a new descriptor, or -1. */
+int inherited_datagram(struct inherited *in, const struct addr *at, unsigned index, unsigned of);
 /* Close what was given; tell: log which addresses nobody wanted. The channel stays. Harmless when
  * repeated. */
 void inherited_free(struct inherited *in, bool tell);

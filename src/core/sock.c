@@ -345,6 +345,21 @@ unsigned sock_subflows(int fd, struct sock_subflow *v, bool *mptcp)
 	return n;
 }
 
+unsigned sock_remotes(int fd, struct addr *v)
+{
+	struct subflow_addrs addrs = {.size_head = offsetof(struct subflow_addrs, one),
+				      .size_one = sizeof(addrs.one[0])};
+	socklen_t len = sizeof(addrs);
+	unsigned n = 0;
+
+	if (getsockopt(fd, SOL_MPTCP, MPTCP_ADDRS_OPT, &addrs, &len) < 0)
+		return addr_of_peer(fd, v) == 0;
+	for (uint32_t i = 0; i < addrs.number && i < SOCK_SUBFLOWS_MAX; i++)
+		n += addr_from_sockaddr(&v[n], (struct sockaddr *)&addrs.one[i].remote,
+					sizeof(addrs.one[i].remote));
+	return n;
+}
+
 bool sock_mptcp_dead(int fd)
 {
 	struct sock_info info;

@@ -115,6 +115,10 @@ struct sock_subflow {
 /* Into v (SOCK_SUBFLOWS_MAX places); how many. mptcp: MPTCP is in use. */
 unsigned sock_subflows(int fd, struct sock_subflow *v, bool *mptcp);
 
+/* The addresses that a connection comes from: of each subflow, or of plain TCP the one. Into v
+ * (SOCK_SUBFLOWS_MAX places); how many. */
+unsigned sock_remotes(int fd, struct addr *v);
+
 /* True when the connection is closed below: MPTCP that has lost its last subflow although no
  * error was reported yet (kernel: a plain RST shows only after close_timeout), or TCP in
  * state 7. Connections that both sides have closed in order look the same. */

@@ -33,7 +33,11 @@ static bool read_error(struct reader *r, struct s6_udp *msg, enum s6_fault *why)
 	if (s6_address_read(r, type, &msg->reporter, why) != S6_OK)
 		return false;
 	*why = S6_FAULT_ADDRESS_TYPE;
-	return is_numeric(&msg->addr) && is_numeric(&msg->reporter);
+	if (!is_numeric(&msg->addr) || !is_numeric(&msg->reporter))
+		return false;
+	if (msg->error != S6_UDP_ERR_TOO_BIG || !read_u32(r, &msg->mtu))
+		msg->mtu = 0;
+	return true;
 }
 
 /* The body of a message; unknown types have none that we know. */
@@ -117,7 +121,11 @@ static bool write_body(struct writer *w, const struct s6_udp *msg)
 		write_u8(w, msg->reporter.type);
 		write_u8(w, msg->error);
 		write_u16(w, 0);
-		return s6_address_write(w, &msg->reporter);
+		if (!s6_address_write(w, &msg->reporter))
+			return false;
+		if (msg->error == S6_UDP_ERR_TOO_BIG && msg->mtu)
+			write_u32(w, msg->mtu);
+		return true;
 	default:
 		return false;
 	}

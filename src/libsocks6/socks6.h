@@ -32,6 +32,7 @@ extern "C" {
 #define S6_ADDR_WIRE_MAX    256         /* length octet and name */
 #define S6_REQUEST_HEADER   8           /* fixed part in front of the address */
 #define S6_UDP_HEADER       12          /* version, type, length, association ID */
+#define S6_UDP_ERROR_MAX    56          /* an Error message with two IPv6 addresses and an MTU */
 #define S6_USERPASS_MAX     255         /* octets in a user name or a password */
 #define S6_SESSION_ID_MAX   16376       /* larger IDs could never be sent back */
 #define S6_AUTH_DATA_MAX    4           /* Authentication Data options kept per message */
@@ -311,6 +312,13 @@ struct s6_udp {
 	/* type 4 */
 	struct s6_address reporter; /* port unused */
 	uint8_t error;              /* enum s6_udp_error */
+	/*
+	 * With S6_UDP_ERR_TOO_BIG: what the reporter's next link can carry, octets of an IP packet,
+	 * or 0 = unknown. Not in the draft, whose message leaves a client to guess: four octets
+	 * behind the reporter's address, within Message Length, left out when 0. Who does not know
+	 * them passes them over by Message Length.
+	 */
+	uint32_t mtu;
 };
 
 /*

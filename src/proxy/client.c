@@ -43,6 +43,7 @@
 static const char *const state_words[] = {
 	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",   [CLIENT_CONNECT] = "connect",
 	[CLIENT_RELAY] = "relay",     [CLIENT_DRAIN] = "drain", [CLIENT_CLOSED] = "closed",
+	[CLIENT_UDP] = "udp",
 };
 
 /* ---- ending ---- */
@@ -92,6 +93,10 @@ static void log_end(const struct client *cl, enum end_reason reason, int err)
 
 	if (!log_enabled(level))
 		return;
+	if (cl->assoc) {
+		client_log_assoc(cl, reason, err);
+		return;
+	}
 	text_escape(user, sizeof(user), cl->user[0] ? cl->user : "-");
 	log_msg(level,
 		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
@@ -146,6 +151,8 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 		auth_cancel(cl->check);
 	if (cl->op)
 		op_connect_stop(cl->op);
+	if (cl->assoc)
+		assoc_stop(cl->assoc);
 	forget_input(cl);
 	if (cl->fd >= 0)
 		close(cl->fd);
@@ -204,6 +211,7 @@ void client_change(struct client *cl, enum client_state state)
 		client_deadline(cl, DRAIN_S);
 		break;
 	case CLIENT_RELAY:
+	case CLIENT_UDP:
 		client_deadline(cl, FACTS_FIRST_S);
 		break;
 	case CLIENT_CONNECT:
@@ -211,7 +219,9 @@ void client_change(struct client *cl, enum client_state state)
 		client_deadline(cl, 0);
 		break;
 	}
-	if (state != CLIENT_RELAY)
+	if (state == CLIENT_UDP)
+		ev_io_stop(cl->pw->w.loop, &cl->io); /* the association reads */
+	else if (state != CLIENT_RELAY)
 		client_watch(cl);
 }
 
@@ -339,7 +349,7 @@ static enum end_reason refusal(struct client *cl)
 		return END_LIMIT;
 	if (pw->leaving && !pw->proxy->handed_over)
 		return END_SHUTDOWN;
-	if (cl->command != S6_CMD_CONNECT)
+	if (cl->command != S6_CMD_CONNECT && cl->command != S6_CMD_UDP_ASSOCIATE)
 		return END_NONE;
 	if (budget_short_of_memory(&pw->proxy->budget, &pw->w))
 		return END_BUDGET;
@@ -376,6 +386,9 @@ void client_act(struct client *cl)
 		cl->op = op_connect_start(cl->pw, &wish, connected, cl);
 		if (!cl->op && reply_op(cl, S6_REPLY_FAILURE, NULL))
 			client_drain(cl, END_NO_MEMORY);
+		break;
+	case S6_CMD_UDP_ASSOCIATE:
+		client_associate(cl);
 		break;
 	default: /* R16 */
 		if (reply_op(cl, S6_REPLY_CMD_UNSUPPORTED, NULL))
@@ -469,7 +482,7 @@ static void read_more(struct client *cl)
 	}
 	if (cl->state == CLIENT_REQUEST)
 		try_request(cl);
-	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY)
+	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY && cl->state != CLIENT_UDP)
 		client_watch(cl);
 }
 
@@ -491,8 +504,9 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
-	if (cl->state == CLIENT_RELAY) { /* not a deadline: subflows come and go */
-		note_facts(cl, cl->relay.a.fd);
+	if (cl->state == CLIENT_RELAY || cl->state == CLIENT_UDP) {
+		/* not a deadline: subflows come and go */
+		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
 		client_deadline(cl, FACTS_S);
 	} else if (cl->state == CLIENT_DRAIN) {
 		client_end(cl, cl->drain_reason, cl->err);

@@ -9,6 +9,7 @@
 #include <ev.h>
 
 #include "core/relay.h"
+#include "proxy/assoc.h"
 #include "proxy/client.h"
 #include "proxy/op_connect.h"
 #include "proxy/proxy.h"
@@ -19,6 +20,7 @@ enum client_state {
 	CLIENT_AUTH,    /* the password is being checked */
 	CLIENT_CONNECT, /* resolving the name or connecting to the server; early data is buffered */
 	CLIENT_RELAY,   /* copying both ways */
+	CLIENT_UDP,     /* the connection is an association's */
 	CLIENT_DRAIN,   /* the last answer is out; waiting for the client to close */
 	CLIENT_CLOSED   /* ended; freed at the end of the loop turn */
 };
@@ -55,11 +57,13 @@ struct client {
 	bool want_session; /* as asked for in the request */
 	struct issued_ask ask;
 	bool opened; /* a session, with this ID */
+	bool in_session; /* this request is part of the session with this ID */
 	uint8_t session_id[ISSUED_ID_LEN];
 	bool gave_credentials; /* the reply tells what has become of them */
 
 	struct auth_check *check;
 	struct op_connect *op;
+	struct assoc *assoc;
 	uint8_t reply_code;
 	bool replied;
 	/* facts for the log line */
@@ -82,6 +86,13 @@ bool client_send(struct client *cl, const void *data, size_t len);
 /* Authenticated, and told so: do what the request asks for. */
 void client_act(struct client *cl);
 
+/* op_udp.c */
+
+/* UDP ASSOCIATE. */
+void client_associate(struct client *cl);
+/* The line in place of others when an association's client ends. */
+void client_log_assoc(const struct client *cl, enum end_reason reason, int err);
+
 /* request.c */
 
 /* A complete request. It points into the client's buffer, which may be given back. */
@@ -96,6 +107,8 @@ void reply_refuse(struct client *cl, enum end_reason reason, bool session_invali
 /* The authentication reply of a request that may go on; or of one whose token was rejected.
  * False when the client goes no further. */
 bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *answer);
+/* That of an association that there is. False when the client has ended. */
+bool reply_assoc(struct client *cl, const struct assoc_result *result);
 /* The operation reply. result NULL: only the code. False when the client has ended. */
 bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result);
 

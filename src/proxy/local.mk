@@ -3,12 +3,14 @@ noinst_LTLIBRARIES += src/proxy/libproxy.la
 src_proxy_libproxy_la_SOURCES = \
 	src/proxy/acceptor.c src/proxy/acceptor.h \
 	src/proxy/acl.c src/proxy/acl.h \
+	src/proxy/assoc.c src/proxy/assoc.h src/proxy/assoc_name.c src/proxy/assoc_tcp.c \
+	src/proxy/assoc_table.c src/proxy/assoc_table.h \
 	src/proxy/auth.c src/proxy/auth.h \
 	src/proxy/client.c src/proxy/client.h src/proxy/client_priv.h \
 	src/proxy/happy.c src/proxy/happy.h \
 	src/proxy/issued.c src/proxy/issued.h \
 	src/proxy/leg.c src/proxy/leg.h \
-	src/proxy/op_connect.c src/proxy/op_connect.h \
+	src/proxy/op_connect.c src/proxy/op_connect.h src/proxy/op_udp.c \
 	src/proxy/perclient.c src/proxy/perclient.h \
 	src/proxy/peruser.c src/proxy/peruser.h \
 	src/proxy/proxy.h src/proxy/proxy_conf.c src/proxy/proxy_conf.h src/proxy/proxy_ctl.c \
@@ -16,6 +18,11 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/reply.c src/proxy/request.c \
 	src/proxy/sndlimit.c src/proxy/sndlimit.h \
 	src/proxy/synwatch.c src/proxy/synwatch.h \
+	src/proxy/udp.c src/proxy/udp.h src/proxy/udp_priv.h \
+	src/proxy/udp_batch.c src/proxy/udp_batch.h \
+	src/proxy/udp_error.c src/proxy/udp_error.h \
+	src/proxy/udp_out.c src/proxy/udp_out.h src/proxy/udp_port.c \
+	src/proxy/udp_reserve.c src/proxy/udp_reserve.h \
 	src/proxy/users.c src/proxy/users.h
 src_proxy_libproxy_la_LIBADD = src/core/libcore.la $(CRYPT_LIBS)
 
@@ -24,7 +31,7 @@ src_proxy_sixpath_proxy_SOURCES = src/proxy/main.c
 src_proxy_sixpath_proxy_LDADD = src/proxy/libproxy.la
 
 dist_man_MANS += man/sixpath-proxy.8 man/proxy.conf.5
-EXTRA_DIST += tests/lab/proxy_protocol.py
+EXTRA_DIST += tests/lab/proxy_protocol.py tests/lab/udp_protocol.py
 
 if HAVE_CMOCKA
 proxy_tests = \

@@ -15,6 +15,7 @@
 #include "proxy/perclient.h"
 #include "proxy/peruser.h"
 #include "proxy/proxy.h"
+#include "proxy/udp_reserve.h"
 
 static const struct daemon_about about = {
 	.name = "sixpath-proxy",
@@ -33,6 +34,7 @@ static void visit_leave(struct worker *w, void *ctx)
 
 	(void)ctx;
 	client_leave(pw);
+	udp_leave(pw->udp, pw->proxy->handed_over);
 	if (!pw->proxy->handed_over)
 		listeners_finish(&pw->listeners);
 	listeners_close(&pw->listeners);
@@ -140,12 +142,14 @@ static int begin_handover(struct proxy *p)
 	if (!*p->self || p->signals.stopping)
 		return -EAGAIN;
 	for (unsigned i = 0; i < p->n_workers; i++)
-		cap += p->workers[i].listeners.n;
+		cap += p->workers[i].listeners.n + udp_ports(p->workers[i].udp);
 	fds = calloc(cap + 1, sizeof(*fds));
 	if (!fds)
 		return -ENOMEM;
 	for (unsigned i = 0; i < p->n_workers; i++)
 		n += listeners_fds(&p->workers[i].listeners, fds + n, cap - n);
+	for (unsigned i = 0; i < p->n_workers; i++)
+		n += udp_fds(p->workers[i].udp, fds + n, cap - n);
 	rc = handover_begin(&p->handover, &p->main, p->self, p->argv, fds, n, -1, successor_said,
 			    p);
 	free(fds);
@@ -213,7 +217,8 @@ static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index
 			  strerror(errno));
 		return errno == EINVAL ? EX_CONFIG : EX_OSERR;
 	}
-	return acceptor_open(pw);
+	rc = acceptor_open(pw);
+	return rc ? rc : udp_open(pw);
 }
 
 static void worker_undo(struct proxy_worker *pw)
@@ -222,6 +227,7 @@ static void worker_undo(struct proxy_worker *pw)
 	if (!pw->w.loop)
 		return;
 	listeners_free(&pw->listeners);
+	udp_free(pw->udp);
 	resolver_free(pw->resolver);
 	if (pw->synwatch.w)
 		synwatch_fini(&pw->synwatch);
@@ -300,7 +306,11 @@ static int setup(struct proxy *p)
 	p->issued = issued_new(&limits);
 	p->perclient = perclient_new();
 	p->peruser = peruser_new();
-	if (!p->issued || !p->perclient || !p->peruser)
+	p->udp_perclient = perclient_new();
+	p->udp_peruser = peruser_new();
+	p->udp_reserve = udp_reserve_new();
+	if (!p->issued || !p->perclient || !p->peruser || !p->udp_perclient || !p->udp_peruser ||
+	    !p->udp_reserve)
 		return EX_OSERR;
 	rc = setup_workers(p);
 	inherited_free(&p->inherited, rc == 0);
@@ -324,6 +334,7 @@ static void visit_accept(struct worker *w, void *ctx)
 {
 	(void)ctx;
 	listeners_start(&proxy_worker_of(w)->listeners);
+	udp_start(proxy_worker_of(w)->udp);
 }
 
 static void accept_now(struct proxy *p)
@@ -360,7 +371,7 @@ static unsigned room_for_clients(const struct proxy *p)
 
 static uint64_t memory_of_clients(struct worker *w)
 {
-	return client_memory(proxy_worker_of(w));
+	return client_memory(proxy_worker_of(w)) + udp_memory(proxy_worker_of(w)->udp);
 }
 
 static const char *budget_changed(void *ctx, enum budget_state state)
@@ -446,6 +457,9 @@ static void undo(struct proxy *p)
 	free(p->list);
 	perclient_free(p->perclient);
 	peruser_free(p->peruser);
+	perclient_free(p->udp_perclient);
+	peruser_free(p->udp_peruser);
+	udp_reserve_free(p->udp_reserve);
 	issued_free(p->issued);
 	if (p->main.loop)
 		worker_fini(&p->main);

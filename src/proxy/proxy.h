@@ -20,6 +20,7 @@
 #include "proxy/issued.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/synwatch.h"
+#include "proxy/udp.h"
 
 #define REPLY_CODES 10
 
@@ -38,6 +39,7 @@ struct counters {
 
 struct perclient;
 struct peruser;
+struct udp_reserve;
 
 struct proxy_worker {
 	struct worker w; /* w.owner points here */
@@ -46,6 +48,7 @@ struct proxy_worker {
 	struct resolver *resolver;
 	struct synwatch synwatch;
 	struct listeners listeners; /* one for each address of "listen" */
+	struct udp *udp;
 	struct list clients;
 	struct list waiting; /* those that have not said anything yet; oldest first */
 	struct list excess;  /* clients beyond the limits, to be told so; oldest first */
@@ -66,6 +69,9 @@ struct proxy {
 	struct auth *auth;           /* likewise */
 	struct perclient *perclient; /* likewise */
 	struct peruser *peruser;     /* likewise */
+	struct perclient *udp_perclient; /* of associations; likewise */
+	struct peruser *udp_peruser;
+	struct udp_reserve *udp_reserve;
 	struct budget budget;        /* clients count themselves in it */
 	struct control *control;
 	struct daemon_signals signals;

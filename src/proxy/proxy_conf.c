@@ -4,11 +4,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/addr.h"
+
 #define KEY(field) offsetof(struct proxy_conf, field)
+
+static bool parse_udp_listen(const char *text, void *dst, const struct conf_key *key, char *err,
+			     size_t errcap)
+{
+	struct udp_listen *out = dst;
+
+	out->as_listen = strcmp(text, "auto") == 0;
+	if (!out->as_listen && strcmp(text, "no") != 0)
+		return conf_addr_list(text, &out->addrs, key, err, errcap);
+	free(out->addrs.v);
+	out->addrs = (struct addr_list){0};
+	return true;
+}
 
 /* clang-format off */
 static const struct conf_key proxy_keys[] = {
 	{.name = "listen", .parse = conf_addr_list, .offset = KEY(listen), .def = "[::]:1080"},
+	{.name = "udp_listen", .parse = parse_udp_listen, .offset = KEY(udp_listen), .def = "auto"},
 	{.name = "mptcp", .parse = conf_auto_bool, .offset = KEY(mptcp), .def = "auto"},
 	{.name = "tfo", .parse = conf_auto_bool, .offset = KEY(tfo), .def = "auto"},
 	{.name = "workers", .parse = conf_workers, .offset = KEY(workers), .def = "auto"},
@@ -55,6 +71,20 @@ static const struct conf_key auth_keys[] = {
 	{.name = NULL},
 };
 
+static const struct conf_key udp_keys[] = {
+	{.name = "idle", .parse = conf_seconds, .offset = KEY(udp_idle_s), .def = "5m",
+	 .min = 5, .max = 86400},
+	{.name = "dns_idle", .parse = conf_seconds, .offset = KEY(udp_dns_idle_s), .def = "20s",
+	 .min = 1, .max = 86400},
+	{.name = "max_associations", .parse = conf_int, .offset = KEY(udp_max), .def = "20000",
+	 .min = 1, .max = 1000000},
+	{.name = "max_per_client", .parse = conf_int, .offset = KEY(udp_max_per_client),
+	 .def = "4096", .min = 1, .max = 1000000},
+	{.name = "max_per_user", .parse = conf_int, .offset = KEY(udp_max_per_user),
+	 .def = "4096", .min = 1, .max = 1000000},
+	{.name = NULL},
+};
+
 static const struct conf_key acl_keys[] = {
 	{.name = "allow", .parse = conf_prefix_list, .offset = KEY(acl.allow), .def = ""},
 	{.name = "deny", .parse = conf_prefix_list, .offset = KEY(acl.deny), .def = ""},
@@ -64,11 +94,20 @@ static const struct conf_key acl_keys[] = {
 
 static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 {
-	const struct proxy_conf *p = dst;
+	struct proxy_conf *p = dst;
 
 	(void)ctx;
 	if (p->listen.n == 0)
 		conf_error(c, "proxy", name, "listen", "must name at least one address");
+	if (!p->udp_listen.as_listen || p->listen.n == 0)
+		return;
+	p->udp_listen.addrs.v = calloc(p->listen.n, sizeof(*p->listen.v));
+	if (!p->udp_listen.addrs.v) {
+		conf_error(c, "proxy", name, "udp_listen", "out of memory");
+		return;
+	}
+	p->udp_listen.addrs.n = p->listen.n;
+	memcpy(p->udp_listen.addrs.v, p->listen.v, p->listen.n * sizeof(*p->listen.v));
 }
 
 static void check_auth(struct conf *c, void *ctx, void *dst, const char *name)
@@ -89,6 +128,7 @@ static void check_auth(struct conf *c, void *ctx, void *dst, const char *name)
 
 static const struct conf_section sections[] = {
 	{.name = "proxy", .keys = proxy_keys, .check = check_proxy},
+	{.name = "udp", .keys = udp_keys},
 	{.name = "auth", .keys = auth_keys, .check = check_auth},
 	{.name = "acl", .keys = acl_keys},
 	{.name = NULL},
@@ -97,6 +137,7 @@ static const struct conf_section sections[] = {
 static void conf_free(struct proxy_conf *c)
 {
 	free(c->listen.v);
+	free(c->udp_listen.addrs.v);
 	free(c->user);
 	free(c->control);
 	free(c->resolve);
@@ -138,6 +179,8 @@ void proxy_conf_needs_restart(const struct proxy_conf *old, const struct proxy_c
 {
 	buf[0] = '\0';
 	conf_name_changed(conf_addrs_equal(&old->listen, &new->listen), "listen", buf, cap);
+	conf_name_changed(conf_addrs_equal(&old->udp_listen.addrs, &new->udp_listen.addrs),
+			  "udp_listen", buf, cap);
 	conf_name_changed(old->mptcp == new->mptcp, "mptcp", buf, cap);
 	conf_name_changed(old->tfo == new->tfo, "tfo", buf, cap);
 	conf_name_changed(old->workers == new->workers, "workers", buf, cap);

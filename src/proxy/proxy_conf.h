@@ -18,6 +18,10 @@ struct proxy_conf {
 	atomic_uint refs;
 	/* [proxy]; those marked R need a restart */
 	struct addr_list listen; /* R */
+	struct udp_listen {
+		struct addr_list addrs;
+		bool as_listen;
+	} udp_listen;            /* R */
 	int mptcp, tfo;          /* R; 0 no, 1 yes, 2 auto */
 	int workers;             /* R; 0 = processors */
 	char *user;              /* R */
@@ -33,6 +37,9 @@ struct proxy_conf {
 	/* [auth] */
 	char *users_file;
 	struct users *users; /* NULL = none */
+	/* [udp] */
+	double udp_idle_s, udp_dns_idle_s;
+	int udp_max, udp_max_per_client, udp_max_per_user;
 	/* [acl] */
 	struct acl acl;
 };

@@ -14,6 +14,8 @@ struct gathered {
 	struct survey survey;
 	struct proxy *p;
 	struct counters sum;
+	struct udp_counters udp;
+	uint64_t associations;
 	uint64_t clients, waiting;
 	uint64_t poked, missed; /* see struct synwatch */
 };
@@ -47,6 +49,8 @@ static void visit_counters(struct worker *w, struct survey *s)
 	g->waiting += pw->waiting.count;
 	g->poked += pw->synwatch.poked;
 	g->missed += pw->synwatch.missed;
+	g->associations += udp_count(pw->udp);
+	udp_add_counters(pw->udp, &g->udp);
 }
 
 static void report_counters(struct report *r, const struct gathered *g)
@@ -95,6 +99,7 @@ static void status_done(struct survey *s)
 	status_listeners(r, &p->workers[0].listeners, true); /* the others' are the same */
 	budget_report(&p->budget, NULL, r);
 	report_counters(r, g);
+	udp_report(r, g->associations, (uint64_t)p->conf->udp_max, &g->udp);
 	peruser_report(p->peruser, r);
 }
 

@@ -101,16 +101,44 @@ static void remote_leg(const struct client *cl, const struct op_connect_result *
 		s6_stack_set(answer, S6_STACK_HAPPY_EYEBALLS, wish->value[S6_STACK_HAPPY_EYEBALLS]);
 }
 
-bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result)
+/* Complete it and send it. */
+static bool send_op(struct client *cl, struct s6_op_reply *reply)
 {
-	struct s6_op_reply reply = {.code = code, .bind.type = S6_ADDR_IPV4}; /* R7 */
 	uint8_t out[REPLY_MAX];
 	size_t len;
 
-	cl->reply_code = code;
+	cl->reply_code = reply->code;
 	cl->replied = true;
-	if (code < REPLY_CODES)
-		cl->pw->counters.replies[code]++;
+	if (reply->code < REPLY_CODES)
+		cl->pw->counters.replies[reply->code]++;
+	if (cl->opened && cl->conf->repeat_session_id) {
+		reply->opts.session_id = cl->session_id;
+		reply->opts.session_id_len = ISSUED_ID_LEN;
+	}
+	if (s6_op_reply_build(reply, out, sizeof(out), &len) != S6_OK) {
+		client_end(cl, END_INTERNAL, 0);
+		return false;
+	}
+	return client_send(cl, out, len);
+}
+
+/* The options are about the relayed datagrams; TOS and TTL of the connection, which may carry them,
+ * are set, too. */
+bool reply_assoc(struct client *cl, const struct assoc_result *result)
+{
+	struct s6_op_reply reply = {.code = S6_REPLY_SUCCESS};
+	struct s6_stack of_tcp = {0};
+
+	client_leg(cl, &of_tcp);
+	s6glue_from_addr(&reply.bind, &result->bind);
+	reply.opts.stack = result->stack;
+	return send_op(cl, &reply);
+}
+
+bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result)
+{
+	struct s6_op_reply reply = {.code = code, .bind.type = S6_ADDR_IPV4}; /* R7 */
+
 	client_leg(cl, &reply.opts.stack);
 	if (result && result->fd >= 0) {
 		s6glue_from_addr(&reply.bind, &result->local);
@@ -119,13 +147,5 @@ bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *r
 		/* A client before which this is a hop has to know that something may have been done. */
 		s6_stack_set(&reply.opts.stack, S6_STACK_TFO, (uint16_t)result->syn_bytes);
 	}
-	if (cl->opened && cl->conf->repeat_session_id) {
-		reply.opts.session_id = cl->session_id;
-		reply.opts.session_id_len = ISSUED_ID_LEN;
-	}
-	if (s6_op_reply_build(&reply, out, sizeof(out), &len) != S6_OK) {
-		client_end(cl, END_INTERNAL, 0);
-		return false;
-	}
-	return client_send(cl, out, len);
+	return send_op(cl, &reply);
 }

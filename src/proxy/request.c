@@ -21,6 +21,7 @@ static void open_session(struct client *cl, struct issued_answer *answer)
 	count_token(cl, answer->token);
 	if (!cl->opened)
 		return;
+	cl->in_session = true;
 	pw->counters.sessions_opened++;
 	memcpy(cl->session_id, answer->id, sizeof(cl->session_id));
 }
@@ -49,6 +50,8 @@ static void use_session(struct client *cl, const struct s6_options *o)
 		return;
 	}
 	memcpy(cl->user, answer.user, sizeof(cl->user));
+	memcpy(cl->session_id, answer.id, sizeof(cl->session_id));
+	cl->in_session = true;
 	count_token(cl, answer.token);
 	if (reply_auth(cl, true, &answer))
 		client_act(cl);

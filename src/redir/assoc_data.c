@@ -261,10 +261,10 @@ static enum icmp_error error_of(const struct s6_udp *m, const struct addr *repor
 	}
 }
 
-/* The message names no MTU: the next smaller one of those in use. */
-static size_t mtu_for(size_t len, sa_family_t family)
+/* A message that names no MTU: the next smaller one of those in use. */
+static size_t mtu_for(const struct s6_udp *m, size_t len, sa_family_t family)
 {
-	return icmp_plateau(len + (family == AF_INET ? 28 : 48), family);
+	return m->mtu ? m->mtu : icmp_plateau(len + (family == AF_INET ? 28 : 48), family);
 }
 
 static void report_error(struct assoc *a, const struct s6_udp *m)
@@ -279,7 +279,7 @@ static void report_error(struct assoc *a, const struct s6_udp *m)
 		if (addr_equal(&a->recent[i].dst, &dst))
 			len = a->recent[i].len;
 	udp_tell(a->u, error_of(m, &reporter, &dst), &reporter, &a->node.key.src, &dst, len,
-		 mtu_for(len, addr_family(&dst)));
+		 mtu_for(m, len, addr_family(&dst)));
 }
 
 void assoc_message(struct assoc *a, const struct s6_udp *m)

@@ -156,7 +156,7 @@ static void dial(struct assoc *a)
 	};
 	int rc;
 
-	addr_parse(&any, v6 ? "[::]:0" : "0.0.0.0:0", 0);
+	addr_parse_ip(&any, v6 ? "::" : "0.0.0.0");
 	if (a->node.key.ttl > HOP_LIMIT)
 		rq.ttl = (uint8_t)(a->node.key.ttl - HOP_LIMIT);
 	at->prewarmed = false;

@@ -79,6 +79,9 @@ tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit
 tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
 if HAVE_CMOCKA
 redir_tests = \
+	tests/unit/test_redir_assoc_table \
+	tests/unit/test_redir_icmp_build \
+	tests/unit/test_redir_udp \
 	tests/unit/test_redir_demand \
 	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
@@ -101,6 +104,12 @@ check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
 endif
 redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
+tests_unit_test_redir_assoc_table_SOURCES = tests/unit/test_redir_assoc_table.c
+tests_unit_test_redir_assoc_table_LDADD = $(redir_test_libs)
+tests_unit_test_redir_icmp_build_SOURCES = tests/unit/test_redir_icmp_build.c
+tests_unit_test_redir_icmp_build_LDADD = $(redir_test_libs)
+tests_unit_test_redir_udp_SOURCES = tests/unit/test_redir_udp.c
+tests_unit_test_redir_udp_LDADD = $(redir_test_libs) $(EV_LIBS)
 tests_unit_test_redir_demand_SOURCES = tests/unit/test_redir_demand.c
 tests_unit_test_redir_demand_LDADD = $(redir_test_libs)
 tests_unit_test_redir_prewarm_SOURCES = tests/unit/test_redir_prewarm.c tests/unit/rig.h

@@ -29,8 +29,8 @@ static const struct daemon_about about = {
 #define ACCEPT_WAIT_S  2.0 /* longest wait for the first NOOPs before flows are taken */
 #define FASTOPEN_QUEUE 256
 #define CAPABILITIES   "cap_net_admin" /* for SO_MARK and IP_TRANSPARENT */
-/* A successor that we start makes its own sockets for ICMP. */
-#define CAPABILITIES_UDP CAPABILITIES ",cap_net_raw"
+/* To answer devices in the name of port 53, and a successor makes its own sockets for ICMP. */
+#define CAPABILITIES_UDP CAPABILITIES ",cap_net_bind_service,cap_net_raw"
 
 static void set_log_level(const struct redir *rd)
 {
@@ -472,10 +472,10 @@ static int setup(struct redir *rd)
 		rd->script = script_start(rd->conf, rd->foreground);
 	else if (redir_conf_by_script(rd->conf))
 		log_warning("rules: only a stop and a start can run a script");
-	if (udp_wants_raw(rd->conf) && (rc = icmp_sender_open(&rd->icmp)) < 0)
+	if (udp_is_wanted(rd->conf) && (rc = icmp_sender_open(&rd->icmp)) < 0)
 		log_warning("udp: no raw socket: %s", strerror(-rc));
 	rc = priv_drop(rd->conf->user, is_default,
-		       udp_wants_raw(rd->conf) ? CAPABILITIES_UDP : CAPABILITIES);
+		       udp_is_wanted(rd->conf) ? CAPABILITIES_UDP : CAPABILITIES);
 	if (rc)
 		return rc;
 	rd->learner = learner_new(rd);

@@ -672,6 +672,11 @@ static void script_needs_restart(const struct redir_conf *old, const struct redi
 	conf_name_changed(old->action == new->action, "action", buf, cap);
 }
 
+static bool wants_udp(const struct redir_conf *c)
+{
+	return c->udp.proxy.n > 0 || c->udp.refuse.n > 0;
+}
+
 void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new,
 			      bool by_script, char *buf, size_t cap)
 {
@@ -685,6 +690,9 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
 	conf_name_changed(old->tune == new->tune, "tune", buf, cap);
 	conf_name_changed(conf_text_equal(old->state_dir, new->state_dir), "state_dir", buf, cap);
+	/* Capabilities that were given up do not come back. */
+	if (!by_script)
+		conf_name_changed(!wants_udp(new) || wants_udp(old), "udp", buf, cap);
 	if (by_script || redir_conf_by_script(old) || redir_conf_by_script(new))
 		script_needs_restart(old, new, buf, cap);
 }

@@ -295,7 +295,7 @@ const struct control_command redir_commands[] = {
 	 learned_command},
 	{"failed", "servers that have just failed and are refused: [list | flush]",
 	 refuser_command},
-	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
+	{"explain", "SRC DST:PORT [udp]: what happens to such a connection, and what decides it",
 	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
 	{"restart", "hand over to a successor; connections end here, new ones are its",

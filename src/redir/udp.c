@@ -371,8 +371,9 @@ static void start(struct udp *u)
 	ev_timer_start(u->rw->w.loop, &u->tick);
 	udp_listen(u); /* says what is wrong itself */
 	if (u->rw->w.index == 0 && u->rw->redir->icmp.fd4 < 0)
-		log_warning("udp: no ICMP errors for devices (traceroute, refused ports): that "
-			    "needs CAP_NET_RAW at the start, and [udp] set then: restart");
+		log_warning("udp: no ICMP errors for devices (traceroute, refused ports), perhaps "
+			    "no answers from ports below 1024: the capabilities for that are kept "
+			    "only if [udp] wants them at the start: stop and start");
 }
 
 void udp_begin(struct udp *u)
@@ -408,7 +409,7 @@ void udp_free(struct udp *u)
 	free(u);
 }
 
-bool udp_wants_raw(const struct redir_conf *c)
+bool udp_is_wanted(const struct redir_conf *c)
 {
 	return udp_enabled(&c->udp) && c->mode == MODE_TPROXY;
 }

@@ -50,7 +50,8 @@ void udp_report_all(struct udp *u, struct report *r);
 /* Octets of a worker's associations, without buffers. */
 uint64_t udp_memory(const struct udp *u);
 
-/* Does an association want CAP_NET_RAW, for ICMP errors? */
-bool udp_wants_raw(const struct redir_conf *c);
+/* Is UDP captured? Then CAP_NET_RAW (ICMP errors) and CAP_NET_BIND_SERVICE (answers in the name of
+ * low ports) are needed. */
+bool udp_is_wanted(const struct redir_conf *c);
 
 #endif

@@ -59,7 +59,9 @@ EXTRA_DIST += \
 	tests/lab/t_steer.sh \
 	tests/lab/t_syn.sh \
 	tests/lab/t_ttfb.sh \
+	tests/lab/t_udp.sh \
 	tests/lab/t_verify.sh \
 	tests/lab/t_via.sh \
 	tests/lab/t_wan.sh \
+	tests/lab/udp_peer.py \
 	tests/setup.sh

@@ -42,6 +42,7 @@ restart() { # SECTION.KEY=VALUE of the redirector...
 	lab_conf redir "$@"
 	lab_conf_write
 	lab_daemon_start redir
+	case $* in *install=no*) return ;; esac
 	lab_wait 10 lab_in "$RTR" nft list chain inet sixpath take_udp
 }
 
@@ -185,6 +186,26 @@ check_num "not more associations than allowed" "$(counter associations)" "<=" 64
 check_num "the idlest made room" "$(counter evicted)" ">=" 200
 ask "$SRV4" 7000
 check_eq "and new ones work" "$(asked 'j["right"]')" 1
+
+# ---- rules by script ----
+
+restart udp.max= rules.install=no rules.capture=
+for script in nft iptables; do
+	LAB_SCRIPT=$script
+	lab_rules start "${LAB_RULES_ARGS[@]}" --udp-ports 1-65535 --udp-refuse 443 --udp-direct 7100 \
+		>>"$LAB_DIR/rules.log" 2>&1 || not_ok "$script.sh start" "$(tail -n 3 "$LAB_DIR/rules.log")"
+	for a in "$SRV4" "$SRV6"; do
+		ask "$a" 7000 --count 5
+		check_eq "$script.sh, $a: echoes" "$(asked 'j["right"]')" 5
+		ask "$a" 443 --connect --timeout 2
+		check_eq "$script.sh, $a: refused" "$(asked 'j["error"]')" ConnectionRefusedError
+	done
+	check_eq "$script.sh: by the proxy" "$(from echo)" 2001:db8:30::1
+	ask "$SRV4" 7000 --text call --hear 1
+	check_eq "$script.sh: a stranger's datagram" "$(asked 'j["heard"][0]')" "$SRV4B 7777 stranger"
+	lab_rules stop >>"$LAB_DIR/rules.log" 2>&1
+	check_eq "$script.sh: nothing stays" "$(lab_in "$RTR" nft list ruleset | grep -ci 'sixpath.*udp')" 0
+done
 
 lab_daemons_stop
 lab_end

@@ -432,11 +432,11 @@ bool assoc_map(struct assoc *a, struct udp_port *port, const struct addr *peer,
 	}
 	c->confirmed++;
 	c->confirmed_tcp += port == NULL;
+	udp_out_drain(a->remote.fd); /* what came before is not relayed */
 	if (!tell(a, S6_UDP_CONFIRM)) {
 		assoc_end(a, END_RESET_DOWN, errno);
 		return false;
 	}
-	udp_out_drain(a->remote.fd); /* what came before is not relayed */
 	assoc_listen(a, true);
 	return true;
 }

@@ -627,6 +627,7 @@ static const char *state_word(const struct client *cl)
 void client_report_all(struct proxy_worker *pw, struct report *r)
 {
 	struct list_node *n, *tmp;
+	struct assoc_facts f;
 	char text[S6_NAME_MAX * 4 + 16];
 
 	list_for_each_safe (&pw->clients, n, tmp) {
@@ -634,14 +635,21 @@ void client_report_all(struct proxy_worker *pw, struct report *r)
 
 		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
 		report_row(r);
+		if (cl->assoc)
+			assoc_facts(cl->assoc, &f);
+		else
+			f = (struct assoc_facts){.bytes_up = cl->relay.b.bytes_out,
+						 .bytes_down = cl->relay.b.bytes_in};
 		report_u64(r, "id", cl->id * pw->proxy->n_workers + pw->w.index);
 		report_str(r, "client", addr_str(&cl->peer, text, sizeof(text)));
 		report_str(r, "user", cl->user[0] ? cl->user : NULL);
-		report_str(r, "destination", dst_str(cl, text, sizeof(text)));
+		report_str(r, "destination",
+			   f.bind ? addr_str(f.bind, text, sizeof(text))
+				  : dst_str(cl, text, sizeof(text)));
 		report_str(r, "state", state_word(cl));
 		report_seconds(r, "age", worker_now(&pw->w) - cl->started);
-		report_bytes(r, "bytes_up", cl->relay.b.bytes_out);
-		report_bytes(r, "bytes_down", cl->relay.b.bytes_in);
+		report_bytes(r, "bytes_up", f.bytes_up);
+		report_bytes(r, "bytes_down", f.bytes_down);
 		report_bool(r, "mptcp", cl->mptcp);
 		report_u64(r, "subflows", cl->subflows);
 		report_bool(r, "tfo", cl->fastopen);

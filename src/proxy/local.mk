@@ -39,7 +39,7 @@ proxy_tests = \
 	tests/unit/test_proxy_auth \
 	tests/unit/test_proxy_conf \
 	tests/unit/test_proxy_issued tests/unit/test_proxy_peruser \
-	tests/unit/test_proxy_sndlimit
+	tests/unit/test_proxy_sndlimit tests/unit/test_proxy_udp
 check_PROGRAMS += $(proxy_tests)
 TESTS += $(proxy_tests)
 endif
@@ -54,5 +54,7 @@ tests_unit_test_proxy_peruser_SOURCES = tests/unit/test_proxy_peruser.c
 tests_unit_test_proxy_peruser_LDADD = $(proxy_test_libs)
 tests_unit_test_proxy_issued_SOURCES = tests/unit/test_proxy_issued.c
 tests_unit_test_proxy_issued_LDADD = $(proxy_test_libs)
+tests_unit_test_proxy_udp_SOURCES = tests/unit/test_proxy_udp.c tests/unit/rig.h
+tests_unit_test_proxy_udp_LDADD = $(proxy_test_libs)
 tests_unit_test_proxy_sndlimit_SOURCES = tests/unit/test_proxy_sndlimit.c
 tests_unit_test_proxy_sndlimit_LDADD = $(proxy_test_libs)

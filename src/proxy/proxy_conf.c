@@ -179,7 +179,8 @@ void proxy_conf_needs_restart(const struct proxy_conf *old, const struct proxy_c
 {
 	buf[0] = '\0';
 	conf_name_changed(conf_addrs_equal(&old->listen, &new->listen), "listen", buf, cap);
-	conf_name_changed(conf_addrs_equal(&old->udp_listen.addrs, &new->udp_listen.addrs),
+	conf_name_changed((old->udp_listen.as_listen && new->udp_listen.as_listen) ||
+				  conf_addrs_equal(&old->udp_listen.addrs, &new->udp_listen.addrs),
 			  "udp_listen", buf, cap);
 	conf_name_changed(old->mptcp == new->mptcp, "mptcp", buf, cap);
 	conf_name_changed(old->tfo == new->tfo, "tfo", buf, cap);

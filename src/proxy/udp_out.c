@@ -276,6 +276,7 @@ void udp_out_drain(int fd)
 	char one;
 
 	for (int i = 0; i < DRAIN_MAX; i++)
-		if (recv(fd, &one, 1, MSG_DONTWAIT | MSG_TRUNC) < 0)
+		if (recv(fd, &one, 1, MSG_DONTWAIT | MSG_TRUNC) < 0 &&
+		    (errno == EAGAIN || errno == EWOULDBLOCK))
 			return;
 }

@@ -135,6 +135,7 @@ static inline const char *differ_udp(const struct s6_udp *x, const struct s6_udp
 	DIFFER(payload_len);
 	DIFFER_IF(x->payload_len && memcmp(x->payload, y->payload, x->payload_len), "payload");
 	DIFFER(error);
+	DIFFER(mtu);
 	if (x->type == S6_UDP_DATAGRAM || x->type == S6_UDP_ERROR)
 		what = differ_address(&x->addr, &y->addr);
 	if (!what && x->type == S6_UDP_ERROR)

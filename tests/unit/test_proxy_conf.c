@@ -45,6 +45,10 @@ static void check_defaults(const struct proxy_conf *c)
 
 	assert_int_equal(c->listen.n, 1);
 	assert_string_equal(addr_str(&c->listen.v[0], text, sizeof(text)), "[::]:1080");
+	assert_true(c->udp_listen.as_listen && c->udp_listen.addrs.n == 1);
+	assert_true(addr_equal(&c->udp_listen.addrs.v[0], &c->listen.v[0]));
+	assert_true(c->udp_idle_s == 300 && c->udp_dns_idle_s == 20 && c->udp_max == 20000);
+	assert_true(c->udp_max_per_client == 4096 && c->udp_max_per_user == 4096);
 	assert_true(c->mptcp == 2 && c->tfo == 2 && c->workers == 0);
 	assert_string_equal(c->user, "sixpath");
 	assert_true(c->log == LVL_INFO && c->log_to == SINK_AUTO);
@@ -103,7 +107,7 @@ static void test_sample(void **state)
 		fail_msg("%s", err);
 	check_defaults(c);
 	proxy_conf_put(c);
-	assert_int_equal(keys, 27);
+	assert_int_equal(keys, 33);
 }
 
 static void test_good_values(void **state)
@@ -113,6 +117,7 @@ static void test_good_values(void **state)
 				    "listen = 1081, 127.0.0.1:1080\nworkers = 4\nmptcp = no\n"
 				    "tfo = yes\ncontrol = \"\"\nresolve = 127.0.0.1:53\n"
 				    "token_window = 65536\nsession_ttl = 10\nidle = 1h\n"
+				    "udp_listen = 1082\n[udp]\nidle = 2m\n"
 				    "[acl]\nallow = 10.0.0.0/8, fd00::/8\ndeny = 1.1.1.1\n",
 				    err, sizeof(err));
 
@@ -123,6 +128,18 @@ static void test_good_values(void **state)
 	assert_true(!c->control || !*c->control);
 	assert_true(c->token_window == 65536 && c->session_ttl_s == 10 && c->idle_s == 3600);
 	assert_true(c->acl.allow.n == 2 && c->acl.deny.n == 1);
+	assert_true(c->udp_idle_s == 120 && !c->udp_listen.as_listen);
+	assert_true(c->udp_listen.addrs.n == 1 && addr_port(&c->udp_listen.addrs.v[0]) == 1082);
+	proxy_conf_put(c);
+	/* where it is not named it follows listen, or there is none */
+	c = load("[proxy]\nlisten = 1081, 127.0.0.1:1080\n", err, sizeof(err));
+	assert_non_null(c);
+	assert_true(c->udp_listen.addrs.n == 2);
+	assert_true(addr_equal(&c->udp_listen.addrs.v[1], &c->listen.v[1]));
+	proxy_conf_put(c);
+	c = load("[proxy]\nudp_listen = no\n", err, sizeof(err));
+	assert_non_null(c);
+	assert_int_equal(c->udp_listen.addrs.n, 0);
 	proxy_conf_put(c);
 }
 
@@ -133,6 +150,9 @@ static void test_bad_values(void **state)
 		"listen = 1.2.3.4",
 		"listen = [::]:70000",
 		"listen = host:1080",
+		"udp_listen = ",
+		"udp_listen = maybe",
+		"udp_listen = [::]:70000",
 		"mptcp = maybe",
 		"tfo = 3",
 		"workers = 0",
@@ -180,6 +200,12 @@ static void test_bad_values(void **state)
 	}
 	assert_null(load("[acl]\nallow = 10.0.0.0/33\n", err, sizeof(err)));
 	assert_null(load("[acl]\ndeny = somewhere\n", err, sizeof(err)));
+	assert_null(load("[udp]\nidle = 4\n", err, sizeof(err)));
+	assert_null(load("[udp]\nidle = 25h\n", err, sizeof(err)));
+	assert_null(load("[udp]\ndns_idle = 0\n", err, sizeof(err)));
+	assert_null(load("[udp]\nmax_associations = 0\n", err, sizeof(err)));
+	assert_null(load("[udp]\nmax_per_client = 1000001\n", err, sizeof(err)));
+	assert_null(load("[udp]\nmax_per_user = many\n", err, sizeof(err)));
 	assert_null(load("[auth]\nusers = relative\n", err, sizeof(err)));
 	assert_null(load("[auth]\nusers = /no/such/file\n", err, sizeof(err)));
 	assert_non_null(strstr(err, "No such file"));
@@ -191,7 +217,7 @@ static void test_needs_restart(void **state)
 	char err[1024], text[128];
 	struct proxy_conf *a = load("[proxy]\n", err, sizeof(err));
 	struct proxy_conf *b = load("[proxy]\nlisten = 1081\nworkers = 3\nuser = x\nidle = 10\n"
-				    "mptcp = no\ncontrol = /x\n",
+				    "mptcp = no\ncontrol = /x\nudp_listen = no\n",
 				    err, sizeof(err));
 
 	(void)state;
@@ -199,7 +225,7 @@ static void test_needs_restart(void **state)
 	proxy_conf_needs_restart(a, a, text, sizeof(text));
 	assert_string_equal(text, "");
 	proxy_conf_needs_restart(a, b, text, sizeof(text));
-	assert_string_equal(text, "listen, mptcp, workers, user, control");
+	assert_string_equal(text, "listen, udp_listen, mptcp, workers, user, control");
 	proxy_conf_needs_restart(a, b, text, 12); /* cut, not overrun */
 	assert_int_equal(strlen(text), 11);
 	proxy_conf_put(a);

@@ -96,6 +96,34 @@ static void test_error_addresses_are_numbers(void **state)
 	}
 }
 
+/* Four octets behind the reporter of "too big" only; whatever else is there is passed over. */
+static void test_error_mtu(void **state)
+{
+	struct s6_udp msg = {.type = S6_UDP_ERROR, .error = S6_UDP_ERR_TOO_BIG, .mtu = 1280}, got;
+	uint8_t wire[S6_UDP_ERROR_MAX + 1];
+	size_t len, used;
+
+	(void)state;
+	msg.addr.type = msg.reporter.type = S6_ADDR_IPV6;
+	assert_int_equal(s6_udp_build(&msg, wire, sizeof(wire), &len), S6_OK);
+	assert_int_equal(len, S6_UDP_ERROR_MAX);
+	assert_memory_equal(wire + len - 4, "\0\0\5\0", 4);
+	for (size_t cut = 0; cut < len; cut++)
+		assert_int_equal(s6_udp_parse_stream(wire, cut, &got, &used, NULL), S6_MORE);
+	assert_int_equal(s6_udp_parse_stream(wire, len, &got, &used, NULL), S6_OK);
+	assert_int_equal(got.mtu, 1280);
+	for (unsigned less = 1; less <= 4; less++) { /* a shorter message: as of the draft */
+		wire[3] = (uint8_t)(len - less);
+		assert_int_equal(s6_udp_parse_packet(wire, len, &got, NULL), S6_OK);
+		assert_int_equal(got.mtu, 0);
+	}
+	wire[3] = (uint8_t)(len - 5);
+	assert_int_equal(s6_udp_parse_packet(wire, len, &got, NULL), S6_BAD);
+	msg.error = S6_UDP_ERR_TTL_EXPIRED;
+	assert_int_equal(s6_udp_build(&msg, wire, sizeof(wire), &len), S6_OK);
+	assert_int_equal(len, S6_UDP_ERROR_MAX - 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -103,6 +131,7 @@ int main(void)
 		cmocka_unit_test(test_largest_datagram),
 		cmocka_unit_test(test_messages_that_do_not_exist),
 		cmocka_unit_test(test_error_addresses_are_numbers),
+		cmocka_unit_test(test_error_mtu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

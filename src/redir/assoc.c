@@ -39,6 +39,7 @@
 #define SPREAD_S      1.0 /* so much at most */
 #define QUIET_S       1.5 /* no answer to several datagrams for so long is odd */
 #define QUIET_SENT    3
+#define DOWN_S        0.5 /* the same for so long from a proxy that was found to be down says enough */
 
 const char *assoc_state_str(enum assoc_state s)
 {
@@ -319,8 +320,9 @@ void assoc_check(struct assoc *a)
 {
 	if (a->state != ASSOC_UP)
 		return;
-	if (!upstream_is_up(a->up)) {
-		assoc_because(a, "the proxy is down");
+	/* A proxy that takes nothing new may well go on with what it has. */
+	if (!upstream_is_up(a->up) && a->asked > 0 && udp_now(a->u) - a->asked_s > DOWN_S) {
+		assoc_because(a, "no answer, and the proxy is down");
 		assoc_lost(a);
 	} else if (sock_mptcp_dead(a->fd)) {
 		assoc_because(a, "the connection to the proxy is dead");

@@ -9,8 +9,9 @@
 #include "core/sock.h"
 #include "redir/udp_priv.h"
 
-#define ACTIVE_S      3.0  /* associations that were used within so many seconds are looked after */
-#define ICMP_A_SECOND 1000 /* errors sent to devices by one worker */
+#define ACTIVE_S         3.0 /* associations that were used within so many seconds are looked after */
+#define RETRIES_A_SECOND 200  /* associations that wait for a proxy, by one worker */
+#define ICMP_A_SECOND    1000 /* errors sent to devices by one worker */
 
 /* ---- numbers of proxies ---- */
 
@@ -279,6 +280,16 @@ static bool proxy_is_back(struct udp *u)
 	return back;
 }
 
+/* Not all at once: a proxy that has just come back, or is at a limit, would go down again. Those that
+ * have waited longest first. */
+static void retry(struct udp *u)
+{
+	struct list_node *n;
+
+	for (int i = 0; i < RETRIES_A_SECOND && (n = list_first(&u->waiting)); i++)
+		assoc_retry(container_of(n, struct assoc, waits));
+}
+
 static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct udp *u = container_of(t, struct udp, tick);
@@ -292,8 +303,7 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 	list_for_each_safe (&u->legs, n, tmp)
 		udp_leg_check(container_of(n, struct udp_leg, node));
 	if (!list_empty(&u->waiting) && proxy_is_back(u))
-		list_for_each_safe (&u->waiting, n, tmp)
-			assoc_retry(container_of(n, struct assoc, waits));
+		retry(u);
 	udp_flush(u);
 }
 

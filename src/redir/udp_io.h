@@ -41,9 +41,13 @@ static inline const uint8_t *udp_batch_data(const struct udp_batch *b, int i)
 /* Who sent number i. False: no address. */
 bool udp_batch_from(const struct udp_batch *b, int i, struct addr *from);
 
-/* All of them, skipping those that the kernel refuses; how many were sent. *err: the first error
- * that was not a full buffer, or 0. */
-unsigned udp_send_all(int fd, struct mmsghdr *h, unsigned n, int *err);
+/*
+ * All of them (UDP_BATCH at most), skipping those that the kernel refuses; how many were sent. *err:
+ * the first error that was not a full buffer, or 0. Datagrams of one length to one place whose iovecs
+ * lie one behind the other go down the kernel as one (UDP_SEGMENT) while *segments says so; it is
+ * cleared where the kernel or the link cannot do that.
+ */
+unsigned udp_send_all(int fd, struct mmsghdr *h, unsigned n, bool *segments, int *err);
 
 /* A bound or connected socket for datagrams is what sock.c does for connections; here it is a plain
  * one with the mark, nonblocking: descriptor or -errno. */

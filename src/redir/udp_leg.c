@@ -102,6 +102,7 @@ static struct udp_leg *leg_new(struct udp *u, const struct addr *proxy)
 		return NULL;
 	}
 	leg->heard_s = udp_now(u);
+	leg->segments = true;
 	ev_io_init(&leg->io, leg_cb, leg->fd, EV_READ);
 	ev_io_start(u->rw->w.loop, &leg->io);
 	list_push(&u->legs, &leg->node);
@@ -144,7 +145,7 @@ void udp_leg_flush(struct udp_leg *leg)
 	leg->n = 0;
 	if (n == 0)
 		return;
-	leg->u->counters.lost += n - udp_send_all(leg->fd, leg->h, n, &err);
+	leg->u->counters.lost += n - udp_send_all(leg->fd, leg->h, n, &leg->segments, &err);
 	if (err == ECONNREFUSED || err == ENETUNREACH || err == EHOSTUNREACH ||
 	    err == EADDRNOTAVAIL)
 		leg_lost(leg, strerror(err));

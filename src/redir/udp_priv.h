@@ -37,6 +37,7 @@ struct udp_leg {
 	ev_io io;
 	struct list associations;
 	double heard_s; /* when something came */
+	bool segments;  /* udp_send_all */
 	unsigned n;     /* datagrams that wait to be sent */
 	struct mmsghdr h[UDP_BATCH];
 	struct iovec v[UDP_BATCH][2];

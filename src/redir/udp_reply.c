@@ -15,6 +15,7 @@ int udp_replies_init(struct udp_replies *r)
 	memset(r, 0, sizeof(*r));
 	list_init(&r->order);
 	r->max = UDP_REPLY_SOCKETS;
+	r->segments = true;
 	return siphash_new_key(&r->key) ? 0 : -EIO;
 }
 
@@ -114,7 +115,7 @@ void udp_replies_flush(struct udp_replies *r)
 	r->n = 0;
 	if (n == 0)
 		return;
-	sent = udp_send_all(r->through->fd, r->h, n, &err);
+	sent = udp_send_all(r->through->fd, r->h, n, &r->segments, &err);
 	r->sent += sent;
 	r->lost += n - sent;
 	if (err)

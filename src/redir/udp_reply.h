@@ -37,6 +37,7 @@ struct udp_replies {
 	struct addr to[UDP_BATCH];
 	uint64_t sent, lost, opened;
 	int last_error;
+	bool segments; /* udp_send_all */
 };
 
 /* 0 or -errno. */

@@ -55,7 +55,8 @@ lab_bg quic "$SRV" "$UDP" serve 443 --on "$SRV4" --on "$SRV6"
 lab_bg dns "$SRV" "$UDP" dns 53 192.0.2.77
 # Not reached without us: so that what arrives came through the proxy.
 lab_daemons --no-rules --redir rules.install=yes --redir rules.capture=lan \
-	--redir udp.proxy=1-65535 --redir udp.refuse=443 --redir udp.direct=7100
+	--redir udp.proxy=1-65535 --redir udp.refuse=443 --redir udp.direct=7100 \
+	--proxy "acl.allow=203.0.113.0/24, 2001:db8:30::/64, 2001:db8:30:ff::/64, $PRX6"
 lab_wait 10 lab_in "$RTR" nft list chain inet sixpath take_udp || lab_die "no UDP rules"
 
 # ---- both ways to the proxy, both families ----
@@ -121,6 +122,36 @@ check_eq "traceroute -U" "$(hops "$FAR4")" "$RTR4 $SRV4 $FAR4"
 check_eq "traceroute -U, IPv6" "$(hops "$FAR6")" "$RTR6 $SRV6 $FAR6"
 check_num "errors were sent to the device" "$(counter icmp_errors)" ">=" 8
 
+# ---- the MTU behind the proxy ----
+
+ip -n "$SRV" link set far mtu 1300
+for a in "$FAR4" "$FAR6"; do
+	lab_in "$DEV" "$UDP" mtu "$a" 7000 --size 1400 >"$LAB_DIR/mtu.json"
+	check_eq "$a: too big for a link behind the proxy" "$(json "$LAB_DIR/mtu.json" 'j["mtu"]')" 1300
+	case $(json "$LAB_DIR/mtu.json" 'j["by"]') in
+	"$SRV4" | "$SRV6" | "$SRV6B") ok "$a: says the router there" ;;
+	*) not_ok "$a: says the router there" "$(cat "$LAB_DIR/mtu.json")" ;;
+	esac
+done
+ip -n "$SRV" link set far mtu 1500
+
+# ---- a successor takes over ----
+
+lab_bg stream "$DEV" "$UDP" stream "$SRV4" 7000 --for 5
+sleep 1.5
+check "restart" lab_ctl redir restart
+lab_join stream 20
+check_num "restart: longest silence, s" "$(json "$LAB_DIR/stream.log" 'j["worst"]')" "<" 2
+check_eq "restart: still by the proxy" "$(from echo)" 203.0.113.1
+ask "$SRV4" 9 --connect --timeout 3
+check_eq "restart: errors still get to the device" "$(asked 'j["error"]')" ConnectionRefusedError
+# The successor is no child of ours: the rest with one that is.
+lab_in "$RTR" sh -c 'kill $1' sh "$(lab_ctl redir status --json | json - 'j["pid"]')"
+lab_join redir 20
+unset "LAB_PIDS[redir]"
+lab_daemon_start redir
+lab_wait 10 lab_in "$RTR" nft list chain inet sixpath take_udp
+
 # ---- the proxy goes and comes back ----
 
 lab_bg stream "$DEV" "$UDP" stream "$SRV4" 7000 --for 12
@@ -170,6 +201,16 @@ ask "$SRV4" 7000 --count 3 --timeout 4
 check_eq "plain UDP is blocked: inside the connection" "$(asked 'j["right"]')" 3
 check_eq "counted" "$(counter by_tcp)" 1
 lab_in "$PRX" nft delete table inet block
+
+# ---- through another proxy ----
+
+restart redir.log=debug "proxy home.weight=0" "proxy last.address=[$PRX6]:1080" "proxy last.via=home" \
+	"proxy last.username=home" "proxy last.password_file=$LAB_DIR/secret" udp.transport=udp
+ask "$SRV4" 7000 --count 3
+check_eq "through another proxy" "$(asked 'j["right"]')" 3
+check_eq "inside the connection" "$(counter by_tcp)" 1
+restart "proxy home.weight=" "proxy last.address=" "proxy last.via=" "proxy last.username=" \
+	"proxy last.password_file=" udp.transport=
 
 # ---- many ----
 

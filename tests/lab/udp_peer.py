@@ -10,6 +10,7 @@ ask ADDRESS PORT [--count N] [--size N] [--gap S] [--timeout S] [--source PORT] 
                 sends N datagrams and waits for each answer; --hear: then for so many more datagrams of
                 whoever, and tells from whom they came
 stream ADDRESS PORT --for S [--gap S]  sends one datagram each gap and lists the longest silence
+mtu ADDRESS PORT --size N              sends one that must not be fragmented: what error comes, who says it
 dns PORT ADDRESS                        answers each query with this A record
 """
 
@@ -130,6 +131,26 @@ def stream(a):
     print(json.dumps({"sent": n, "right": right, "worst": round(worst, 3)}))
 
 
+def mtu(a):
+    v6 = family(a.address) == socket.AF_INET6
+    s = socket.socket(family(a.address), socket.SOCK_DGRAM)
+    level = socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP
+    s.setsockopt(level, 25 if v6 else 11, 1)  # RECVERR
+    s.setsockopt(level, 23 if v6 else 10, 3)  # MTU_DISCOVER = PROBE
+    s.setsockopt(level, socket.IPV6_UNICAST_HOPS if v6 else socket.IP_TTL, 20)
+    s.sendto(b"x" * a.size, (a.address, a.port))
+    poll = select.poll()
+    poll.register(s, 0)
+    out = {"error": None}
+    if poll.poll(3000):
+        _, ancillary, _, _ = s.recvmsg(65536, 1024, socket.MSG_ERRQUEUE)
+        for _, _, data in ancillary:
+            out["error"], _, out["type"], out["code"], _, out["mtu"], _ = struct.unpack("=IBBBBII", data[:16])
+            offender = data[16:]
+            out["by"] = socket.inet_ntop(family(a.address), offender[8:24] if v6 else offender[4:8])
+    print(json.dumps(out))
+
+
 def dns(a):
     s = open_socket(socket.AF_INET, "0.0.0.0", a.port)
     print("ready", flush=True)
@@ -168,11 +189,15 @@ def main():
     c.add_argument("port", type=int)
     c.add_argument("--for", dest="duration", type=float, required=True)
     c.add_argument("--gap", type=float, default=0.05)
+    c = sub.add_parser("mtu")
+    c.add_argument("address")
+    c.add_argument("port", type=int)
+    c.add_argument("--size", type=int, default=1400)
     c = sub.add_parser("dns")
     c.add_argument("port", type=int)
     c.add_argument("address")
     a = p.parse_args()
-    {"serve": serve, "ask": ask, "stream": stream, "dns": dns}[a.what](a)
+    {"serve": serve, "ask": ask, "stream": stream, "mtu": mtu, "dns": dns}[a.what](a)
 
 
 main()

@@ -56,7 +56,7 @@ lab_bg dns "$SRV" "$UDP" dns 53 192.0.2.77
 # Not reached without us: so that what arrives came through the proxy.
 lab_daemons --no-rules --redir rules.install=yes --redir rules.capture=lan \
 	--redir udp.proxy=1-65535 --redir udp.refuse=443 --redir udp.direct=7100 \
-	--proxy "acl.allow=203.0.113.0/24, 2001:db8:30::/64, 2001:db8:30:ff::/64, $PRX6"
+	--proxy "acl.allow=203.0.113.0/24, 2001:db8:30::/64, 2001:db8:30:ff::/64"
 lab_wait 10 lab_in "$RTR" nft list chain inet sixpath take_udp || lab_die "no UDP rules"
 
 # ---- both ways to the proxy, both families ----
@@ -146,7 +146,7 @@ check_eq "restart: still by the proxy" "$(from echo)" 203.0.113.1
 ask "$SRV4" 9 --connect --timeout 3
 check_eq "restart: errors still get to the device" "$(asked 'j["error"]')" ConnectionRefusedError
 # The successor is no child of ours: the rest with one that is.
-lab_in "$RTR" sh -c 'kill $1' sh "$(lab_ctl redir status --json | json - 'j["pid"]')"
+kill "$(lab_ctl redir status --json | json - 'j["pid"]')"
 lab_join redir 20
 unset "LAB_PIDS[redir]"
 lab_daemon_start redir
@@ -204,10 +204,15 @@ lab_in "$PRX" nft delete table inet block
 
 # ---- through another proxy ----
 
-restart redir.log=debug "proxy home.weight=0" "proxy last.address=[$PRX6]:1080" "proxy last.via=home" \
+lab_bg echofar "$FAR" "$UDP" serve 7000
+lab_conf_print proxy | sed "s|proxy.sock|proxy2.sock|" >"$LAB_DIR/proxy2.conf"
+lab_bg proxy2 "$SRV" "$SIXPATH_BUILD/src/proxy/sixpath-proxy" -f -c "$LAB_DIR/proxy2.conf"
+lab_wait_port "$SRV" 1080
+restart "proxy home.weight=0" "proxy last.address=$SRV4:1080" "proxy last.via=home" \
 	"proxy last.username=home" "proxy last.password_file=$LAB_DIR/secret" udp.transport=udp
-ask "$SRV4" 7000 --count 3
+ask "$FAR4" 7000 --count 3
 check_eq "through another proxy" "$(asked 'j["right"]')" 3
+check_eq "by that one" "$(from echofar)" 203.0.113.129
 check_eq "inside the connection" "$(counter by_tcp)" 1
 restart "proxy home.weight=" "proxy last.address=" "proxy last.via=" "proxy last.username=" \
 	"proxy last.password_file=" udp.transport=
@@ -232,6 +237,7 @@ check_eq "and new ones work" "$(asked 'j["right"]')" 1
 
 restart udp.max= rules.install=no rules.capture=
 for script in nft iptables; do
+	# shellcheck disable=SC2034
 	LAB_SCRIPT=$script
 	lab_rules start "${LAB_RULES_ARGS[@]}" --udp-ports 1-65535 --udp-refuse 443 --udp-direct 7100 \
 		>>"$LAB_DIR/rules.log" 2>&1 || not_ok "$script.sh start" "$(tail -n 3 "$LAB_DIR/rules.log")"

@@ -544,12 +544,18 @@ static unsigned wrap(struct assoc *a, size_t payload[UDP_BATCH])
 	return n;
 }
 
-static void read_errors(struct assoc *a)
+uint32_t assoc_read_errors(struct assoc *a)
 {
 	struct udp_error e;
+	uint32_t mtu = 0;
 
-	for (int i = 0; i < UDP_BATCH && !a->ended && udp_error_next(a->remote.fd, &e); i++)
-		assoc_tell_error(a, &e);
+	for (int i = 0; i < UDP_BATCH && !a->ended && udp_error_next(a->remote.fd, &e); i++) {
+		if (e.local)
+			mtu = e.mtu;
+		else
+			assoc_tell_error(a, &e);
+	}
+	return mtu;
 }
 
 static void pass_on(struct assoc *a)
@@ -581,7 +587,7 @@ static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 	(void)loop;
 	(void)events;
 	if (a->remote.errors)
-		read_errors(a);
+		assoc_read_errors(a);
 	if (a->ended || !ev_is_active(io))
 		return;
 	rc = udp_batch_read(&a->u->in, a->remote.fd, max, false);

@@ -45,6 +45,13 @@ static bool keep(struct assoc *a, const uint8_t *data, size_t len)
 	return buf_put(&a->out, &a->u->pw->w.pool, data, len) == len;
 }
 
+static bool short_of_memory(const struct assoc *a)
+{
+	struct proxy_worker *pw = a->u->pw;
+
+	return budget_short_of_memory(&pw->proxy->budget, &pw->w);
+}
+
 /* ---- to the client ---- */
 
 bool assoc_tcp_tell(struct assoc *a, const uint8_t *msg, size_t len)
@@ -80,6 +87,8 @@ unsigned assoc_tcp_send(struct assoc *a, unsigned n)
 			left -= v->iov_len;
 			continue;
 		}
+		if (left == 0 && short_of_memory(a))
+			break; /* none of it is out yet: it can be lost */
 		if (!keep(a, (const uint8_t *)v->iov_base + left, v->iov_len - left)) {
 			if (left > 0)
 				assoc_end(a, END_NO_MEMORY, ENOMEM);

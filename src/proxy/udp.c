@@ -21,11 +21,12 @@ static void not_sent(struct assoc *a, unsigned i, int err)
 
 	a->dropped++;
 	a->u->counters.send_failed++;
-	/* A local EMSGSIZE comes by the queue as well, and with the MTU. */
-	if (e.code == 0 || e.code == S6_UDP_ERR_TOO_BIG)
+	if (e.code == 0 || !a->remote.errors)
 		return;
-	if (addr_from_sockaddr(&e.dst, (const struct sockaddr *)&b->names[i],
-			       b->msgs[i].msg_hdr.msg_namelen))
+	if (e.code == S6_UDP_ERR_TOO_BIG)
+		e.mtu = assoc_read_errors(a);
+	if (!a->ended && addr_from_sockaddr(&e.dst, (const struct sockaddr *)&b->names[i],
+					    b->msgs[i].msg_hdr.msg_namelen))
 		assoc_tell_error(a, &e);
 }
 

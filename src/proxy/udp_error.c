@@ -96,7 +96,8 @@ static void read_report(const struct cmsghdr *c, struct udp_error *out)
 	out->code = udp_error_of_icmp(&got.ee);
 	if (out->code == S6_UDP_ERR_TOO_BIG)
 		out->mtu = got.ee.ee_info;
-	if (got.ee.ee_origin != SO_EE_ORIGIN_LOCAL)
+	out->local = got.ee.ee_origin == SO_EE_ORIGIN_LOCAL;
+	if (!out->local)
 		addr_from_sockaddr(&out->reporter, (const struct sockaddr *)&got.offender,
 				   sizeof(got.offender));
 }

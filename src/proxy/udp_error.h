@@ -16,6 +16,7 @@ struct sock_extended_err;
 struct udp_error {
 	struct addr dst;      /* where the datagram was to go */
 	struct addr reporter; /* unset: this machine */
+	bool local;           /* sending has failed for it; dst may lack its port */
 	uint8_t code;         /* enum s6_udp_error; 0: nothing that a client is told */
 	uint32_t mtu;         /* with S6_UDP_ERR_TOO_BIG; 0 = unknown */
 };

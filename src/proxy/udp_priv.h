@@ -126,6 +126,9 @@ bool assoc_map(struct assoc *a, struct udp_port *port, const struct addr *peer,
 void assoc_end(struct assoc *a, enum end_reason reason, int err);
 /* May a datagram go there? */
 bool assoc_allows(struct assoc *a, const struct addr *dst);
+/* Tell what is in the error queue, but not what was local, where sending has failed: the MTU that the
+ * last one of these tells, or 0. */
+uint32_t assoc_read_errors(struct assoc *a);
 /* An Error message, if the client wants them. */
 void assoc_tell_error(struct assoc *a, const struct udp_error *e);
 /* Read what has arrived for it, or let it wait in the socket. */

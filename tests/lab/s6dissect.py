@@ -3,9 +3,11 @@
 """Lists the TCP SYNs of a capture with their options and the SOCKSv6 request they carry.
 
     s6dissect.py [--dport PORT] [--payload] FILE.pcap
+    s6dissect.py --udp [--port PORT] FILE.pcap
 
 One JSON line for each SYN and SYN+ACK: --dport keeps those to this port, --payload those
-that carry payload. Written from the specification and sharing no code with libsocks6, so that
+that carry payload. With --udp one for each whole UDP packet, from or to this port, with the message
+of an association that it may be. Written from the specification and sharing no code with libsocks6, so that
 tests compare two opinions. Passwords are shown by their length only.
 """
 import argparse
@@ -15,7 +17,9 @@ import struct
 import sys
 
 ETHERTYPE = {0x0800: 4, 0x86DD: 6}
-TCP = 6
+TCP, UDP = 6, 17
+UDP_TYPES = {1: "init", 2: "confirm", 3: "datagram", 4: "error"}
+UDP_ERRORS = {1: "network unreachable", 2: "host unreachable", 3: "ttl expired", 4: "too big"}
 COMMANDS = {0: "noop", 1: "connect", 2: "bind", 3: "udp"}
 STACK_NAMES = {(1, 1): "tos", (1, 2): "happy_eyeballs", (1, 3): "ttl", (1, 4): "no_fragmentation",
                (4, 1): "tfo", (4, 2): "multipath", (4, 3): "backlog",
@@ -90,6 +94,25 @@ def tcp_segment(ip):
     if len(segment) < 20:
         return None
     return str(ipaddress.ip_address(src)), str(ipaddress.ip_address(dst)), segment
+
+
+def udp_packet(ip):
+    """What the IP header of an unfragmented UDP packet says, and its payload; or None."""
+    version = ip[0] >> 4
+    if version == 4 and len(ip) >= 20 and ip[9] == UDP:
+        header, flags = (ip[0] & 15) * 4, struct.unpack_from("!H", ip, 6)[0]
+        out = {"src": str(ipaddress.ip_address(ip[12:16])), "dst": str(ipaddress.ip_address(ip[16:20])),
+               "tos": ip[1], "ttl": ip[8], "df": bool(flags & 0x4000)}
+        if flags & 0x3FFF:
+            return None
+    elif version == 6 and len(ip) >= 40 and ip[6] == UDP:
+        header = 40
+        out = {"src": str(ipaddress.ip_address(ip[8:24])), "dst": str(ipaddress.ip_address(ip[24:40])),
+               "tos": (ip[0] & 15) << 4 | ip[1] >> 4, "ttl": ip[7]}
+    else:
+        return None
+    out["sport"], out["dport"], length = struct.unpack_from("!HHH", ip, header)
+    return out, ip[header + 8:header + length]
 
 
 # ---- TCP options ----
@@ -252,6 +275,42 @@ def socks(data):
         return {"error": str(e)}
 
 
+def udp_target(data, at):
+    kind, padding, port = struct.unpack("!BBH", take(data, at, 4))
+    address, n = socks_address(data, at + 4, kind)
+    return {"address": address, "port": port, "address_type": kind, "padding": padding}, at + 4 + n
+
+
+def udp_message(data):
+    """A message of an association (section 8), all of whose octets are at hand."""
+    version, kind, length = struct.unpack("!BBH", take(data, 0, 4))
+    if version != 6 or length < 12:
+        raise Malformed("version %d, length %d" % (version, length))
+    body = take(data, 0, length)
+    out = {"type": UDP_TYPES.get(kind, kind), "length": length, "association": body[4:12].hex(),
+           "padding_behind": len(data) - length}
+    if kind == 3:
+        target, at = udp_target(body, 12)
+        out.update(target, payload_len=length - at, data=body[at:].hex()[:64])
+    elif kind == 4:
+        target, at = udp_target(body, 12)
+        rtype, code, zero = struct.unpack("!BBH", take(body, at, 4))
+        reporter, n = socks_address(body, at + 4, rtype)
+        out.update(target, error=UDP_ERRORS.get(code, code), reporter=reporter, zero=zero,
+                   behind=body[at + 4 + n:].hex())
+    return out
+
+
+def describe_udp(when, facts, payload):
+    try:
+        message = udp_message(payload)
+    except Incomplete:
+        message = {"error": "incomplete"}
+    except Malformed as e:
+        message = {"error": str(e)}
+    return {"time": round(when, 6), **facts, "payload_len": len(payload), "socks6": message}
+
+
 # ---- the list ----
 
 def describe(when, src, dst, seg):
@@ -272,11 +331,18 @@ def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     args.add_argument("--dport", type=int)
     args.add_argument("--payload", action="store_true")
+    args.add_argument("--udp", action="store_true")
+    args.add_argument("--port", type=int)
     args.add_argument("file")
     a = args.parse_args()
     with open(a.file, "rb") as f:
         for link, when, data in read_pcap(f):
             ip = ip_packet(link, data)
+            if a.udp:
+                found = udp_packet(ip) if ip else None
+                if found and a.port in (None, found[0]["sport"], found[0]["dport"]):
+                    print(json.dumps(describe_udp(when, *found)))
+                continue
             found = tcp_segment(ip) if ip else None
             if not found or not found[2][13] & 0x02:
                 continue

@@ -188,14 +188,26 @@ ip -n "$RTR" -6 route replace default via 2001:db8:1::1
 
 # ---- UDP to the proxy is blocked ----
 
-lab_in "$PRX" nft -f - <<-END
-	table inet block {
-		chain input {
-			type filter hook input priority 0;
-			udp dport 1080 drop
+block() {
+	lab_in "$PRX" nft -f - <<-END
+		table inet block {
+			chain input {
+				type filter hook input priority 0;
+				udp dport 1080 drop
+			}
 		}
-	}
-END
+	END
+}
+restart udp.transport=auto
+lab_bg stream "$DEV" "$UDP" stream "$SRV4" 7000 --for 10
+sleep 2
+check_eq "sixpathctl udp: by UDP" "$(lab_ctl redir udp --json | json - 'j["associations"][0]["transport"]')" udp
+block
+sleep 6
+check_eq "blocked in the middle: inside the connection" \
+	"$(lab_ctl redir udp --json | json - 'j["associations"][0]["transport"]')" tcp
+lab_join stream 20
+check_num "blocked in the middle: longest silence, s" "$(json "$LAB_DIR/stream.log" 'j["worst"]')" "<" 4
 restart udp.transport=auto
 ask "$SRV4" 7000 --count 3 --timeout 4
 check_eq "plain UDP is blocked: inside the connection" "$(asked 'j["right"]')" 3

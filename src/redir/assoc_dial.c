@@ -14,7 +14,8 @@
 
 #define SYN_MAX   1400
 #define NO_UDP_S  60.0 /* a proxy that relays no UDP is not asked again for so long */
-#define HOP_LIMIT 1    /* less for us, a router on the way */
+#define HEARD_S   5.0
+#define HOP_LIMIT 1 /* less for us, a router on the way */
 
 static void next(struct assoc *a);
 
@@ -376,6 +377,13 @@ void assoc_dial_gone(struct assoc *a, const char *how)
 		upstream_suspect(at->chain.hop[0].up);
 		at->fresh = true;
 		dial_again(a);
+		return;
+	}
+	/* It goes on answering others: so it lets us have no more, and is not down for that. */
+	if (!at->ready && upstream_heard_at(at->chain.hop[k].up) > now_of(a) - HEARD_S) {
+		upstream_busy(at->chain.hop[k].up, now_of(a));
+		upstream_suspect(at->chain.hop[k].up);
+		next(a);
 		return;
 	}
 	hop_failed(a, k, UPSTREAM_SOFT);

@@ -228,7 +228,7 @@ static const struct conf_key udp_keys[] = {
 	{.name = "max",
 	 .parse = conf_int,
 	 .offset = KEY(udp.max),
-	 .def = "4096",
+	 .def = "2048", /* half of what a proxy lets one client have by default */
 	 .min = 16,
 	 .max = 1000000},
 	/* RFC 4787 REQ-5 asks for no less than two minutes, and for five. */

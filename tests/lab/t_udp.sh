@@ -245,9 +245,24 @@ check_num "the idlest made room" "$(counter evicted)" ">=" 200
 ask "$SRV4" 7000
 check_eq "and new ones work" "$(asked 'j["right"]')" 1
 
+# ---- this host's own ----
+
+restart udp.max= rules.capture_local=yes
+for a in "$SRV4" "$SRV6"; do
+	lab_in "$RTR" "$UDP" ask "$a" 7000 --count 5 >"$LAB_DIR/ask.json"
+	check_eq "capture_local, $a: echoes" "$(asked 'j["right"]')" 5
+	case $(from echo) in
+	203.0.113.1 | 2001:db8:30::1) ok "capture_local, $a: by the proxy" ;;
+	*) not_ok "capture_local, $a: by the proxy" "$(from echo)" ;;
+	esac
+	ask "$a" 7000
+	check_eq "capture_local, $a: devices, too" "$(asked 'j["right"]')" 1
+done
+check_eq "capture_local: no loops" "$(counter loops)" 0
+
 # ---- rules by script ----
 
-restart udp.max= rules.install=no rules.capture=
+restart rules.capture_local= rules.install=no rules.capture=
 for script in nft iptables; do
 	# shellcheck disable=SC2034
 	LAB_SCRIPT=$script

@@ -28,6 +28,14 @@ asked() { # EXPRESSION
 	json "$LAB_DIR/ask.json" "$1"
 }
 
+# How many answers to strangers have come by the proxy; all of them have.
+answers() {
+	json "$LAB_DIR/echo.log" '(lambda a: len(a) if all(d["from"] in ("203.0.113.1", "2001:db8:30::1") for d in a) else "directly")([d for d in j if d.get("text") == "answer"])'
+}
+answered() {
+	[ "$(answers)" = "$1" ]
+}
+
 counter() { # NAME
 	lab_ctl redir status --json | json - "j['udp']['$1']"
 }
@@ -61,7 +69,9 @@ lab_wait 10 lab_in "$RTR" nft list chain inet sixpath take_udp || lab_die "no UD
 
 # ---- both ways to the proxy, both families ----
 
+n=0
 for transport in udp tcp auto; do
+	n=$((n + 2))
 	[ $transport = auto ] || restart udp.transport=$transport
 	for a in "$SRV4" "$SRV6"; do
 		ask "$a" 7000 --count 50
@@ -79,6 +89,7 @@ for transport in udp tcp auto; do
 	check_eq "$transport: a stranger's datagram" "$(asked 'j["heard"][0]')" "$SRV4B 7777 stranger"
 	ask "$SRV6" 7000 --text call --hear 1
 	check_eq "$transport: a stranger's datagram, IPv6" "$(asked 'j["heard"][0]')" "$SRV6B 7777 stranger"
+	check_eq "$transport: what the device answers goes by the proxy" "$(lab_wait 2 answered $n; answers)" $n
 done
 
 check_eq "dig" "$(lab_in "$DEV" dig +short +tries=1 +time=3 @"$SRV4" www.example.net)" 192.0.2.77
@@ -277,6 +288,8 @@ for script in nft iptables; do
 	check_eq "$script.sh: by the proxy" "$(from echo)" 2001:db8:30::1
 	ask "$SRV4" 7000 --text call --hear 1
 	check_eq "$script.sh: a stranger's datagram" "$(asked 'j["heard"][0]')" "$SRV4B 7777 stranger"
+	n=$((n + 1))
+	check_eq "$script.sh: what the device answers goes by the proxy" "$(lab_wait 2 answered $n; answers)" $n
 	lab_rules stop >>"$LAB_DIR/rules.log" 2>&1
 	check_eq "$script.sh: nothing stays" "$(lab_in "$RTR" nft list ruleset | grep -ci 'sixpath.*udp')" 0
 done

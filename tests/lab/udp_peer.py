@@ -56,10 +56,12 @@ def serve(a):
         strangers[family(host)] = open_socket(family(host), host, int(port))
     print("ready", flush=True)
     while True:
-        for s in select.select(socks, [], [])[0]:
+        for s in select.select(socks + list(strangers.values()), [], [])[0]:
             data, ancillary, _, peer = s.recvmsg(65536, 256)
             print(json.dumps({"from": peer[0], "port": peer[1], "len": len(data),
                               "tos": tos_of(ancillary), "text": data[:32].decode("latin1")}), flush=True)
+            if s not in socks:
+                continue
             try:
                 s.sendto(data, peer)
                 if data == b"call" and s.family in strangers:

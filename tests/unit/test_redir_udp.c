@@ -215,6 +215,39 @@ static void test_replies(void **state)
 	close(fd);
 }
 
+/* Many go down as one, and come out as they were: lengths, order, whom they are for. */
+static void test_segments(void **state)
+{
+	static const size_t lens[] = {3, 3, 2, 3, 3, 3, 0, 3, 1500, 1500, 1, 1, 2};
+	const unsigned n = sizeof(lens) / sizeof(lens[0]);
+	struct udp_replies *r = calloc(1, sizeof(*r));
+	struct addr from = here(61004), to, other;
+	int fd = device(&to), fd2 = device(&other);
+	uint8_t data[16][1500], got[2000];
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(udp_replies_init(r), 0);
+	for (unsigned i = 0; i < n; i++) {
+		memset(data[i], (int)i, sizeof(data[i]));
+		assert_true(udp_replies_put(r, &from, i == 4 ? &other : &to, data[i], lens[i]));
+	}
+	udp_replies_flush(r);
+	assert_int_equal(r->sent, n);
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(recv(i == 4 ? fd2 : fd, got, sizeof(got), 0), lens[i]);
+		if (lens[i])
+			assert_memory_equal(got, data[i], lens[i]);
+	}
+	assert_true(recv(fd, got, sizeof(got), 0) < 0);
+	assert_true(recv(fd2, got, sizeof(got), 0) < 0);
+	udp_replies_fini(r);
+	free(r);
+	close(fd);
+	close(fd2);
+}
+
 /* An address of nobody here: that is what transparent is for. */
 static void test_foreign(void **state)
 {
@@ -243,7 +276,7 @@ int main(void)
 		cmocka_unit_test(test_policy),    cmocka_unit_test(test_transport),
 		cmocka_unit_test(test_probes),    cmocka_unit_test(test_request),
 		cmocka_unit_test(test_explained), cmocka_unit_test(test_replies),
-		cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_segments),  cmocka_unit_test(test_foreign),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

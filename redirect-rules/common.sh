@@ -17,7 +17,7 @@ PASSIVE_QUEUE=10661 HELD_QUEUE=10662 HELD_MARK=0x10/0x10
 ALWAYS4="0.0.0.0/8 127.0.0.0/8 169.254.0.0/16 224.0.0.0/4 240.0.0.0/4"
 ALWAYS6="::/127 fe80::/10 ff00::/8"
 
-MODE=tproxy PORT=1077 IFACE="" LOCAL=no LEARNED=no LEARN_PASSIVE=no ONLY_VERIFY=no MARK=0x5061 PORTS=1-65535 PROXY="" TABLE=100
+MODE=tproxy PORT=1077 IFACE="" LOCAL=no LEARNED=no LEARN_PASSIVE=no ONLY_VERIFY=no MARK=0x5061 PORTS=1-65535 UDP_PORTS="" UDP_DIRECT="" UDP_REFUSE="" PROXY="" TABLE=100
 EXCLUDE="10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7"
 # The bit must not be in the daemon's mark: its own packets would be routed to ourselves.
 FWMARK=0x2/0x2
@@ -36,6 +36,9 @@ usage() {
 		  --local                 also capture this host's own connections
 		  --mark N                mark of the daemon's own sockets, never captured ($MARK)
 		  --ports N[-N][,...]     destination ports to capture ($PORTS)
+		  --udp-ports N[-N][,...] destination ports to capture UDP of (none; tproxy and --iface only)
+		  --udp-direct N[-N][,...]  of those, the ones not to capture (none)
+		  --udp-refuse N[-N][,...]  ports to refuse, so that browsers give up QUIC at once (none)
 		  --exclude NET[,NET]     destinations not to capture, IPv4 and IPv6; replaces the default:
 		                          $EXCLUDE
 		  --proxy ADDR[,ADDR]     the upstream proxies, never captured
@@ -163,14 +166,29 @@ check_marks() {
 	fi
 }
 
-check_ports() {
-	PORTS=$(words "$PORTS")
-	[ -n "$PORTS" ] || bad_use "--ports: must name at least one port"
-	for p in $PORTS; do
+check_port_list() { # OPTION PORT...
+	option=$1
+	shift
+	for p; do
 		if ! number "${p%%-*}" 1 65535 || ! number "${p#*-}" 1 65535 || [ "${p%%-*}" -gt "${p#*-}" ]; then
-			bad_use "--ports: '$p' is neither a port nor a range of ports (1 to 65535)"
+			bad_use "--$option: '$p' is neither a port nor a range of ports (1 to 65535)"
 		fi
 	done
+}
+
+check_ports() {
+	PORTS=$(words "$PORTS") UDP_PORTS=$(words "$UDP_PORTS")
+	UDP_DIRECT=$(words "$UDP_DIRECT") UDP_REFUSE=$(words "$UDP_REFUSE")
+	[ -n "$PORTS" ] || bad_use "--ports: must name at least one port"
+	# shellcheck disable=SC2086
+	{
+		check_port_list ports $PORTS
+		check_port_list udp-ports $UDP_PORTS
+		check_port_list udp-direct $UDP_DIRECT
+		check_port_list udp-refuse $UDP_REFUSE
+	}
+	[ -z "$UDP_PORTS$UDP_REFUSE" ] || [ "$MODE" = tproxy ] ||
+		bad_use "--udp-ports, --udp-refuse: UDP can be captured with --mode tproxy only"
 }
 
 # Sorts the destinations that are not captured into EXCLUDE4 and EXCLUDE6.
@@ -242,6 +260,9 @@ set_option() { # NAME VALUE
 	local) LOCAL=$2 ;;
 	mark) MARK=$2 ;;
 	ports) PORTS=$2 ;;
+	udp-ports | udp_ports) UDP_PORTS=$2 ;;
+	udp-direct | udp_direct) UDP_DIRECT=$2 ;;
+	udp-refuse | udp_refuse) UDP_REFUSE=$2 ;;
 	learned) LEARNED=$2 ;;
 	learn_passive) LEARN_PASSIVE=$2 ;;
 	exclude) EXCLUDE=$2 ;;
@@ -286,7 +307,7 @@ parse_options() {
 			usage
 			exit 0
 			;;
-		--mode | --port | --iface | --mark | --ports | --learned | --exclude | --proxy | --table | --fwmark | --env)
+		--mode | --port | --iface | --mark | --ports | --udp-ports | --udp-direct | --udp-refuse | --learned | --exclude | --proxy | --table | --fwmark | --env)
 			[ $# -gt 1 ] || bad_use "$1 needs a value"
 			if [ "$1" = --env ]; then
 				read_env "$2"

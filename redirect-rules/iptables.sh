@@ -9,7 +9,8 @@ here=$(dirname "$0")
 # shellcheck source=common.sh
 . "$here/common.sh"
 
-CHAINS="SIXPATH SIXPATH_OUT SIXPATH_SEEN SIXPATH_VERIFY SIXPATH_CAPTURE SIXPATH_LOCAL SIXPATH_KEEP"
+CHAINS="SIXPATH SIXPATH_OUT SIXPATH_SEEN SIXPATH_VERIFY SIXPATH_CAPTURE SIXPATH_LOCAL SIXPATH_KEEP
+	SIXPATH_UDP SIXPATH_UDPCAPTURE SIXPATH_UDPTAKE"
 SYN="-p tcp --tcp-flags FIN,SYN,RST,ACK SYN"
 
 tool() { # FAMILY: prefix of its programs
@@ -27,7 +28,7 @@ save() { # FAMILY TABLE
 undo_lines() { # FAMILY TABLE
 	saved=$(save "$1" "$2")
 	printf '%s\n' "$saved" |
-		sed -n 's/^-A \(\(PREROUTING\|OUTPUT\|FORWARD\) .*-j SIXPATH\(_OUT\|_SEEN\|_VERIFY\)\{0,1\}\)$/-D \1/p'
+		sed -n 's/^-A \(\(PREROUTING\|OUTPUT\|FORWARD\) .*-j SIXPATH\(_OUT\|_SEEN\|_VERIFY\|_UDP\)\{0,1\}\)$/-D \1/p'
 	for action in -F -X; do
 		for chain in $CHAINS; do
 			case $saved in
@@ -85,6 +86,40 @@ tproxy_lines() { # FAMILY
 	capture_chain "$1" SIXPATH_CAPTURE TPROXY --on-port "$PORT" --tproxy-mark "$FWMARK"
 	[ "$LOCAL" = no ] || local_lines "$1"
 	echo "-A PREROUTING -p tcp -j SIXPATH"
+	[ -z "$IFACE" ] || [ -z "$UDP_PORTS$UDP_REFUSE" ] || udp_lines "$1"
+}
+
+udp_ports() { # TARGET PORT...
+	target=$1
+	shift
+	for p; do
+		echo "-A SIXPATH_UDPCAPTURE -p udp --dport ${p%%-*}:${p#*-} -j $target"
+	done
+}
+
+# Answers of this network's own servers are replies; so are those to what we send to devices in
+# others' names, but then there is a socket of ours. What is refused the daemon refuses.
+udp_lines() { # FAMILY
+	udp_nets=$EXCLUDE4
+	[ "$1" = 4 ] || udp_nets=$EXCLUDE6
+	printf ':%s - [0:0]\n' SIXPATH_UDP SIXPATH_UDPCAPTURE SIXPATH_UDPTAKE
+	echo "-A SIXPATH_UDPTAKE -p udp -j TPROXY --on-port $PORT --tproxy-mark $FWMARK"
+	for i in $IFACE; do
+		echo "-A SIXPATH_UDP -i $i -p udp -m socket --transparent -j SIXPATH_UDPTAKE"
+		echo "-A SIXPATH_UDP -i $i -j SIXPATH_UDPCAPTURE"
+	done
+	echo "-A SIXPATH_UDPCAPTURE -m conntrack --ctdir REPLY -j RETURN"
+	echo "-A SIXPATH_UDPCAPTURE -m addrtype --dst-type LOCAL -j RETURN"
+	for net in $udp_nets; do
+		echo "-A SIXPATH_UDPCAPTURE -d $net -j RETURN"
+	done
+	# shellcheck disable=SC2086
+	{
+		udp_ports SIXPATH_UDPTAKE $UDP_REFUSE
+		udp_ports RETURN $UDP_DIRECT
+		udp_ports SIXPATH_UDPTAKE $UDP_PORTS
+	}
+	echo "-A PREROUTING -p udp -j SIXPATH_UDP"
 }
 
 # The conntrack mark keeps the decision made on the SYN: connections older than the rules and those

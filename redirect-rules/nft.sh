@@ -76,8 +76,34 @@ capture_chain() { # NAME VERDICT
 	END
 }
 
+captures_udp() {
+	[ -n "$IFACE" ] && [ -n "$UDP_PORTS$UDP_REFUSE" ]
+}
+
+# Answers of this network's own servers are replies. Ours to devices, which come from addresses that
+# are not this host's, are not tracked: what a device answers to them would be a reply as well.
+udp_rules() {
+	cat <<-END
+		chain capture_udp {
+			$(other_family)
+			ct direction reply return
+			fib daddr type { local, broadcast, anycast, multicast } return
+			ip daddr @exclude4 return
+			ip6 daddr @exclude6 return
+			$([ -z "$UDP_REFUSE" ] || echo "udp dport { $(commas "$UDP_REFUSE") } reject with icmpx port-unreachable")
+			$([ -z "$UDP_DIRECT" ] || echo "udp dport { $(commas "$UDP_DIRECT") } return")
+			$([ -z "$UDP_PORTS" ] || echo "udp dport { $(commas "$UDP_PORTS") } tproxy to :$PORT $(set_mark meta) accept")
+		}
+		chain untracked {
+			type filter hook output priority raw; policy accept;
+			oifname $lan meta l4proto udp fib saddr type != local notrack
+		}
+	END
+}
+
 tproxy_rules() {
 	capture_chain capture "tproxy to :$PORT $(set_mark meta) accept"
+	! captures_udp || udp_rules
 	cat <<-END
 		chain prerouting {
 			type filter hook prerouting priority mangle; policy accept;
@@ -86,6 +112,7 @@ tproxy_rules() {
 		iifname $lan meta l4proto tcp socket transparent 1 $(set_mark meta) accept
 		iifname $lan $SYN jump capture
 	END
+	! captures_udp || echo "iifname $lan meta l4proto udp jump capture_udp"
 	# Decided in the output chain; here is only one way left.
 	[ "$LOCAL" = no ] || cat <<-END
 		iifname "lo" meta mark & $FWMASK == $FWVALUE $SYN tproxy to :$PORT accept

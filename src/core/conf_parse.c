@@ -539,7 +539,7 @@ bool conf_port_list(const char *text, void *dst, const struct conf_key *key, cha
 	l.v = calloc(count_items(text), sizeof(*l.v));
 	if (!l.v)
 		return must(err, errcap, "out of memory");
-	if (!port_list_fill(&l, text, err, errcap)) {
+	if (*text && !port_list_fill(&l, text, err, errcap)) {
 		free(l.v);
 		return false;
 	}

@@ -60,6 +60,37 @@ struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
 	return take(f, TAKEN("capture", "nothing says otherwise"));
 }
 
+struct explain_rule explain_rule_udp(const struct explain_facts *f)
+{
+	if (!f->udp_captured)
+		return PASSES("udp", "UDP is not captured: proxy and refuse in [udp] name no ports");
+	if (!f->rules)
+		return TAKEN("script", "the rules are not ours; if they capture it:");
+	if (!f->interface)
+		return PASSES("interface", "it does not come in on an interface of capture");
+	if (f->ipv6_off)
+		return PASSES("family", "IPv6 is not captured here");
+	if (f->local)
+		return PASSES("local", "the destination is this host, or no unicast address");
+	if (f->user_bypass)
+		return PASSES("user-bypass", "in a bypass set of inet sixpath_user");
+	if (f->upstream)
+		return PASSES("upstream", "the destination is one of the proxies");
+	if (f->user_proxy)
+		return TAKEN("user-proxy", "in a proxy set of inet sixpath_user");
+	if (f->exclude)
+		return PASSES("exclude", "the destination is in exclude, or never captured");
+	switch (f->policy) {
+	case UDP_REFUSE:
+		return REFUSED("refused", "the port is in refuse of [udp]");
+	case UDP_PROXY:
+		return TAKEN("capture", "the port is in proxy of [udp]");
+	case UDP_DIRECT:
+		break;
+	}
+	return PASSES("direct", "the port is not in proxy of [udp], or in direct");
+}
+
 static void report_learned(struct report *r, struct redir *rd, const struct addr *dst)
 {
 	struct learned_item it;
@@ -126,6 +157,32 @@ static void report_case(struct report *r, struct redir *rd, const char *name,
 	report_str(r, "via", proxy ? upstream_via_str(proxy, via, sizeof(via)) : NULL);
 }
 
+static void report_udp(struct report *r, struct redir *rd, const struct explain_facts *f,
+		       const struct addr *dst)
+{
+	struct explain_rule rule = explain_rule_udp(f);
+	const struct upstream *proxy = rule.captured ? first_proxy(rd) : NULL;
+	bool direct = rd->conf->on_proxy_failure == FAILURE_DIRECT;
+
+	report_row(r);
+	report_str(r, "syn", "udp");
+	report_str(r, "rule", rule.name);
+	report_bool(r, "captured", rule.captured);
+	report_str(r, "route",
+		   !rule.captured ? "none" : proxy ? "proxy" : direct ? "direct" : "none");
+	report_str(r, "why", rule.why);
+	report_str(r, "then",
+		   rule.refused     ? "the kernel answers that the port is unreachable"
+		   : !rule.captured ? "the kernel forwards it, not through us"
+		   : proxy          ? "through a proxy"
+		   : direct         ? "directly"
+				    : "refused");
+	report_str(r, "transport",
+		   rule.captured ? udp_transport_str(udp_transport_of(&rd->conf->udp, addr_port(dst)))
+				 : NULL);
+	report_str(r, "proxy", proxy ? proxy->name : NULL);
+}
+
 void explain_command(struct control_request *rq, void *ctx)
 {
 	struct redir *rd = ctx;
@@ -135,9 +192,11 @@ void explain_command(struct control_request *rq, void *ctx)
 	char text[ADDR_STRLEN];
 	int rc;
 
-	if (control_argc(rq) != 2 || !addr_parse_ip(&src, control_argv(rq, 0)) ||
+	bool udp = control_argc(rq) == 3 && strcmp(control_argv(rq, 2), "udp") == 0;
+
+	if ((control_argc(rq) != 2 && !udp) || !addr_parse_ip(&src, control_argv(rq, 0)) ||
 	    !addr_parse(&dst, control_argv(rq, 1), -1)) {
-		control_fail(rq, "usage: explain SRC DST:PORT, for instance explain 192.168.1.10 "
+		control_fail(rq, "usage: explain SRC DST:PORT [udp], for instance explain 192.168.1.10 "
 				 "203.0.113.2:443 or explain fd00::10 [2001:db8::2]:443");
 		return;
 	}
@@ -145,7 +204,7 @@ void explain_command(struct control_request *rq, void *ctx)
 		control_fail(rq, "source and destination are not of one address family");
 		return;
 	}
-	rc = explain_facts(&facts, rd, &src, &dst);
+	rc = explain_facts(&facts, rd, &src, &dst, udp);
 	if (rc < 0) {
 		control_fail(rq, "the kernel does not tell: %s", strerror(-rc));
 		return;
@@ -153,9 +212,12 @@ void explain_command(struct control_request *rq, void *ctx)
 	report_str(r, "source", addr_ip_str(&src, text, sizeof(text)));
 	report_str(r, "interface", facts.interface_name[0] ? facts.interface_name : NULL);
 	report_str(r, "destination", addr_str(&dst, text, sizeof(text)));
-	report_learned(r, rd, &dst);
+	if (!udp)
+		report_learned(r, rd, &dst);
 	report_list(r, "cases");
-	for (int mptcp = 0; mptcp < 2; mptcp++) {
+	if (udp)
+		report_udp(r, rd, &facts, &dst);
+	for (int mptcp = 0; mptcp < 2 && !udp; mptcp++) {
 		struct explain_rule rule = explain_rule(&facts, mptcp != 0);
 		enum decision what =
 			decide(rd, rd->conf, rd->pool, &src, &dst, learner_now(rd), false);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * `sixpathctl explain SRC DST:PORT`: what happens to such a connection, and what decides it. The
+ * `sixpathctl explain SRC DST:PORT [udp]`: what happens to such a connection, and what decides it. The
  * kernel's rules are walked in the order of rules_text.c; what is captured is decided by decide().
  */
 #ifndef REDIR_EXPLAIN_H
@@ -10,6 +10,7 @@
 
 #include "redir/decide.h"
 #include "redir/redir_conf.h"
+#include "redir/udp_policy.h"
 
 /* What the rules look at. */
 struct explain_facts {
@@ -27,11 +28,14 @@ struct explain_facts {
 	bool failed; /* in one of the kernel's sets of servers that have just failed */
 	bool paused; /* near a limit (budget.h): nothing new is captured */
 	enum bypass_action action;
+	bool udp;               /* a datagram, not a SYN */
+	bool udp_captured;      /* [udp] wants any */
+	enum udp_policy policy; /* of its port */
 };
 
 /* Asks the kernel's tables, routes and sets (explain_facts.c). 0 or -errno. */
 int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *src,
-		  const struct addr *dst);
+		  const struct addr *dst, bool udp);
 
 /* One rule: its name, as in the comments of `nft list table inet sixpath`. */
 struct explain_rule {
@@ -46,5 +50,7 @@ void explain_command(struct control_request *rq, void *ctx);
 
 /* The rule that decides about a SYN, with or without MP_CAPABLE (pure). */
 struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable);
+/* The same about a datagram. */
+struct explain_rule explain_rule_udp(const struct explain_facts *f);
 
 #endif

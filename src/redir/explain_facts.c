@@ -170,7 +170,7 @@ static bool has_failed(struct netlink *nl, const struct addr *a)
 
 /* Is the connection in one of the administrator's sets of this kind? */
 static bool user_says(struct netlink *nl, const char *kind, const struct addr *dst,
-		      const struct neighbour *mac)
+		      const struct neighbour *mac, bool udp)
 {
 	uint8_t port[2] = {(uint8_t)(addr_port(dst) >> 8), (uint8_t)addr_port(dst)};
 	char set[32];
@@ -180,6 +180,8 @@ static bool user_says(struct netlink *nl, const char *kind, const struct addr *d
 	snprintf(set, sizeof(set), "%s_mac", kind);
 	if (mac->found && has(nl, RULES_USER_TABLE, set, mac->mac, MAC_LEN))
 		return true;
+	if (udp)
+		return false; /* the ports there are those of TCP */
 	snprintf(set, sizeof(set), "%s_port", kind);
 	return has(nl, RULES_USER_TABLE, set, port, sizeof(port));
 }
@@ -218,8 +220,8 @@ static int ask_kernel(struct explain_facts *f, struct redir *rd, struct netlink 
 		   to.type != RTN_BLACKHOLE && to.type != RTN_PROHIBIT;
 	if (from.type == RTN_UNICAST)
 		mac_of(routes, src, from.oif, &mac);
-	f->user_bypass = user_says(nl, "bypass", dst, &mac);
-	f->user_proxy = user_says(nl, "proxy", dst, &mac);
+	f->user_bypass = user_says(nl, "bypass", dst, &mac, f->udp);
+	f->user_proxy = user_says(nl, "proxy", dst, &mac, f->udp);
 	f->upstream = has_addr(nl, RULES_NFT_TABLE, "upstream", dst);
 	f->exclude = has_addr(nl, RULES_NFT_TABLE, "exclude", dst);
 	f->learned = has_server(nl, "learned", dst);
@@ -229,7 +231,7 @@ static int ask_kernel(struct explain_facts *f, struct redir *rd, struct netlink 
 }
 
 int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *src,
-		  const struct addr *dst)
+		  const struct addr *dst, bool udp)
 {
 	struct held_counts held;
 	struct netlink *routes;
@@ -238,6 +240,9 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 	memset(f, 0, sizeof(*f));
 	f->action = (enum bypass_action)rd->conf->action;
 	f->port = port_in(&rd->conf->ports, addr_port(dst));
+	f->udp = udp;
+	f->udp_captured = udp_is_wanted(rd->conf);
+	f->policy = udp_policy_of(&rd->conf->udp, addr_port(dst));
 	f->rules = steer_rules(rd->steer) != NULL;
 	if (!f->rules)
 		return 0;
@@ -257,12 +262,15 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 #else
 
 int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *src,
-		  const struct addr *dst)
+		  const struct addr *dst, bool udp)
 {
 	(void)src;
 	memset(f, 0, sizeof(*f));
 	f->action = (enum bypass_action)rd->conf->action;
 	f->port = port_in(&rd->conf->ports, addr_port(dst));
+	f->udp = udp;
+	f->udp_captured = udp_is_wanted(rd->conf);
+	f->policy = udp_policy_of(&rd->conf->udp, addr_port(dst));
 	return 0;
 }
 

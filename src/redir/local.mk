@@ -2,6 +2,15 @@
 dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
+	src/redir/assoc.c src/redir/assoc_data.c src/redir/assoc_dial.c src/redir/assoc_direct.c \
+	src/redir/assoc_table.c src/redir/assoc_table.h \
+	src/redir/icmp_build.c src/redir/icmp_build.h \
+	src/redir/icmp_sender.c src/redir/icmp_sender.h \
+	src/redir/udp.c src/redir/udp.h src/redir/udp_priv.h \
+	src/redir/udp_io.c src/redir/udp_io.h \
+	src/redir/udp_leg.c src/redir/udp_listener.c \
+	src/redir/udp_policy.c src/redir/udp_policy.h \
+	src/redir/udp_reply.c src/redir/udp_reply.h \
 	src/redir/balance.c src/redir/balance.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
@@ -76,6 +85,9 @@ tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit
 tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
 if HAVE_CMOCKA
 redir_tests = \
+	tests/unit/test_redir_assoc_table \
+	tests/unit/test_redir_icmp_build \
+	tests/unit/test_redir_udp \
 	tests/unit/test_redir_demand \
 	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
@@ -98,6 +110,12 @@ check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
 endif
 redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
+tests_unit_test_redir_assoc_table_SOURCES = tests/unit/test_redir_assoc_table.c
+tests_unit_test_redir_assoc_table_LDADD = $(redir_test_libs)
+tests_unit_test_redir_icmp_build_SOURCES = tests/unit/test_redir_icmp_build.c
+tests_unit_test_redir_icmp_build_LDADD = $(redir_test_libs)
+tests_unit_test_redir_udp_SOURCES = tests/unit/test_redir_udp.c
+tests_unit_test_redir_udp_LDADD = $(redir_test_libs) $(EV_LIBS)
 tests_unit_test_redir_demand_SOURCES = tests/unit/test_redir_demand.c
 tests_unit_test_redir_demand_LDADD = $(redir_test_libs)
 tests_unit_test_redir_prewarm_SOURCES = tests/unit/test_redir_prewarm.c tests/unit/rig.h

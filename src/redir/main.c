@@ -16,6 +16,7 @@
 #include "redir/redir.h"
 #include "redir/refuser.h"
 #include "redir/steer.h"
+#include "redir/udp.h"
 #include "redir/wan_keeper.h"
 
 static const struct daemon_about about = {
@@ -28,6 +29,8 @@ static const struct daemon_about about = {
 #define ACCEPT_WAIT_S  2.0 /* longest wait for the first NOOPs before flows are taken */
 #define FASTOPEN_QUEUE 256
 #define CAPABILITIES   "cap_net_admin" /* for SO_MARK and IP_TRANSPARENT */
+/* To answer devices in the name of port 53, and a successor makes its own sockets for ICMP. */
+#define CAPABILITIES_UDP CAPABILITIES ",cap_net_bind_service,cap_net_raw"
 
 static void set_log_level(const struct redir *rd)
 {
@@ -40,6 +43,7 @@ static void visit_accept(struct worker *w, void *ctx)
 {
 	(void)ctx;
 	listeners_start(&redir_worker_of(w)->listeners);
+	udp_begin(redir_worker_of(w)->udp);
 }
 
 static void nothing_more(void *ctx)
@@ -122,6 +126,7 @@ static void visit_snapshot(struct worker *w, void *ctx)
 	rw->conf = redir_conf_get(s->conf);
 	rw->pool = pool_get(s->pool);
 	prewarm_follow_pool(&rw->prewarm);
+	udp_follow(rw->udp);
 }
 
 static void snapshot_done(void *ctx)
@@ -185,6 +190,7 @@ static void visit_leave(struct worker *w, void *ctx)
 	if (w->index == 0)
 		held_stop(rw->redir->held); /* before the other workers' turn */
 	prewarm_stop(&rw->prewarm);
+	udp_stop(rw->udp);
 }
 
 static size_t count_flows(struct worker *w)
@@ -391,6 +397,9 @@ static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned inde
 	rw->pool = pool_get(rd->pool);
 	list_init(&rw->flows);
 	prewarm_init(&rw->prewarm, rw);
+	rw->udp = udp_new(rw);
+	if (!rw->udp)
+		return EX_OSERR;
 	if (worker_init(&rw->w, index, rw) < 0)
 		return EX_OSERR;
 	prewarm_follow_pool(&rw->prewarm);
@@ -401,10 +410,13 @@ static void worker_undo(struct redir_worker *rw)
 {
 	redir_conf_put(rw->conf);
 	pool_put(rw->pool);
-	if (!rw->w.loop)
+	if (!rw->w.loop) {
+		udp_free(rw->udp);
 		return;
+	}
 	listeners_free(&rw->listeners);
 	prewarm_stop(&rw->prewarm);
+	udp_free(rw->udp);
 	worker_fini(&rw->w);
 }
 
@@ -460,7 +472,10 @@ static int setup(struct redir *rd)
 		rd->script = script_start(rd->conf, rd->foreground);
 	else if (redir_conf_by_script(rd->conf))
 		log_warning("rules: only a stop and a start can run a script");
-	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
+	if (udp_is_wanted(rd->conf) && (rc = icmp_sender_open(&rd->icmp)) < 0)
+		log_warning("udp: no raw socket: %s", strerror(-rc));
+	rc = priv_drop(rd->conf->user, is_default,
+		       udp_is_wanted(rd->conf) ? CAPABILITIES_UDP : CAPABILITIES);
 	if (rc)
 		return rc;
 	rd->learner = learner_new(rd);
@@ -479,7 +494,7 @@ static int setup(struct redir *rd)
 
 static uint64_t memory_of_flows(struct worker *w)
 {
-	return flow_memory(redir_worker_of(w));
+	return flow_memory(redir_worker_of(w)) + udp_memory(redir_worker_of(w)->udp);
 }
 
 static const char *budget_changed(void *ctx, enum budget_state state)
@@ -563,6 +578,7 @@ static void undo(struct redir *rd)
 	learner_free(rd->learner);
 	refuser_free(rd->refuser);
 	loopguard_free(rd->loopguard);
+	icmp_sender_close(&rd->icmp);
 	if (rd->main.loop)
 		worker_fini(&rd->main);
 	redir_conf_put(rd->conf);
@@ -583,6 +599,7 @@ int main(int argc, char **argv)
 		return args.test ? 1 : EX_CONFIG;
 	}
 	memset(&rd, 0, sizeof(rd));
+	rd.icmp.fd4 = rd.icmp.fd6 = -1;
 	rd.self = args.self;
 	rd.argv = args.argv;
 	rd.conf_path = args.config;

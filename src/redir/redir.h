@@ -25,6 +25,8 @@
 #include "redir/prewarm.h"
 #include "redir/redir_conf.h"
 #include "redir/script.h"
+#include "redir/icmp_sender.h"
+#include "redir/udp.h"
 #include "redir/wan_usage.h"
 
 /* DIRECT: plain TCP to the server itself. BYPASS: the same over MPTCP. */
@@ -47,6 +49,7 @@ struct redir_worker {
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list flows;
 	struct prewarm prewarm; /* connections kept ready */
+	struct udp *udp;        /* captured UDP */
 	uint64_t next_id;
 	struct counters counters;
 	struct wan_usage usage; /* of upstream connections that have ended */
@@ -69,6 +72,7 @@ struct redir {
 	struct refuser *refuser;     /* looks after it */
 	struct tune *tune;           /* kernel settings to set back */
 	struct held *held;           /* shared; locks itself */
+	struct icmp_sender icmp;     /* for devices whose datagrams cannot go on */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */
 	struct script *script;       /* rules by script; NULL: none */
 	struct wan_keeper *wan;      /* looks after [path] sections; NULL: there are none */

@@ -21,6 +21,7 @@ static const char *const balances[] = {"weight", "latency", NULL};
 static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const roles[] = {"primary", "backup", "metered", NULL};
+static const char *const transports[] = {"auto", "udp", "tcp", NULL};
 static const char *const protocols[] = {"socks6", NULL};
 
 /* Appends the item of a comma separated list. */
@@ -213,6 +214,59 @@ static const struct conf_key connect_keys[] = {
 	{.name = NULL},
 };
 
+static const struct conf_key udp_keys[] = {
+	{.name = "proxy", .parse = conf_port_list, .offset = KEY(udp.proxy), .def = ""},
+	{.name = "direct", .parse = conf_port_list, .offset = KEY(udp.direct), .def = ""},
+	{.name = "refuse", .parse = conf_port_list, .offset = KEY(udp.refuse), .def = ""},
+	{.name = "transport",
+	 .parse = conf_word,
+	 .offset = KEY(udp.transport),
+	 .def = "auto",
+	 .words = transports},
+	{.name = "udp_ports", .parse = conf_port_list, .offset = KEY(udp.udp_ports), .def = ""},
+	{.name = "tcp_ports", .parse = conf_port_list, .offset = KEY(udp.tcp_ports), .def = ""},
+	{.name = "max",
+	 .parse = conf_int,
+	 .offset = KEY(udp.max),
+	 .def = "2048", /* half of what a proxy lets one client have by default */
+	 .min = 16,
+	 .max = 1000000},
+	/* RFC 4787 REQ-5 asks for no less than two minutes, and for five. */
+	{.name = "idle",
+	 .parse = conf_seconds,
+	 .offset = KEY(udp.idle_s),
+	 .def = "5m",
+	 .min = 120,
+	 .max = 86400},
+	{.name = NULL},
+};
+
+static bool ports_meet(const struct port_list *x, const struct port_list *y, uint16_t *port)
+{
+	for (size_t i = 0; i < x->n; i++)
+		for (size_t k = 0; k < y->n; k++) {
+			*port = x->v[i].first > y->v[k].first ? x->v[i].first : y->v[k].first;
+			if (*port <= x->v[i].last && *port <= y->v[k].last)
+				return true;
+		}
+	return false;
+}
+
+static void check_udp(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct redir_conf *r = ctx;
+	uint16_t port;
+
+	(void)dst;
+	if (ports_meet(&r->udp.refuse, &r->udp.direct, &port))
+		conf_error(c, "udp", name, "direct", "port %u is in refuse as well", port);
+	if (ports_meet(&r->udp.udp_ports, &r->udp.tcp_ports, &port))
+		conf_error(c, "udp", name, "tcp_ports", "port %u is in udp_ports as well", port);
+	if (r->mode != MODE_TPROXY && (r->udp.proxy.n > 0 || r->udp.refuse.n > 0))
+		conf_error(c, "udp", name, r->udp.proxy.n > 0 ? "proxy" : "refuse",
+			   "UDP can be captured with mode = tproxy only");
+}
+
 /* int: 0 to PREWARM_MAX, or auto */
 static bool parse_prewarm(const char *text, void *dst, const struct conf_key *key, char *err,
 			  size_t errcap)
@@ -261,6 +315,12 @@ static const struct conf_key proxy_keys[] = {
 	 .def = "1",
 	 .min = 0,
 	 .max = 100},
+	{.name = "udp_port",
+	 .parse = conf_int,
+	 .offset = PROXY(udp_port),
+	 .def = "0",
+	 .min = 0,
+	 .max = 65535},
 	{.name = "via", .parse = conf_string, .offset = PROXY(via), .def = ""},
 	{.name = NULL},
 };
@@ -481,6 +541,7 @@ static const struct conf_section file_sections[] = {
 	 .check = check_path},
 	{.name = "connect", .keys = connect_keys},
 	{.name = "rules", .keys = rules_keys},
+	{.name = "udp", .keys = udp_keys, .check = check_udp},
 	{.name = "bypass", .keys = bypass_keys, .check = check_proxies}, /* the last one */
 	{.name = NULL},
 };
@@ -519,6 +580,11 @@ static void conf_free(struct redir_conf *c)
 	free(c->verify.ports.v);
 	free(c->verify.nets.v);
 	free(c->exclude.v);
+	free(c->udp.proxy.v);
+	free(c->udp.direct.v);
+	free(c->udp.refuse.v);
+	free(c->udp.udp_ports.v);
+	free(c->udp.tcp_ports.v);
 	free(c->scripts);
 	free(c);
 }
@@ -596,10 +662,19 @@ static void script_needs_restart(const struct redir_conf *old, const struct redi
 	conf_name_changed(conf_interfaces_equal(&old->capture, &new->capture), "capture", buf, cap);
 	conf_name_changed(old->capture_local == new->capture_local, "capture_local", buf, cap);
 	conf_name_changed(conf_ports_equal(&old->ports, &new->ports), "ports", buf, cap);
+	conf_name_changed(conf_ports_equal(&old->udp.proxy, &new->udp.proxy) &&
+				  conf_ports_equal(&old->udp.direct, &new->udp.direct) &&
+				  conf_ports_equal(&old->udp.refuse, &new->udp.refuse),
+			  "udp", buf, cap);
 	conf_name_changed(conf_prefixes_equal(&old->exclude, &new->exclude), "exclude", buf, cap);
 	conf_name_changed(conf_text_equal(old->scripts, new->scripts), "scripts", buf, cap);
 	conf_name_changed(old->learn_passive == new->learn_passive, "learn_passive", buf, cap);
 	conf_name_changed(old->action == new->action, "action", buf, cap);
+}
+
+static bool wants_udp(const struct redir_conf *c)
+{
+	return c->udp.proxy.n > 0 || c->udp.refuse.n > 0;
 }
 
 void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new,
@@ -615,6 +690,9 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
 	conf_name_changed(old->tune == new->tune, "tune", buf, cap);
 	conf_name_changed(conf_text_equal(old->state_dir, new->state_dir), "state_dir", buf, cap);
+	/* Capabilities that were given up do not come back. */
+	if (!by_script)
+		conf_name_changed(!wants_udp(new) || wants_udp(old), "udp", buf, cap);
 	if (by_script || redir_conf_by_script(old) || redir_conf_by_script(new))
 		script_needs_restart(old, new, buf, cap);
 }

@@ -38,6 +38,7 @@ struct proxy_section {
 	int priority;
 	int weight;  /* 0: for via only */
 	int prewarm; /* connections kept ready, or PREWARM_AUTO */
+	int udp_port; /* where it takes datagrams; 0: the port of address */
 	char *via;   /* the name of another section, through which it is reached; or NULL or "" */
 };
 
@@ -45,6 +46,19 @@ struct proxy_section {
 struct verify {
 	struct port_list ports;
 	struct prefix_list nets;
+};
+
+/* How datagrams get to the proxy: plain UDP, inside the association's connection, or the one and, if
+ * it does not get through, the other. */
+enum udp_transport { UDP_BY_AUTO, UDP_BY_UDP, UDP_BY_TCP };
+
+/* [udp] */
+struct udp_conf {
+	struct port_list proxy, direct, refuse; /* by destination port; the rest: direct */
+	int transport;                          /* enum udp_transport */
+	struct port_list udp_ports, tcp_ports;  /* where it is another */
+	int max;                                /* associations */
+	double idle_s;
 };
 
 /* [path NAME] */
@@ -90,6 +104,7 @@ struct redir_conf {
 	double idle_s, dead_s, dial_timeout_s, reply_timeout_s;
 	double remember_failed_s; /* 0 = not at all */
 	struct verify verify; /* hold SYNs to these */
+	struct udp_conf udp;
 	/* [proxy NAME] */
 	struct list proxies;
 	/* [path NAME] */

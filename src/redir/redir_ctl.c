@@ -19,6 +19,7 @@ struct gathered {
 	struct redir *rd;
 	struct counters sum;
 	uint64_t flows, prewarm_ready;
+	struct udp_counters udp;
 };
 
 static void add_counters(struct counters *sum, const struct counters *c)
@@ -49,6 +50,7 @@ static void visit_counters(struct worker *w, struct survey *s)
 	add_counters(&g->sum, &rw->counters);
 	g->flows += rw->flows.count;
 	g->prewarm_ready += prewarm_ready(&rw->prewarm);
+	udp_add_counters(rw->udp, &g->udp);
 }
 
 static void report_counters(struct report *r, const struct counters *c)
@@ -138,6 +140,7 @@ static void status_done(struct survey *s)
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
 	report_held(r, rd->held);
 	report_failed(r, rd);
+	udp_report_counters(r, &g->udp);
 	report_counters(r, &g->sum);
 }
 
@@ -180,6 +183,18 @@ static void run_flows(struct control_request *rq, void *ctx)
 	struct redir *rd = ctx;
 
 	survey_rows(rq, "flows", add_flows, &rd->main, rd->list, rd->n_workers);
+}
+
+static void add_associations(struct worker *w, struct report *r)
+{
+	udp_report_all(redir_worker_of(w)->udp, r);
+}
+
+static void run_udp(struct control_request *rq, void *ctx)
+{
+	struct redir *rd = ctx;
+
+	survey_rows(rq, "associations", add_associations, &rd->main, rd->list, rd->n_workers);
 }
 
 static uint64_t flows_total(const struct pool *p)
@@ -271,6 +286,7 @@ void redir_log_status(struct redir *rd)
 const struct control_command redir_commands[] = {
 	{"status", "counters and limits", run_status},
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
+	{"udp", "a row for each UDP association: whose, through which proxy, how", run_udp},
 	{"proxies", "a row for each upstream proxy: state, share, session, tokens", run_proxies},
 	{"paths", "a row for each WAN link, and for each proxy and local address: Fast Open, MPTCP",
 	 wan_paths_command},
@@ -279,7 +295,7 @@ const struct control_command redir_commands[] = {
 	 learned_command},
 	{"failed", "servers that have just failed and are refused: [list | flush]",
 	 refuser_command},
-	{"explain", "SRC DST:PORT: what happens to such a connection, and what decides it",
+	{"explain", "SRC DST:PORT [udp]: what happens to such a connection, and what decides it",
 	 explain_command},
 	{"reload", "load the configuration anew; connections stay", run_reload},
 	{"restart", "hand over to a successor; connections end here, new ones are its",

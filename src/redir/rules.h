@@ -60,6 +60,8 @@ struct rules_conf {
 	const struct port_range *verify; /* hold SYNs to these; tproxy only */
 	size_t n_verify;
 	struct prefix_list verify_nets; /* and to these; neither = hold nothing */
+	/* UDP, tproxy only: destination ports to capture, of them those not to, those to refuse */
+	struct port_list udp_proxy, udp_direct, udp_refuse;
 	bool refuse;    /* SYNs to servers that have just failed (failed.h) */
 	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
@@ -146,7 +148,8 @@ int rules_seen(struct rules *r, rules_seen_fn *fn, void *ctx);
 
 /* Packets that each deciding rule has seen, by chain ("capture", "capture_local") and the name
  * in the rule's comment ("local", "user-bypass", "upstream", "user-proxy", "exclude", "mp-join",
- * "learned", "port", "paused", "failed", "capture", "no-listener", "own"). 0 or -errno. */
+ * "learned", "port", "paused", "failed", "capture", "no-listener", "own"; for datagrams chains "capture_udp" and "capture_udp_local",
+ * and "reply", "refused", "direct"). 0 or -errno. */
 typedef void rules_counter_fn(void *ctx, const char *chain, const char *name, uint64_t packets);
 int rules_counters(struct rules *r, rules_counter_fn *fn, void *ctx);
 

@@ -29,6 +29,11 @@
 static const char *const always4[] = {ALWAYS4, NULL};
 static const char *const always6[] = {ALWAYS6, NULL};
 
+static bool wants_udp(const struct rules_conf *c)
+{
+	return c->mode == MODE_TPROXY && (c->udp_proxy.n > 0 || c->udp_refuse.n > 0);
+}
+
 /* ---- checking ---- */
 
 /* Names stand in quotes in the text: nothing in them may end the quotes. */
@@ -44,6 +49,14 @@ static bool has_bad(const struct prefix_list *l)
 {
 	for (size_t i = 0; i < l->n; i++)
 		if (addr_family(&l->v[i].base) == AF_UNSPEC)
+			return true;
+	return false;
+}
+
+static bool bad_ranges(const struct port_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i].first == 0 || l->v[i].first > l->v[i].last)
 			return true;
 	return false;
 }
@@ -72,6 +85,9 @@ const char *rules_conf_bad(const struct rules_conf *c)
 	for (size_t i = 0; i < c->n_verify; i++)
 		if (c->verify[i].first == 0 || c->verify[i].first > c->verify[i].last)
 			return "verify has a bad range";
+	if (wants_udp(c) && (bad_ranges(&c->udp_proxy) || bad_ranges(&c->udp_direct) ||
+			     bad_ranges(&c->udp_refuse)))
+		return "[udp] has a bad range of ports";
 	if (has_bad(&c->exclude))
 		return "exclude has a bad prefix";
 	if (has_bad(&c->verify_nets))
@@ -311,6 +327,86 @@ static void put_captured_local(FILE *f, const struct rules_conf *c)
 		c->mark, RULES_FWMARK, RULES_FWMARK, RULES_FWMARK);
 }
 
+/* ---- UDP ---- */
+
+static void put_udp_ports(FILE *f, const char *op, const struct port_list *l, const char *verdict,
+			  const char *name)
+{
+	fprintf(f, "\t\tudp dport %s { ", op);
+	put_ranges(f, l->v, l->n);
+	fprintf(f, " } counter %s comment \"%s\"\n", verdict, name);
+}
+
+static void put_udp_policy(FILE *f, const struct rules_conf *c, const char *take)
+{
+	if (c->udp_refuse.n > 0)
+		put_udp_ports(f, "==", &c->udp_refuse, "reject with icmpx port-unreachable",
+			      "refused");
+	if (c->udp_direct.n > 0)
+		put_udp_ports(f, "==", &c->udp_direct, "return", "direct");
+	if (c->udp_proxy.n > 0) {
+		put_udp_ports(f, "!=", &c->udp_proxy, "return", "port");
+		fprintf(f, "\t\tgoto %s\n", take);
+	}
+}
+
+/* As put_capture, for datagrams: each is decided about by itself. Answers of this network's own
+ * servers are replies to connection tracking; ours to devices are not tracked (put_untracked). */
+static void put_capture_udp(FILE *f, const struct rules_conf *c, const char *name,
+			    const char *take, bool local)
+{
+	fprintf(f, "\tchain %s {\n", name);
+	if (!c->v6)
+		fprintf(f, "\t\tmeta nfproto ipv6 return\n");
+	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter return comment \"own\"\n", CLEAR_MASK,
+		c->mark);
+	if (local) /* ours to devices */
+		fprintf(f, "\t\tfib saddr type != local return\n");
+	fprintf(f, "\t\tct direction reply counter return comment \"reply\"\n");
+	fprintf(f, "\t\tfib daddr type { local, broadcast, anycast, multicast } counter return "
+		   "comment \"local\"\n");
+	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter return comment \"user-bypass\"\n",
+		RULES_USER_BYPASS, RULES_USER_BYPASS);
+	PUT_BOTH(f, c, "\t\t%s daddr @upstream%c counter return comment \"upstream\"\n");
+	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter goto %s comment \"user-proxy\"\n",
+		RULES_USER_PROXY, RULES_USER_PROXY, take);
+	PUT_BOTH(f, c, "\t\t%s daddr @exclude%c counter return comment \"exclude\"\n");
+	put_udp_policy(f, c, take);
+	fprintf(f, "\t}\n");
+}
+
+/* Where nobody listens it is forwarded, as with put_tproxy. */
+static void put_take_udp(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f,
+		"\tchain take_udp {\n"
+		"\t\tmeta l4proto udp tproxy to :%u meta mark set meta mark & "
+		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
+		"\t\tcounter comment \"no-listener\"\n\t}\n",
+		c->port, CLEAR_MASK, RULES_FWMARK);
+	put_capture_udp(f, c, "capture_udp", "take_udp", false);
+}
+
+/* What strangers send to a device through us must not make its answers replies, which are not
+ * captured. Only sockets of ours send from addresses that are not this host's. */
+static void put_untracked(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f, "\tchain untracked {\n\t\ttype filter hook output priority raw; policy "
+		   "accept;\n");
+	put_ifaces(f, c, "oifname");
+	fprintf(f, "meta l4proto udp fib saddr type != local notrack\n\t}\n");
+}
+
+static void put_take_udp_local(FILE *f, const struct rules_conf *c)
+{
+	fprintf(f,
+		"\tchain take_udp_local {\n"
+		"\t\tmeta mark set meta mark & 0x%08x | 0x%08x counter accept comment "
+		"\"capture\"\n\t}\n",
+		CLEAR_MASK, RULES_FWMARK);
+	put_capture_udp(f, c, "capture_udp_local", "take_udp_local", true);
+}
+
 /*
  * tproxy before the mark: where nobody listens `tproxy` ends its rule, the packet stays unmarked
  * and is forwarded as if there were no rules. SYNs only: what was not captured at its SYN is
@@ -328,6 +424,8 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 		"\t\tcounter comment \"no-listener\"\n\t}\n",
 		c->port, CLEAR_MASK, RULES_FWMARK);
 	put_capture(f, c, "capture", "take");
+	if (wants_udp(c))
+		put_take_udp(f, c);
 	fprintf(f,
 		"\tchain prerouting {\n\t\ttype filter hook prerouting priority mangle%s; policy "
 		"accept;\n",
@@ -341,14 +439,25 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 		}
 		put_ifaces(f, c, "iifname");
 		fprintf(f, SYN " jump capture\n");
+		if (wants_udp(c)) {
+			put_ifaces(f, c, "iifname");
+			fprintf(f, "meta l4proto udp jump capture_udp\n");
+		}
 	}
 	if (c->capture_local) /* decided in the output chain */
 		fprintf(f,
 			"\t\tiifname \"lo\" meta mark & 0x%08x == 0x%08x " SYN
 			" tproxy to :%u accept\n",
 			RULES_FWMARK, RULES_FWMARK, c->port);
+	if (c->capture_local && wants_udp(c))
+		fprintf(f,
+			"\t\tiifname \"lo\" meta mark & 0x%08x == 0x%08x meta l4proto udp "
+			"tproxy to :%u accept\n",
+			RULES_FWMARK, RULES_FWMARK, c->port);
 	put_clear(f);
 	fprintf(f, "\t}\n");
+	if (wants_udp(c) && c->n_capture)
+		put_untracked(f, c);
 }
 
 /* The conntrack mark keeps the decision made on the SYN: connections older than the rules and
@@ -362,9 +471,13 @@ static void put_tproxy_local(FILE *f, const struct rules_conf *c)
 		"\"capture\"\n\t}\n",
 		RULES_FWMARK);
 	put_capture(f, c, "capture_local", "take_local");
+	if (wants_udp(c))
+		put_take_udp_local(f, c);
 	fprintf(f,
 		"\tchain output {\n\t\ttype route hook output priority mangle; policy accept;\n");
 	fprintf(f, "\t\t" SYN " jump capture_local\n");
+	if (wants_udp(c))
+		fprintf(f, "\t\tmeta l4proto udp jump capture_udp_local\n");
 	put_clear(f);
 	put_captured_local(f, c);
 }
@@ -575,10 +688,12 @@ char *rules_text_user(uint32_t own_mark)
 	put_user_rules(f, "proxy");
 	fprintf(f,
 		"\t}\n\tchain prerouting {\n\t\ttype filter hook prerouting priority mangle - 10; "
-		"policy accept;\n\t\t" SYN " jump decide\n\t}\n");
+		"policy accept;\n\t\t" SYN " jump decide\n"
+		"\t\tmeta l4proto udp jump decide\n\t}\n");
 	fprintf(f,
 		"\tchain output {\n\t\ttype filter hook output priority mangle - 10; policy "
-		"accept;\n\t\tmeta mark != 0x%08x " SYN " jump decide\n\t}\n}\n",
+		"accept;\n\t\tmeta mark != 0x%1$08x " SYN " jump decide\n"
+		"\t\tmeta mark != 0x%1$08x meta l4proto udp jump decide\n\t}\n}\n",
 		own_mark);
 	return finish(f, &text);
 }

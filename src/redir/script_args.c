@@ -46,15 +46,15 @@ static void put_interfaces(FILE *f, const struct redir_conf *c)
 	fputc(0, f);
 }
 
-static void put_ports(FILE *f, const struct redir_conf *c)
+static void put_ports(FILE *f, const char *option, const struct port_list *l)
 {
 	bool first = true;
 
-	if (c->ports.n == 0)
-		return; /* all, as by default */
-	fprintf(f, "--ports%c", 0);
-	for (size_t i = 0; i < c->ports.n; i++)
-		fprintf(f, "%s%u-%u", comma(&first), c->ports.v[i].first, c->ports.v[i].last);
+	if (l->n == 0)
+		return; /* as by default */
+	fprintf(f, "%s%c", option, 0);
+	for (size_t i = 0; i < l->n; i++)
+		fprintf(f, "%s%u-%u", comma(&first), l->v[i].first, l->v[i].last);
 	fputc(0, f);
 }
 
@@ -99,7 +99,12 @@ static void put_all(FILE *f, const struct redir_conf *c, enum script_kind kind, 
 	put_interfaces(f, c);
 	if (c->capture_local)
 		fprintf(f, "--local%c", 0);
-	put_ports(f, c);
+	put_ports(f, "--ports", &c->ports);
+	if (c->capture.n > 0) {
+		put_ports(f, "--udp-ports", &c->udp.proxy);
+		put_ports(f, "--udp-direct", &c->udp.direct);
+		put_ports(f, "--udp-refuse", &c->udp.refuse);
+	}
 	put_exclude(f, c);
 	put_proxies(f, c);
 	fprintf(f, "--learned%c%s%c", 0,

@@ -49,6 +49,21 @@ static bool wants_tfo(const struct upstream_chain *c, unsigned i)
 	return c->hop[i + 1].up->tfo != 0 && c->hop[i + 1].g.tfo && c->hop[i + 1].g.has_token;
 }
 
+/* Whoever looks for the routers on the way looks for its MTU as well. */
+static void add_udp(struct s6_request *req, const struct up_request *rq)
+{
+	struct s6_stack *s = &req->opts.stack;
+
+	s6glue_from_addr(&req->addr, rq->dst);
+	s6_stack_set(s, S6_STACK_UDP_ERROR, S6_AVAIL_YES);
+	if (rq->tos)
+		s6_stack_set(s, S6_STACK_TOS_REMOTE, rq->tos);
+	if (!rq->ttl)
+		return;
+	s6_stack_set(s, S6_STACK_TTL_REMOTE, rq->ttl);
+	s6_stack_set(s, S6_STACK_NO_FRAG_REMOTE, S6_AVAIL_YES);
+}
+
 static bool build(struct up_socks6 *u, const struct up_request *rq, unsigned i, uint8_t *out,
 		  size_t *len)
 {
@@ -74,6 +89,8 @@ static bool build(struct up_socks6 *u, const struct up_request *rq, unsigned i, 
 		if (rq->tos)
 			s6_stack_set(&o->stack, S6_STACK_TOS_REMOTE, rq->tos);
 	}
+	if (req.command == S6_CMD_UDP_ASSOCIATE)
+		add_udp(&req, rq);
 	if (g->in_session && !open_session) {
 		o->session_id = g->id;
 		o->session_id_len = g->id_len;

@@ -54,12 +54,13 @@ struct up_socks6 {
 };
 
 struct up_request {
-	uint8_t command;        /* to the last hop: S6_CMD_CONNECT or S6_CMD_NOOP */
-	const struct addr *dst; /* for CONNECT */
+	uint8_t command;        /* to the last hop: CONNECT, NOOP or UDP_ASSOCIATE */
+	const struct addr *dst; /* for CONNECT; for UDP_ASSOCIATE the address wished for there */
 	/* Credentials and wishes; session and token, without them credentials are sent. What the
 	 * section of a proxy says of MPTCP and Fast Open is how it is reached by the one before it. */
 	const struct upstream_chain *chain;
 	uint8_t tos;       /* for the legs behind the proxies; 0 = nothing is asked for */
+	uint8_t ttl;       /* for UDP_ASSOCIATE: hop limit behind the proxy; 0 = its own */
 	bool open_session; /* ask the last hop for a session and a token window */
 };
 

@@ -55,6 +55,7 @@ struct upstream *upstream_new(const struct proxy_section *p, struct upstream *vi
 	up->mptcp = p->mptcp;
 	up->tfo = p->tfo;
 	atomic_init(&up->prewarm, prewarm_of(p));
+	up->udp_port = (uint16_t)p->udp_port;
 	up->main = main;
 	up->source = sock_source;
 	up->kick_job.run = kick_run;
@@ -94,7 +95,7 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
 	       conf_text_equal(up->host, p->address.host) && up->port == p->address.port &&
 	       conf_text_equal(up->username, p->username) &&
 	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
-	       up->tfo == p->tfo;
+	       up->tfo == p->tfo && up->udp_port == p->udp_port;
 }
 
 void upstream_adjust(struct upstream *up, const struct proxy_section *p)

@@ -33,6 +33,7 @@ struct upstream {
 	uint16_t port;
 	struct upstream *via; /* a reference, or NULL: it is dialled */
 	int mptcp, tfo;
+	uint16_t udp_port; /* for datagrams; 0: port */
 	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */
 	struct worker *main;
 	/* the local address of connections to dst; sock_source, but for tests */

@@ -61,9 +61,11 @@ EXTRA_DIST += \
 	tests/lab/t_syn.sh \
 	tests/lab/t_synack.sh \
 	tests/lab/t_ttfb.sh \
+	tests/lab/t_udp.sh \
 	tests/lab/t_udp_proxy.sh \
 	tests/lab/udp_lab.py \
 	tests/lab/t_verify.sh \
 	tests/lab/t_via.sh \
 	tests/lab/t_wan.sh \
+	tests/lab/udp_peer.py \
 	tests/setup.sh

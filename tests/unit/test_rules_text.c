@@ -414,6 +414,60 @@ static void test_local(void **state)
 	free(text);
 }
 
+static void test_udp(void **state)
+{
+	struct port_range all[] = {{1, 65535}}, quic[] = {{443, 443}, {8443, 8444}};
+	struct port_range games[] = {{27000, 27100}}, bad[] = {{9, 8}};
+	struct rules_conf c = base();
+	char *text = text_of(&c);
+
+	(void)state;
+	assert_lacks(text, "udp");
+	free(text);
+	c.v6 = true;
+	c.udp_proxy = (struct port_list){all, 1};
+	c.udp_refuse = (struct port_list){quic, 2};
+	c.udp_direct = (struct port_list){games, 1};
+	text = text_of(&c);
+	assert_has(text, "\t\tct direction reply counter return comment \"reply\"\n"
+			 "\t\tfib daddr type");
+	assert_has(text,
+		   "comment \"exclude\"\n"
+		   "\t\tudp dport == { 443, 8443-8444 } counter reject with icmpx "
+		   "port-unreachable comment \"refused\"\n"
+		   "\t\tudp dport == { 27000-27100 } counter return comment \"direct\"\n"
+		   "\t\tudp dport != { 1-65535 } counter return comment \"port\"\n"
+		   "\t\tgoto take_udp\n\t}\n");
+	assert_has(text, "\t\tmeta l4proto udp tproxy to :1077 meta mark set meta mark & "
+			 "0xfffffff3 | 0x00000002 counter accept comment \"capture\"\n");
+	assert_has(text, "iifname { \"br-lan\" } meta l4proto udp jump capture_udp\n");
+	assert_has(text, "type filter hook output priority raw; policy accept;\n"
+			 "\t\toifname { \"br-lan\" } meta l4proto udp fib saddr type != local "
+			 "notrack\n");
+	assert_lacks(text, "capture_udp_local");
+	free(text);
+	c.capture_local = true;
+	text = text_of(&c);
+	assert_has(text, "\tchain capture_udp_local {\n");
+	assert_has(text, "fib saddr type != local return");
+	assert_has(text, "meta l4proto udp jump capture_udp_local\n");
+	assert_has(text, "iifname \"lo\" meta mark & 0x00000002 == 0x00000002 meta l4proto udp "
+			 "tproxy to :1077 accept\n");
+	free(text);
+	c.udp_proxy.n = 0; /* only to refuse */
+	text = text_of(&c);
+	assert_has(text, "reject with icmpx port-unreachable");
+	assert_lacks(text, "goto take_udp\n");
+	free(text);
+	c.mode = MODE_REDIRECT;
+	text = text_of(&c);
+	assert_lacks(text, "udp");
+	free(text);
+	c.mode = MODE_TPROXY;
+	c.udp_direct = (struct port_list){bad, 1};
+	assert_non_null(strstr(rules_conf_bad(&c), "[udp]"));
+}
+
 /* It keeps going what is captured, and captures nothing. */
 static void test_stand_in(void **state)
 {
@@ -540,6 +594,7 @@ int main(void)
 		cmocka_unit_test(test_redirect_with_all),
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_local),
+		cmocka_unit_test(test_udp),
 		cmocka_unit_test(test_stand_in),
 		cmocka_unit_test(test_upstreams),
 		cmocka_unit_test(test_user_table),

@@ -25,6 +25,8 @@
  *            of it, from accept on
  *   AUTH     request_timeout again, for the password check
  *   CONNECT  connect_timeout, kept by op_connect
+ *   BIND     bind_timeout, kept by op_bind
+ *   CONTROL  none; the connection is looked at each LOOK_S
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
@@ -39,9 +41,11 @@
  * and then. */
 #define FACTS_FIRST_S 0.5
 #define FACTS_S       15.0
+#define LOOK_S        2.0
 
 static const char *const state_words[] = {
 	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",   [CLIENT_CONNECT] = "connect",
+	[CLIENT_BIND] = "bind",       [CLIENT_CONTROL] = "control",
 	[CLIENT_RELAY] = "relay",     [CLIENT_DRAIN] = "drain", [CLIENT_CLOSED] = "closed",
 };
 
@@ -146,6 +150,8 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 		auth_cancel(cl->check);
 	if (cl->op)
 		op_connect_stop(cl->op);
+	if (cl->bind)
+		op_bind_stop(cl->bind);
 	forget_input(cl);
 	if (cl->fd >= 0)
 		close(cl->fd);
@@ -206,7 +212,11 @@ void client_change(struct client *cl, enum client_state state)
 	case CLIENT_RELAY:
 		client_deadline(cl, FACTS_FIRST_S);
 		break;
+	case CLIENT_CONTROL:
+		client_deadline(cl, LOOK_S);
+		break;
 	case CLIENT_CONNECT:
+	case CLIENT_BIND:
 	case CLIENT_CLOSED:
 		client_deadline(cl, 0);
 		break;
@@ -281,11 +291,22 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	client_end(cl, reason, err);
 }
 
+void client_relay(struct client *cl, int fd)
+{
+	struct proxy_worker *pw = cl->pw;
+	int own = cl->fd;
+
+	ev_io_stop(pw->w.loop, &cl->io);
+	cl->fd = -1;
+	client_change(cl, CLIENT_RELAY);
+	cl->relay.closing = relay_closing;
+	cl->relay.a.dead_s = cl->conf->dead_s;
+	relay_start(&cl->relay, &pw->w, own, fd, cl->conf->idle_s, relay_done);
+}
+
 static void connected(void *owner, const struct op_connect_result *result)
 {
 	struct client *cl = owner;
-	struct proxy_worker *pw = cl->pw;
-	int fd = cl->fd;
 
 	cl->op = NULL;
 	cl->err = result->err;
@@ -299,14 +320,9 @@ static void connected(void *owner, const struct op_connect_result *result)
 		return;
 	}
 	cl->remote_mptcp = result->mptcp;
-	buf_consume(&cl->relay.a.in, &pw->w.pool, result->queued);
+	buf_consume(&cl->relay.a.in, &cl->pw->w.pool, result->queued);
 	cl->relay.b.bytes_out = result->queued;
-	ev_io_stop(pw->w.loop, &cl->io);
-	cl->fd = -1;
-	client_change(cl, CLIENT_RELAY);
-	cl->relay.closing = relay_closing;
-	cl->relay.a.dead_s = cl->conf->dead_s;
-	relay_start(&cl->relay, &pw->w, fd, result->fd, cl->conf->idle_s, relay_done);
+	client_relay(cl, result->fd);
 }
 
 /* ---- the request ---- */
@@ -339,7 +355,7 @@ static enum end_reason refusal(struct client *cl)
 		return END_LIMIT;
 	if (pw->leaving && !pw->proxy->handed_over)
 		return END_SHUTDOWN;
-	if (cl->command != S6_CMD_CONNECT)
+	if (cl->command == S6_CMD_NOOP)
 		return END_NONE;
 	if (budget_short_of_memory(&pw->proxy->budget, &pw->w))
 		return END_BUDGET;
@@ -376,6 +392,9 @@ void client_act(struct client *cl)
 		cl->op = op_connect_start(cl->pw, &wish, connected, cl);
 		if (!cl->op && reply_op(cl, S6_REPLY_FAILURE, NULL))
 			client_drain(cl, END_NO_MEMORY);
+		break;
+	case S6_CMD_BIND:
+		client_bind(cl);
 		break;
 	default: /* R16 */
 		if (reply_op(cl, S6_REPLY_CMD_UNSUPPORTED, NULL))
@@ -469,6 +488,8 @@ static void read_more(struct client *cl)
 	}
 	if (cl->state == CLIENT_REQUEST)
 		try_request(cl);
+	else if (cl->bind && !client_bind_read(cl))
+		return;
 	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY)
 		client_watch(cl);
 }
@@ -494,6 +515,9 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	if (cl->state == CLIENT_RELAY) { /* not a deadline: subflows come and go */
 		note_facts(cl, cl->relay.a.fd);
 		client_deadline(cl, FACTS_S);
+	} else if (cl->state == CLIENT_CONTROL) {
+		client_deadline(cl, LOOK_S);
+		client_bind_look(cl);
 	} else if (cl->state == CLIENT_DRAIN) {
 		client_end(cl, cl->drain_reason, cl->err);
 	} else {
@@ -583,6 +607,12 @@ void client_leave(struct proxy_worker *pw)
 	pw->leaving = true;
 	list_for_each_safe (&pw->waiting, n, tmp)
 		client_deadline(container_of(n, struct client, wait), SHED_S);
+	/* A port is had by one process only: the client finds the successor, or knows. */
+	list_for_each_safe (&pw->clients, n, tmp) {
+		struct client *cl = container_of(n, struct client, node);
+		if (cl->state == CLIENT_CONTROL)
+			client_end(cl, END_SHUTDOWN, 0);
+	}
 }
 
 uint64_t client_memory(const struct proxy_worker *pw)

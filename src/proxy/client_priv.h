@@ -10,6 +10,7 @@
 
 #include "core/relay.h"
 #include "proxy/client.h"
+#include "proxy/op_bind.h"
 #include "proxy/op_connect.h"
 #include "proxy/proxy.h"
 #include "proxy/sndlimit.h"
@@ -18,6 +19,8 @@ enum client_state {
 	CLIENT_REQUEST, /* the request is not complete yet */
 	CLIENT_AUTH,    /* the password is being checked */
 	CLIENT_CONNECT, /* resolving the name or connecting to the server; early data is buffered */
+	CLIENT_BIND,    /* its port waits for the one peer, or it for one of its session's port */
+	CLIENT_CONTROL, /* its port has a backlog: lasts as long as it does, and carries no data */
 	CLIENT_RELAY,   /* copying both ways */
 	CLIENT_DRAIN,   /* the last answer is out; waiting for the client to close */
 	CLIENT_CLOSED   /* ended; freed at the end of the loop turn */
@@ -54,12 +57,14 @@ struct client {
 	char user[ISSUED_USER_MAX];
 	bool want_session; /* as asked for in the request */
 	struct issued_ask ask;
-	bool opened; /* a session, with this ID */
+	bool in_session; /* it has this ID; */
+	bool opened;     /* by this request */
 	uint8_t session_id[ISSUED_ID_LEN];
 	bool gave_credentials; /* the reply tells what has become of them */
 
 	struct auth_check *check;
 	struct op_connect *op;
+	struct op_bind *bind;
 	uint8_t reply_code;
 	bool replied;
 	/* facts for the log line */
@@ -79,8 +84,19 @@ void client_change(struct client *cl, enum client_state state);
 void client_drain(struct client *cl, enum end_reason reason);
 /* Write all of it now. False when the client has ended. */
 bool client_send(struct client *cl, const void *data, size_t len);
+/* The server, or a peer, is connected, and the client knows: copy from now on. */
+void client_relay(struct client *cl, int fd);
 /* Authenticated, and told so: do what the request asks for. */
 void client_act(struct client *cl);
+
+/* client_bind.c */
+
+/* The BIND command. */
+void client_bind(struct client *cl);
+/* Something came from a client whose port waits: false when it has ended. */
+bool client_bind_read(struct client *cl);
+/* A look at the control connection, now and then. */
+void client_bind_look(struct client *cl);
 
 /* request.c */
 
@@ -98,5 +114,7 @@ void reply_refuse(struct client *cl, enum end_reason reason, bool session_invali
 bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *answer);
 /* The operation reply. result NULL: only the code. False when the client has ended. */
 bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result);
+/* One of the operation replies to BIND; first: the one that tells what is bound. */
+bool reply_bind(struct client *cl, const struct op_bind_reply *result, bool first);
 
 #endif

@@ -4,10 +4,12 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/acceptor.c src/proxy/acceptor.h \
 	src/proxy/acl.c src/proxy/acl.h \
 	src/proxy/auth.c src/proxy/auth.h \
-	src/proxy/client.c src/proxy/client.h src/proxy/client_priv.h \
+	src/proxy/client.c src/proxy/client.h src/proxy/client_bind.c src/proxy/client_priv.h \
 	src/proxy/happy.c src/proxy/happy.h \
 	src/proxy/issued.c src/proxy/issued.h \
 	src/proxy/leg.c src/proxy/leg.h \
+	src/proxy/listenport.c src/proxy/listenport.h \
+	src/proxy/op_bind.c src/proxy/op_bind.h \
 	src/proxy/op_connect.c src/proxy/op_connect.h \
 	src/proxy/perclient.c src/proxy/perclient.h \
 	src/proxy/peruser.c src/proxy/peruser.h \

@@ -300,14 +300,16 @@ static int setup(struct proxy *p)
 	p->issued = issued_new(&limits);
 	p->perclient = perclient_new();
 	p->peruser = peruser_new();
-	if (!p->issued || !p->perclient || !p->peruser)
+	p->listenports = listenports_new();
+	if (!p->issued || !p->perclient || !p->peruser || !p->listenports)
 		return EX_OSERR;
 	rc = setup_workers(p);
 	inherited_free(&p->inherited, rc == 0);
 	if (rc)
 		return rc;
 	daemon_run_dir(p->conf->control, p->conf->user);
-	rc = priv_drop(p->conf->user, is_default, NULL);
+	rc = priv_drop(p->conf->user, is_default,
+		       acl_binds_low(&p->conf->acl) ? "cap_net_bind_service" : NULL);
 	if (rc)
 		return rc;
 	check_reload(p);
@@ -446,6 +448,7 @@ static void undo(struct proxy *p)
 	free(p->list);
 	perclient_free(p->perclient);
 	peruser_free(p->peruser);
+	listenports_free(p->listenports);
 	issued_free(p->issued);
 	if (p->main.loop)
 		worker_fini(&p->main);

@@ -18,6 +18,7 @@
 #include "core/worker.h"
 #include "proxy/auth.h"
 #include "proxy/issued.h"
+#include "proxy/listenport.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/synwatch.h"
 
@@ -66,6 +67,7 @@ struct proxy {
 	struct auth *auth;           /* likewise */
 	struct perclient *perclient; /* likewise */
 	struct peruser *peruser;     /* likewise */
+	struct listenports *listenports; /* likewise */
 	struct budget budget;        /* clients count themselves in it */
 	struct control *control;
 	struct daemon_signals signals;

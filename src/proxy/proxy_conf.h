@@ -28,12 +28,14 @@ struct proxy_conf {
 	uint32_t token_window;
 	int max_clients, max_per_client, max_per_user, max_sessions, max_sessions_per_user;
 	double drain_s;
+	double bind_timeout_s;
+	int bind_backlog, max_binds, max_binds_per_user;
 	int memory_mib;         /* for connections' buffers; 0 = auto */
 	bool repeat_session_id; /* the Session ID in the operation reply as well (R2) */
 	/* [auth] */
 	char *users_file;
 	struct users *users; /* NULL = none */
-	/* [acl] */
+	/* [acl], [user NAME] */
 	struct acl acl;
 };
 

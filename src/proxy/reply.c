@@ -101,17 +101,63 @@ static void remote_leg(const struct client *cl, const struct op_connect_result *
 		s6_stack_set(answer, S6_STACK_HAPPY_EYEBALLS, wish->value[S6_STACK_HAPPY_EYEBALLS]);
 }
 
-bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result)
+/* The rest of an operation reply, which is the same for all commands. */
+static bool send_op(struct client *cl, struct s6_op_reply *reply)
 {
-	struct s6_op_reply reply = {.code = code, .bind.type = S6_ADDR_IPV4}; /* R7 */
 	uint8_t out[REPLY_MAX];
 	size_t len;
 
-	cl->reply_code = code;
+	cl->reply_code = reply->code;
 	cl->replied = true;
-	if (code < REPLY_CODES)
-		cl->pw->counters.replies[code]++;
-	client_leg(cl, &reply.opts.stack);
+	if (reply->code < REPLY_CODES)
+		cl->pw->counters.replies[reply->code]++;
+	client_leg(cl, &reply->opts.stack);
+	if (cl->opened && cl->conf->repeat_session_id) {
+		reply->opts.session_id = cl->session_id;
+		reply->opts.session_id_len = ISSUED_ID_LEN;
+	}
+	if (s6_op_reply_build(reply, out, sizeof(out), &len) != S6_OK) {
+		client_end(cl, END_INTERNAL, 0);
+		return false;
+	}
+	return client_send(cl, out, len);
+}
+
+/* Of the listening socket, or of the peer's connection. Fast Open: what has come in its SYN. */
+static void bind_leg(const struct client *cl, const struct op_bind_reply *result, bool first,
+		     struct s6_stack *answer)
+{
+	const struct s6_stack *wish = &cl->stack;
+	sa_family_t family = addr_family(&result->addr);
+
+	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE) && result->fd >= 0)
+		s6_stack_set(answer, S6_STACK_TOS_REMOTE, leg_tos(result->fd, family));
+	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE) && result->fd >= 0)
+		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(result->fd, family));
+	if (s6_stack_has(wish, S6_STACK_TFO))
+		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)result->syn_bytes);
+	if (s6_stack_has(wish, S6_STACK_MULTIPATH))
+		s6_stack_set(answer, S6_STACK_MULTIPATH,
+			     result->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
+	if (s6_stack_has(wish, S6_STACK_BACKLOG) && first)
+		s6_stack_set(answer, S6_STACK_BACKLOG, (uint16_t)result->backlog);
+}
+
+bool reply_bind(struct client *cl, const struct op_bind_reply *result, bool first)
+{
+	struct s6_op_reply reply = {.code = result->code, .bind.type = S6_ADDR_IPV4}; /* R7 */
+
+	if (result->code == S6_REPLY_SUCCESS) {
+		s6glue_from_addr(&reply.bind, &result->addr);
+		bind_leg(cl, result, first, &reply.opts.stack);
+	}
+	return send_op(cl, &reply);
+}
+
+bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result)
+{
+	struct s6_op_reply reply = {.code = code, .bind.type = S6_ADDR_IPV4}; /* R7 */
+
 	if (result && result->fd >= 0) {
 		s6glue_from_addr(&reply.bind, &result->local);
 		remote_leg(cl, result, &reply.opts.stack);
@@ -119,13 +165,5 @@ bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *r
 		/* A client before which this is a hop has to know that something may have been done. */
 		s6_stack_set(&reply.opts.stack, S6_STACK_TFO, (uint16_t)result->syn_bytes);
 	}
-	if (cl->opened && cl->conf->repeat_session_id) {
-		reply.opts.session_id = cl->session_id;
-		reply.opts.session_id_len = ISSUED_ID_LEN;
-	}
-	if (s6_op_reply_build(&reply, out, sizeof(out), &len) != S6_OK) {
-		client_end(cl, END_INTERNAL, 0);
-		return false;
-	}
-	return client_send(cl, out, len);
+	return send_op(cl, &reply);
 }

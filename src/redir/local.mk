@@ -3,6 +3,7 @@ dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
 	src/redir/balance.c src/redir/balance.h \
+	src/redir/bindreq.c src/redir/bindreq.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
@@ -12,8 +13,10 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_held.c src/redir/flow_proxy.c \
+	src/redir/forward.c src/redir/forward.h \
 	src/redir/held.c src/redir/held.h \
 	src/redir/health.c src/redir/health.h \
+	src/redir/inbound.c src/redir/inbound.h \
 	src/redir/learned_ctl.c \
 	src/redir/learner.c src/redir/learner.h \
 	src/redir/learned.c src/redir/learned.h \
@@ -30,6 +33,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/passive.c src/redir/passive.h \
 	src/redir/pool.c src/redir/pool.h \
 	src/redir/prewarm.c src/redir/prewarm.h \
+	src/redir/proxyv2.c src/redir/proxyv2.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/refuser.c src/redir/refuser.h \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \

@@ -9,7 +9,6 @@
 
 #include "core/s6glue.h"
 #include "core/sock.h"
-#include "proxy/leg.h"
 #include "proxy/listenport.h"
 #include "proxy/proxy.h"
 
@@ -202,22 +201,12 @@ static bool picks_up(struct op_bind *op, const struct op_bind_wish *wish, const 
 	return op->pickup != NULL;
 }
 
-/* The peers' connections inherit these. */
-static void set_leg(int fd, const struct s6_stack *s)
-{
-	if (s6_stack_has(s, S6_STACK_TOS_REMOTE))
-		leg_set_tos(fd, (uint8_t)s->value[S6_STACK_TOS_REMOTE]);
-	if (s6_stack_has(s, S6_STACK_TTL_REMOTE))
-		leg_set_ttl(fd, (uint8_t)s->value[S6_STACK_TTL_REMOTE]);
-}
-
-static void begin(struct op_bind *op, const struct op_bind_wish *wish,
-		  const struct listenport_facts *facts, struct op_bind_reply *first)
+static void begin(struct op_bind *op, const struct listenport_facts *facts,
+		  struct op_bind_reply *first)
 {
 	*first = (struct op_bind_reply){
 		.addr = facts->addr, .fd = facts->fd, .mptcp = facts->mptcp};
 	if (op->port) {
-		set_leg(facts->fd, wish->stack);
 		first->backlog = facts->backlog;
 		op->has_backlog = facts->backlog > 0;
 	}
@@ -257,6 +246,6 @@ struct op_bind *op_bind_start(struct proxy_worker *pw, const struct op_bind_wish
 		op_free(op);
 		return NULL;
 	}
-	begin(op, wish, &facts, first);
+	begin(op, &facts, first);
 	return op;
 }

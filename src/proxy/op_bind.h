@@ -32,7 +32,7 @@ struct op_bind_reply {
 	enum end_reason reason; /* of a failure */
 	int err;                /* errno behind it, or 0 */
 	struct addr addr;       /* bound, or the peer's */
-	int fd;                 /* the socket whose TOS and TTL are to be told, or -1 */
+	int fd;                 /* the socket that TOS and TTL are for, or -1 */
 	bool mptcp;             /* would be accepted, or is in use */
 	unsigned syn_bytes;     /* that have come in the peer's SYN */
 	unsigned backlog;       /* in use */

@@ -123,17 +123,22 @@ static bool send_op(struct client *cl, struct s6_op_reply *reply)
 	return client_send(cl, out, len);
 }
 
-/* Of the listening socket, or of the peer's connection. Fast Open: what has come in its SYN. */
+/* Of the listening socket, whose connections inherit it, or of the peer's connection. Fast Open: what
+ * has come in its SYN. */
 static void bind_leg(const struct client *cl, const struct op_bind_reply *result, bool first,
 		     struct s6_stack *answer)
 {
 	const struct s6_stack *wish = &cl->stack;
 	sa_family_t family = addr_family(&result->addr);
 
-	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE) && result->fd >= 0)
+	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE) && result->fd >= 0) {
+		leg_set_tos(result->fd, (uint8_t)wish->value[S6_STACK_TOS_REMOTE]);
 		s6_stack_set(answer, S6_STACK_TOS_REMOTE, leg_tos(result->fd, family));
-	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE) && result->fd >= 0)
+	}
+	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE) && result->fd >= 0) {
+		leg_set_ttl(result->fd, (uint8_t)wish->value[S6_STACK_TTL_REMOTE]);
 		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(result->fd, family));
+	}
 	if (s6_stack_has(wish, S6_STACK_TFO))
 		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)result->syn_bytes);
 	if (s6_stack_has(wish, S6_STACK_MULTIPATH))

@@ -20,6 +20,7 @@
 #define CONTROL_KEEPALIVE_S 20
 
 struct bindreq {
+	struct corpse corpse;
 	struct bindreq_wish wish;
 	const struct bindreq_ops *ops;
 	void *owner;
@@ -190,6 +191,7 @@ static bool parse_first(struct bindreq *b)
 static bool parse_peer(struct bindreq *b)
 {
 	struct s6_op_reply reply;
+	bool control = b->wish.backlog > 0;
 	struct addr peer;
 	size_t used;
 
@@ -210,19 +212,18 @@ static bool parse_peer(struct bindreq *b)
 		memset(&peer, 0, sizeof(peer));
 	b->reply_len -= used;
 	memmove(b->reply, b->reply + used, b->reply_len);
-	if (b->wish.backlog == 0)
+	if (!control)
 		ev_io_stop(b->wish.w->loop, &b->io);
 	b->ops->peer(b->owner, &peer);
-	return b->wish.backlog > 0; /* else it may be gone */
+	return control; /* else it is gone */
 }
 
 static void parse(struct bindreq *b)
 {
 	if (!b->bound && !parse_first(b))
 		return;
-	if (b->bound)
-		while (b->reply_len > 0 && parse_peer(b))
-			;
+	while (b->bound && b->reply_len > 0 && parse_peer(b))
+		;
 }
 
 /* ---- the connection ---- */
@@ -364,14 +365,23 @@ struct bindreq *bindreq_start(const struct bindreq_wish *wish, const struct bind
 	return b;
 }
 
+static void bury(struct corpse *c)
+{
+	free(container_of(c, struct bindreq, corpse));
+}
+
 void bindreq_free(struct bindreq *b)
 {
 	stop(b);
 	if (b->fd >= 0)
 		close(b->fd);
+	b->fd = -1;
 	explicit_bzero(b->request, b->chain.n * UP_REQUEST_MAX);
 	upstream_put(b->up);
-	free(b);
+	b->bound = false; /* it may be in the middle of replies */
+	b->reply_len = 0;
+	b->corpse.bury = bury;
+	worker_bury(b->wish.w, &b->corpse);
 }
 
 unsigned bindreq_session(const struct bindreq *b)

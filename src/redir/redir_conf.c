@@ -716,6 +716,16 @@ bool redir_conf_verifies(const struct redir_conf *c)
 	return c->verify.ports.n > 0 || c->verify.nets.n > 0;
 }
 
+bool redir_conf_poses(const struct redir_conf *c)
+{
+	struct list_node *n;
+
+	for (n = list_first(&c->forwards); n; n = list_next(&c->forwards, n))
+		if (container_of(n, struct forward_section, node)->source == SOURCE_TRANSPARENT)
+			return true;
+	return false;
+}
+
 bool redir_conf_by_script(const struct redir_conf *c)
 {
 	if (!c->install || c->backend == RULES_NONE || (c->capture.n == 0 && !c->capture_local))

@@ -135,6 +135,9 @@ struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct pr
 struct proxy_section *redir_conf_forward_proxy(const struct redir_conf *c,
 					       const struct forward_section *f);
 
+/* Is there a forward that connects in its peers' names? */
+bool redir_conf_poses(const struct redir_conf *c);
+
 /* The rules that are wanted are a script's (script.h), not the daemon's own. */
 bool redir_conf_by_script(const struct redir_conf *c);
 

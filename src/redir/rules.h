@@ -60,6 +60,10 @@ struct rules_conf {
 	const struct port_range *verify; /* hold SYNs to these; tproxy only */
 	size_t n_verify;
 	struct prefix_list verify_nets; /* and to these; neither = hold nothing */
+	/* Servers of the LAN that answer to peers in whose names we connect ([forward] with source =
+	 * transparent): their packets are delivered to this host. */
+	const struct addr *servers;
+	size_t n_servers;
 	bool refuse;    /* SYNs to servers that have just failed (failed.h) */
 	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
@@ -70,6 +74,8 @@ struct rules_conf {
 
 /* ---- the text (rules_text.c): pure ---- */
 
+/* Packets have to be delivered to this host that are not addressed to it. */
+bool rules_conf_routes(const struct rules_conf *c);
 /* NULL when good, else what is wrong. */
 const char *rules_conf_bad(const struct rules_conf *c);
 

@@ -10,7 +10,7 @@
     --backlog N           with a Listen Backlog option
     --pickups K           further requests that pick up peers, with --backlog
     --notices N           so many peers have to be told on the first connection before that
-    --stack               with TOS, TTL, Fast Open and Multipath options for the peers' leg
+    --stack yes|no        with TOS, TTL, Fast Open and Multipath (yes or no) options for the peers' leg
     --name TEXT           a domain name as bind address
     --seconds S           for all of it (15)
 
@@ -168,14 +168,14 @@ def main():
     p.add_argument("--backlog", type=int, default=None)
     p.add_argument("--pickups", type=int, default=0)
     p.add_argument("--notices", type=int, default=0)
-    p.add_argument("--stack", action="store_true")
+    p.add_argument("--stack", choices=("yes", "no"))
     p.add_argument("--seconds", type=float, default=15)
     ARGS = p.parse_args()
     wish, port = (ARGS.bind or ",0").split(",")
     options = b""
     if ARGS.stack:
         options += stack(0x81, 1, 0x2800) + stack(0x81, 3, 0x2A00) + stack(0x84, 1, 0)
-        options += stack(0x84, 2, 0x0200)
+        options += stack(0x84, 2, 0x0200 if ARGS.stack == "yes" else 0x0100)
     if ARGS.backlog is not None:
         options += stack(0x84, 3, ARGS.backlog)
     session = open_session() if ARGS.session else None

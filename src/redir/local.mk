@@ -84,6 +84,7 @@ redir_tests = \
 	tests/unit/test_redir_origdst \
 	tests/unit/test_redir_script \
 	tests/unit/test_redir_prewarm \
+	tests/unit/test_redir_proxyv2 \
 	tests/unit/test_redir_shared \
 	tests/unit/test_redir_steer \
 	tests/unit/test_redir_synpkt \
@@ -100,6 +101,8 @@ tests_unit_test_redir_demand_SOURCES = tests/unit/test_redir_demand.c
 tests_unit_test_redir_demand_LDADD = $(redir_test_libs)
 tests_unit_test_redir_prewarm_SOURCES = tests/unit/test_redir_prewarm.c tests/unit/rig.h
 tests_unit_test_redir_prewarm_LDADD = $(redir_test_libs) $(EV_LIBS)
+tests_unit_test_redir_proxyv2_SOURCES = tests/unit/test_redir_proxyv2.c
+tests_unit_test_redir_proxyv2_LDADD = $(redir_test_libs)
 tests_unit_test_redir_failed_SOURCES = tests/unit/test_redir_failed.c
 tests_unit_test_redir_failed_LDADD = $(redir_test_libs)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c

@@ -123,6 +123,8 @@ check_eq "... and peers are answered" "$(get 8443)" 200
 
 lab_wait 10 is header listening
 lab_ctl proxy restart >/dev/null 2>&1
+lab_wait 10 lab_gone "${LAB_PIDS[proxy]}" || not_ok "the predecessor ends"
+LAB_PIDS[proxy]=$(lab_ctl proxy status --json | json - 'j["pid"]')
 check "the proxy hands over: the port goes to its successor" lab_wait 20 eval '[ "$(of web established)" -ge 3 ] && is web listening'
 check_eq "... and peers are answered" "$(get 8443)" 200
 
@@ -209,6 +211,11 @@ check_eq "... each has heard itself" "$(sort "$LAB_DIR"/echo-? | tr '\n' ' ')" "
 check_num "... those that waited were told on the first connection" "$(said list 'len([e for e in j if e["event"] == "notice"])')" ">=" 2
 check "the port goes with its connection" lab_wait 10 eval '! lab_listening "$PRX" 9009'
 
+# The proxy is a successor, and not our child.
+kill -TERM "${LAB_PIDS[proxy]}"
+check "the proxy ends" lab_wait 10 lab_gone "${LAB_PIDS[proxy]}"
+unset "LAB_PIDS[proxy]"
+check_eq "... without sanitizer reports" "$(grep -E "Sanitizer|runtime error:" "$LAB_DIR/proxy.log")" ""
 lab_daemons_stop
 
 # ---- the return path by our own rules: nothing is captured where the server is ----

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A client that asks for a port: its replies, and the connection that keeps a backlog alive. */
-#include <errno.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "core/s6glue.h"
 #include "core/sock.h"
+#include "core/text.h"
 #include "proxy/client_priv.h"
 
 /* A router that has lost its power is noticed after this and some probes. */
@@ -54,6 +54,29 @@ static void bind_failed(void *owner, const struct op_bind_reply *reply)
 static const struct op_bind_ops ops = {
 	.peer = peer_here, .waits = peer_waits, .failed = bind_failed};
 
+static void tell_refusal(const struct client *cl, const struct op_bind_reply *reply)
+{
+	char peer[ADDR_STRLEN], user[ISSUED_USER_MAX * 4];
+	const struct proxy_conf *c = cl->conf;
+
+	text_escape(user, sizeof(user), cl->user[0] ? cl->user : "-");
+	addr_str(&cl->peer, peer, sizeof(peer));
+	if (reply->reason == END_NOT_ALLOWED)
+		log_limited(&cl->pw->limit_bind, 5, LVL_WARNING,
+			    "client %s user=%s may not bind port %u: allow it with bind_ports in "
+			    "[user] or [acl] (below 1024 that takes a restart)",
+			    peer, user, cl->dst.port);
+	else if (reply->reason == END_LIMIT)
+		log_limited(&cl->pw->limit_bind, 5, LVL_WARNING,
+			    "client %s user=%s: too many bound ports (max_binds = %d, "
+			    "max_binds_per_user = %d)",
+			    peer, user, c->max_binds, c->max_binds_per_user);
+	else if (reply->reason == END_BIND_FAILED)
+		log_limited(&cl->pw->limit_bind, 5, LVL_NOTICE,
+			    "client %s user=%s: port %u cannot be bound: %s", peer, user,
+			    cl->dst.port, strerror(reply->err));
+}
+
 void client_bind(struct client *cl)
 {
 	const struct op_bind_wish wish = {.addr = &cl->dst,
@@ -65,6 +88,7 @@ void client_bind(struct client *cl)
 	cl->bind = op_bind_start(cl->pw, &wish, &ops, cl, &first);
 	if (!cl->bind) {
 		cl->err = first.err;
+		tell_refusal(cl, &first);
 		if (reply_bind(cl, &first, true))
 			client_drain(cl, first.reason);
 		return;

@@ -204,8 +204,7 @@ static bool queue_peer(struct listenport *lp, const struct bind_peer *peer, doub
 
 static struct bind_peer unqueue(struct listenport *lp)
 {
-	struct waiting_peer *wp =
-		container_of(list_pop(&lp->waiting), struct waiting_peer, node);
+	struct waiting_peer *wp = container_of(list_pop(&lp->waiting), struct waiting_peer, node);
 	struct bind_peer peer = wp->peer;
 
 	budget_give(&lp->pw->proxy->budget);

@@ -33,7 +33,7 @@ proxy_tests = \
 	tests/unit/test_proxy_acl \
 	tests/unit/test_proxy_auth \
 	tests/unit/test_proxy_conf \
-	tests/unit/test_proxy_issued tests/unit/test_proxy_peruser \
+	tests/unit/test_proxy_issued tests/unit/test_proxy_listenport tests/unit/test_proxy_peruser \
 	tests/unit/test_proxy_sndlimit
 check_PROGRAMS += $(proxy_tests)
 TESTS += $(proxy_tests)
@@ -49,5 +49,7 @@ tests_unit_test_proxy_peruser_SOURCES = tests/unit/test_proxy_peruser.c
 tests_unit_test_proxy_peruser_LDADD = $(proxy_test_libs)
 tests_unit_test_proxy_issued_SOURCES = tests/unit/test_proxy_issued.c
 tests_unit_test_proxy_issued_LDADD = $(proxy_test_libs)
+tests_unit_test_proxy_listenport_SOURCES = tests/unit/test_proxy_listenport.c tests/unit/rig.h
+tests_unit_test_proxy_listenport_LDADD = $(proxy_test_libs) $(EV_LIBS)
 tests_unit_test_proxy_sndlimit_SOURCES = tests/unit/test_proxy_sndlimit.c
 tests_unit_test_proxy_sndlimit_LDADD = $(proxy_test_libs)

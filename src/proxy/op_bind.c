@@ -152,7 +152,8 @@ static int open_port(struct op_bind *op, const struct op_bind_wish *wish, const 
 		.addr = *addr,
 		.user = wish->user,
 		.session = wish->session,
-		.backlog = backlog < (unsigned)c->bind_backlog ? backlog : (unsigned)c->bind_backlog,
+		.backlog =
+			backlog < (unsigned)c->bind_backlog ? backlog : (unsigned)c->bind_backlog,
 		.mptcp = c->mptcp != 0 && !(s6_stack_has(s, S6_STACK_MULTIPATH) &&
 					    s->value[S6_STACK_MULTIPATH] == S6_AVAIL_NO),
 		.fastopen = c->tfo != 0 && s6_stack_has(s, S6_STACK_TFO),
@@ -204,8 +205,8 @@ static bool picks_up(struct op_bind *op, const struct op_bind_wish *wish, const 
 static void begin(struct op_bind *op, const struct listenport_facts *facts,
 		  struct op_bind_reply *first)
 {
-	*first = (struct op_bind_reply){
-		.addr = facts->addr, .fd = facts->fd, .mptcp = facts->mptcp};
+	*first =
+		(struct op_bind_reply){.addr = facts->addr, .fd = facts->fd, .mptcp = facts->mptcp};
 	if (op->port) {
 		first->backlog = facts->backlog;
 		op->has_backlog = facts->backlog > 0;

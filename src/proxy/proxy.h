@@ -53,7 +53,7 @@ struct proxy_worker {
 	bool leaving;        /* no more is accepted; what has been has a moment for its request */
 	uint64_t next_id; /* of clients; unique with the worker's index */
 	struct counters counters;
-	struct log_limit limit_auth, limit_accept, limit_user, limit_protocol;
+	struct log_limit limit_auth, limit_accept, limit_user, limit_protocol, limit_bind;
 };
 
 struct proxy {

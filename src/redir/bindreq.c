@@ -15,8 +15,8 @@
 #include "core/worker.h"
 #include "redir/up_socks6.h"
 
-#define REPLY_OCTETS  4096
-#define KEEPALIVE_S   60 /* of one that waits for a peer: NATs forget what is silent */
+#define REPLY_OCTETS        4096
+#define KEEPALIVE_S         60 /* of one that waits for a peer: NATs forget what is silent */
 #define CONTROL_KEEPALIVE_S 20
 
 struct bindreq {

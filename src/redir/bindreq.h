@@ -40,10 +40,10 @@ struct bindreq_ops {
 struct bindreq_wish {
 	struct worker *w;
 	struct upstream *up;
-	struct addr addr;  /* to bind */
-	unsigned backlog;  /* 0: for one peer of a port that is bound already */
-	unsigned session;  /* 0 = the current one, else it must be this one */
-	uint32_t mark;     /* of our sockets */
+	struct addr addr; /* to bind */
+	unsigned backlog; /* 0: for one peer of a port that is bound already */
+	unsigned session; /* 0 = the current one, else it must be this one */
+	uint32_t mark;    /* of our sockets */
 	double dial_timeout_s, reply_timeout_s;
 };
 

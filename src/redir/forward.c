@@ -12,6 +12,7 @@
 #include "redir/bindreq.h"
 #include "redir/inbound.h"
 #include "redir/redir.h"
+#include "redir/steer.h"
 
 /*
  * How long until the next attempt
@@ -30,21 +31,22 @@
 #define FAILS_MAX   5   /* of them in a row: then the port is asked for anew */
 
 enum forward_state {
-	FORWARD_WAITING,  /* the proxy is not up, or there is no session yet */
-	FORWARD_ASKING,   /* the request for the port is under way */
+	FORWARD_WAITING,   /* the proxy is not up, or there is no session yet */
+	FORWARD_ASKING,    /* the request for the port is under way */
 	FORWARD_LISTENING, /* the proxy has the port for us */
-	FORWARD_RETRYING, /* that has failed or ended: again after a pause */
-	FORWARD_REFUSED   /* the proxy does not want to: again after a long one */
+	FORWARD_RETRYING,  /* that has failed or ended: again after a pause */
+	FORWARD_REFUSED    /* the proxy does not want to: again after a long one */
 };
 
 static const char *const state_words[] = {
-	[FORWARD_WAITING] = "waiting",	 [FORWARD_ASKING] = "asking",
+	[FORWARD_WAITING] = "waiting",     [FORWARD_ASKING] = "asking",
 	[FORWARD_LISTENING] = "listening", [FORWARD_RETRYING] = "retrying",
 	[FORWARD_REFUSED] = "refused",
 };
 
-static const char *const source_words[] = {
-	[SOURCE_TRANSPARENT] = "transparent", [SOURCE_PROXY_V2] = "proxy-v2", [SOURCE_NONE] = "none"};
+static const char *const source_words[] = {[SOURCE_TRANSPARENT] = "transparent",
+					   [SOURCE_PROXY_V2] = "proxy-v2",
+					   [SOURCE_NONE] = "none"};
 
 struct forwards {
 	struct redir *rd;
@@ -68,10 +70,10 @@ struct forward {
 	struct addr bound;
 	unsigned granted; /* backlog */
 	unsigned session, generation;
-	unsigned out;    /* tickets under way, */
-	unsigned extra;  /* and so many beyond want_ready, for peers that wait */
-	unsigned fails;  /* tickets in a row */
-	double hold_s;   /* no tickets before */
+	unsigned out;   /* tickets under way, */
+	unsigned extra; /* and so many beyond want_ready, for peers that wait */
+	unsigned fails; /* tickets in a row */
+	double hold_s;  /* no tickets before */
 	uint64_t established;
 	struct log_limit limit;
 };
@@ -468,12 +470,28 @@ static bool exists(const struct forwards *fs, const struct forward_section *c,
 	return false;
 }
 
+/* What servers answer to peers has to come here. */
+static void tell_return_path(const struct redir *rd)
+{
+	const struct redir_conf *c = rd->conf;
+
+	if (!redir_conf_poses(c) || steer_rules(rd->steer))
+		return;
+	if (c->mode == MODE_TPROXY)
+		log_notice("forwards: the rules are not ours: source = transparent works where they "
+			   "capture the server's interface");
+	else
+		log_warning("forwards: source = transparent needs our own rules (install = yes) or "
+			    "mode = tproxy: set source = proxy-v2 or none");
+}
+
 void forwards_reload(struct forwards *fs)
 {
 	struct list_node *n, *tmp;
 
 	if (!fs || fs->stopped)
 		return;
+	tell_return_path(fs->rd);
 	list_for_each_safe (&fs->list, n, tmp) {
 		struct forward *f = container_of(n, struct forward, node);
 

@@ -18,9 +18,9 @@
 #include "redir/proxyv2.h"
 #include "redir/redir.h"
 
-#define SERVER_S    5.0 /* for a server of the LAN to accept */
-#define FACTS_S     15.0
-#define USAGE_MAX   4096
+#define SERVER_S  5.0 /* for a server of the LAN to accept */
+#define FACTS_S   15.0
+#define USAGE_MAX 4096
 
 enum inbound_state {
 	INBOUND_BIND,   /* asking the proxy, then waiting for a peer there */
@@ -38,7 +38,7 @@ struct inbound {
 	struct list_node node; /* in redir_worker.inbounds */
 	struct corpse corpse;
 	struct redir_worker *rw;
-	struct redir_conf *conf; /* a reference */
+	struct redir_conf *conf;       /* a reference */
 	struct forward_shared *shared; /* a reference */
 	struct ticket *ticket;         /* NULL once it has been handed back */
 	uint64_t id;

@@ -559,7 +559,8 @@ static void check_forward(struct conf *c, void *ctx, void *dst, const char *name
 	check_targets(c, f);
 	if (is_set(f->proxy) && !redir_conf_forward_proxy(r, f))
 		conf_error(c, "forward", name, "proxy",
-			   "there is no section [proxy %s]: name another proxy's section", f->proxy);
+			   "there is no section [proxy %s]: name another proxy's section",
+			   f->proxy);
 	else if (!is_set(f->proxy) && r->proxies.count > 1)
 		conf_error(c, "forward", name, NULL,
 			   "proxy is missing: set proxy = NAME, there are several");

@@ -14,6 +14,26 @@ is() { # NAME STATE
 	[ "$(of "$1" state)" = "$2" ]
 }
 
+has() { # NAME FIELD NUMBER: so many or more
+	[ "$(of "$1" "$2")" -ge "$3" ]
+}
+
+idle() { # NAME
+	[ "$(of "$1" connections)" = 0 ]
+}
+
+lost() { # NAME
+	! is "$1" listening
+}
+
+closed() { # PORT at the proxy
+	! lab_listening "$PRX" "$1"
+}
+
+few() { # NUMBER of descriptors in the redirector, at most
+	[ "$(fds redir)" -le "$1" ]
+}
+
 listens() { # NAME...
 	local f
 	for f; do
@@ -88,8 +108,8 @@ before=$(fds redir)
 code=$(seq 200 | lab_in "$SRV" xargs -P 32 -I{} curl -s -m 20 -o /dev/null -w '%{http_code}\n' "http://$AT4:8443/?many" | sort | uniq -c | awk '{ print $1, $2 }')
 check_eq "200 connections, 32 at a time: all are answered" "$code" "200 200"
 check_eq "... and the server has seen the peer in each" "$(seen 8080 many)" "200 $SRV4"
-check "... none is left over" lab_wait 10 eval '[ "$(of web connections)" = 0 ]'
-check "... nor a descriptor (to $((before + 8)))" lab_wait 10 eval '[ "$(fds redir)" -le '$((before + 8))' ]'
+check "... none is left over" lab_wait 10 idle web
+check "... nor a descriptor" lab_wait 10 few $((before + 8))
 check_eq "forwards counts them" "$(of web served)" 202
 
 # ---- refused ----
@@ -109,13 +129,13 @@ check_eq "... and with the server back there is an answer" "$(get 8443)" 200
 # ---- requests that nobody came for, and losses ----
 
 sleep 4.5 # more than bind_timeout
-check "after bind_timeout there are new requests" lab_wait 5 eval '[ "$(of web ready)" -ge 4 ]'
+check "after bind_timeout there are new requests" lab_wait 5 has web ready 4
 check_eq "... so that peers are answered" "$(get 8443)" 200
 check_eq "... and the port was not lost" "$(of web established)" 1
 
 lab_kill proxy KILL
 start=${EPOCHREALTIME/[.,]/}
-check "the proxy is killed: the forward says so" lab_wait 20 eval '! is web listening'
+check "the proxy is killed: the forward says so" lab_wait 20 lost web
 lab_daemon_start proxy
 check "... it is started again: back" lab_wait 20 is web listening
 check_num "... within seconds, the daemon's own start included (ms)" $(((${EPOCHREALTIME/[.,]/} - start) / 1000)) "<" 15000
@@ -125,7 +145,8 @@ lab_wait 10 is header listening
 lab_ctl proxy restart >/dev/null 2>&1
 lab_wait 10 lab_gone "${LAB_PIDS[proxy]}" || not_ok "the predecessor ends"
 LAB_PIDS[proxy]=$(lab_ctl proxy status --json | json - 'j["pid"]')
-check "the proxy hands over: the port goes to its successor" lab_wait 20 eval '[ "$(of web established)" -ge 3 ] && is web listening'
+check "the proxy hands over: the port goes to its successor" lab_wait 20 has web established 3
+listens web
 check_eq "... and peers are answered" "$(get 8443)" 200
 
 # ---- reload ----
@@ -209,7 +230,7 @@ check "three peers of a backlog, each by a request of the session" lab_wait 10 h
 wait "${peers[@]}"
 check_eq "... each has heard itself" "$(sort "$LAB_DIR"/echo-? | tr '\n' ' ')" "peer-1 peer-2 peer-3 "
 check_num "... those that waited were told on the first connection" "$(said list 'len([e for e in j if e["event"] == "notice"])')" ">=" 2
-check "the port goes with its connection" lab_wait 10 eval '! lab_listening "$PRX" 9009'
+check "the port goes with its connection" lab_wait 10 closed 9009
 
 # The proxy is a successor, and not our child.
 kill -TERM "${LAB_PIDS[proxy]}"

@@ -76,6 +76,41 @@ echoed() { # PORT TEXT: a peer says this, and hears
 	END
 }
 
+# stay PORT: a peer connects, gets a page, and stays; go PORT NAME: it asks for another one.
+stay() {
+	lab_in "$SRV" python3 - $AT4 "$1" "$LAB_DIR/go-$1" >"$LAB_DIR/stay-$1.out" 2>&1 <<-'END' &
+		import http.client, os, sys, time
+		c = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=20)
+		def get():
+		    c.request("GET", "/?long")
+		    r = c.getresponse()
+		    r.read()
+		    return r.status
+		get()
+		port = c.sock.getsockname()
+		print("open", flush=True)
+		for _ in range(400):
+		    if os.path.exists(sys.argv[3]):
+		        break
+		    time.sleep(.05)
+		print(get() if c.sock and c.sock.getsockname() == port else "another", flush=True)
+	END
+	LAB_PIDS[stay]=$!
+	lab_wait 10 grep -q open "$LAB_DIR/stay-$1.out" || not_ok "a long connection" "$(cat "$LAB_DIR/stay-$1.out")"
+}
+
+go() {
+	touch "$LAB_DIR/go-$1"
+	lab_join stay 20
+	unset "LAB_PIDS[stay]"
+	check_eq "$2" "$(tail -n 1 "$LAB_DIR/stay-$1.out")" 200
+}
+
+successor() { # OLD-PID
+	local now
+	now=$(lab_ctl redir status --json | json - 'j["pid"]') && [ -n "$now" ] && [ "$now" != "$1" ]
+}
+
 fds() { # redir|proxy
 	find "/proc/${LAB_PIDS[$1]}/fd" -mindepth 1 | wc -l
 }
@@ -151,25 +186,7 @@ check_eq "... and peers are answered" "$(get 8443)" 200
 
 # ---- reload ----
 
-lab_in "$SRV" python3 - $AT4 8443 "$LAB_DIR/go" >"$LAB_DIR/long.out" 2>&1 <<-'END' &
-	import http.client, os, sys, time
-	c = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=20)
-	def get():
-	    c.request("GET", "/?long")
-	    r = c.getresponse()
-	    r.read()
-	    return r.status
-	get()
-	port = c.sock.getsockname()
-	print("open", flush=True)
-	for _ in range(400):
-	    if os.path.exists(sys.argv[3]):
-	        break
-	    time.sleep(.05)
-	print(get() if c.sock and c.sock.getsockname() == port else "another", flush=True)
-END
-long=$!
-lab_wait 10 grep -q open "$LAB_DIR/long.out" || not_ok "a long connection" "$(cat "$LAB_DIR/long.out")"
+stay 8443
 lab_conf redir "forward web.listen=9001" "forward wrong.listen=" "forward wrong.to=" \
 	"forward more.listen=9002" "forward more.to=$DEV4:8080" "forward more.source=none"
 lab_conf_write
@@ -180,9 +197,19 @@ check_eq "... no longer at the old one" "$(get 8443)" 000
 check_eq "... the new one is answered" "$(get 9002 $AT4 none)" 200
 check_eq "... source = none: the server sees the router" "$(seen 8080 none)" "1 $RTR4"
 check_eq "... the removed one is gone" "$(lab_ctl redir forwards --json | json - 'len(j["forwards"])')" 3
-touch "$LAB_DIR/go"
-wait $long
-check_eq "... a connection of the changed one goes on" "$(tail -n 1 "$LAB_DIR/long.out")" 200
+go 8443 "... a connection of the changed one goes on"
+
+# ---- a restart of the redirector ----
+
+stay 9001
+old=$(lab_ctl redir status --json | json - 'j["pid"]')
+check "the redirector hands over" lab_ctl redir restart
+lab_wait 10 successor "$old" || not_ok "a successor"
+listens web more
+check_eq "... its successor has the ports, too" "$(get 9001)" 200
+go 9001 "a connection through its predecessor goes on"
+lab_wait 10 lab_gone "$old" || not_ok "the predecessor ends"
+LAB_PIDS[redir]=$(lab_ctl redir status --json | json - 'j["pid"]')
 
 # ---- BIND without a forward, by a client of its own ----
 
@@ -232,11 +259,13 @@ check_eq "... each has heard itself" "$(sort "$LAB_DIR"/echo-? | tr '\n' ' ')" "
 check_num "... those that waited were told on the first connection" "$(said list 'len([e for e in j if e["event"] == "notice"])')" ">=" 2
 check "the port goes with its connection" lab_wait 10 closed 9009
 
-# The proxy is a successor, and not our child.
-kill -TERM "${LAB_PIDS[proxy]}"
-check "the proxy ends" lab_wait 10 lab_gone "${LAB_PIDS[proxy]}"
-unset "LAB_PIDS[proxy]"
-check_eq "... without sanitizer reports" "$(grep -E "Sanitizer|runtime error:" "$LAB_DIR/proxy.log")" ""
+# Both are successors, and not our children.
+for d in redir proxy; do
+	kill -TERM "${LAB_PIDS[$d]}"
+	check "sixpath-$d ends" lab_wait 10 lab_gone "${LAB_PIDS[$d]}"
+	unset "LAB_PIDS[$d]"
+	check_eq "... without sanitizer reports" "$(grep -E "Sanitizer|runtime error:" "$LAB_DIR/$d.log")" ""
+done
 lab_daemons_stop
 
 # ---- the return path by our own rules: nothing is captured where the server is ----
@@ -252,5 +281,30 @@ for mode in tproxy redirect; do
 	check_eq "... the server sees it" "$(seen 8080 own6-$mode)" "1 $SRV6"
 	lab_daemons_stop
 	check_eq "... and nothing stays behind" "$(lab_in "$RTR" nft list tables | grep -c 'inet sixpath$')$(lab_in "$RTR" ip rule show pref 10660 | wc -l)" 00
+done
+
+# ---- a proxy that misbehaves ----
+
+for mode in close half garbage op-garbage op-general flood auth-only; do
+	case $mode in
+	auth-only | half) what="no reply from the proxy in time" ;;
+	garbage) what="it does not speak SOCKSv6" ;;
+	op-garbage | flood) what="reply" ;;
+	op-general) what="cannot be had" ;;
+	*) what="without a reply" ;;
+	esac
+	lab_conf_defaults
+	lab_bg bad "$PRX" "$LAB_SRC/tests/lab/badproxy.py" 1080 $mode --noop-ok
+	lab_wait_port "$PRX" 1080
+	lab_conf redir connect.dial_timeout=1 connect.reply_timeout=1 "forward web.listen=8443" "forward web.to=$DEV4:8080"
+	lab_conf_write
+	lab_daemon_start redir
+	check "a proxy of the kind $mode: retrying" lab_wait 20 is web retrying
+	sleep 3
+	check "... and why" grep -qF "$what" <<<"$(lab_ctl redir forwards)"
+	# Pauses grow: 0.5, 1, 2 s; a NOOP now and then.
+	check_num "... not too often" "$(wc -l <"$LAB_DIR/bad.log")" "<" 15
+	lab_daemon_stop redir
+	lab_kill bad KILL
 done
 lab_end

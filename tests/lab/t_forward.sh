@@ -22,6 +22,10 @@ idle() { # NAME
 	[ "$(of "$1" connections)" = 0 ]
 }
 
+told() { # TEXT
+	lab_ctl redir forwards | grep -qF "$1"
+}
+
 lost() { # NAME
 	! is "$1" listening
 }
@@ -301,7 +305,7 @@ for mode in close half garbage op-garbage op-general flood auth-only; do
 	lab_daemon_start redir
 	check "a proxy of the kind $mode: retrying" lab_wait 20 is web retrying
 	sleep 3
-	check "... and why" grep -qF "$what" <<<"$(lab_ctl redir forwards)"
+	check "... and why" lab_wait 10 told "$what"
 	# Pauses grow: 0.5, 1, 2 s; a NOOP now and then.
 	check_num "... not too often" "$(wc -l <"$LAB_DIR/bad.log")" "<" 15
 	lab_daemon_stop redir

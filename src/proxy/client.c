@@ -25,8 +25,8 @@
  *            of it, from accept on
  *   AUTH     request_timeout again, for the password check
  *   CONNECT  connect_timeout, kept by op_connect
- *   BIND     bind_timeout, kept by op_bind
- *   CONTROL  none; the connection is looked at each LOOK_S
+ *   BIND     bind_timeout, kept by op_bind; the connection is looked at each LOOK_S
+ *   CONTROL  none; likewise
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
@@ -212,11 +212,11 @@ void client_change(struct client *cl, enum client_state state)
 	case CLIENT_RELAY:
 		client_deadline(cl, FACTS_FIRST_S);
 		break;
+	case CLIENT_BIND:
 	case CLIENT_CONTROL:
 		client_deadline(cl, LOOK_S);
 		break;
 	case CLIENT_CONNECT:
-	case CLIENT_BIND:
 	case CLIENT_CLOSED:
 		client_deadline(cl, 0);
 		break;
@@ -515,7 +515,7 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	if (cl->state == CLIENT_RELAY) { /* not a deadline: subflows come and go */
 		note_facts(cl, cl->relay.a.fd);
 		client_deadline(cl, FACTS_S);
-	} else if (cl->state == CLIENT_CONTROL) {
+	} else if (cl->bind) {
 		client_deadline(cl, LOOK_S);
 		client_bind_look(cl);
 	} else if (cl->state == CLIENT_DRAIN) {

@@ -57,8 +57,8 @@ struct client {
 	char user[ISSUED_USER_MAX];
 	bool want_session; /* as asked for in the request */
 	struct issued_ask ask;
-	bool in_session; /* it has this ID; */
-	bool opened;     /* by this request */
+	bool opened; /* a session, with this ID */
+	bool in_session; /* this request is part of the session with this ID */
 	uint8_t session_id[ISSUED_ID_LEN];
 	bool gave_credentials; /* the reply tells what has become of them */
 
@@ -95,7 +95,7 @@ void client_act(struct client *cl);
 void client_bind(struct client *cl);
 /* Something came from a client whose port waits: false when it has ended. */
 bool client_bind_read(struct client *cl);
-/* A look at the control connection, now and then. */
+/* A look at its connection, now and then: has it died without a word? */
 void client_bind_look(struct client *cl);
 
 /* request.c */

@@ -101,7 +101,7 @@ static void remote_leg(const struct client *cl, const struct op_connect_result *
 		s6_stack_set(answer, S6_STACK_HAPPY_EYEBALLS, wish->value[S6_STACK_HAPPY_EYEBALLS]);
 }
 
-/* The rest of an operation reply, which is the same for all commands. */
+/* Complete it and send it. */
 static bool send_op(struct client *cl, struct s6_op_reply *reply)
 {
 	uint8_t out[REPLY_MAX];
@@ -111,7 +111,6 @@ static bool send_op(struct client *cl, struct s6_op_reply *reply)
 	cl->replied = true;
 	if (reply->code < REPLY_CODES)
 		cl->pw->counters.replies[reply->code]++;
-	client_leg(cl, &reply->opts.stack);
 	if (cl->opened && cl->conf->repeat_session_id) {
 		reply->opts.session_id = cl->session_id;
 		reply->opts.session_id_len = ISSUED_ID_LEN;
@@ -152,6 +151,7 @@ bool reply_bind(struct client *cl, const struct op_bind_reply *result, bool firs
 {
 	struct s6_op_reply reply = {.code = result->code, .bind.type = S6_ADDR_IPV4}; /* R7 */
 
+	client_leg(cl, &reply.opts.stack);
 	if (result->code == S6_REPLY_SUCCESS) {
 		s6glue_from_addr(&reply.bind, &result->addr);
 		bind_leg(cl, result, first, &reply.opts.stack);
@@ -163,6 +163,7 @@ bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *r
 {
 	struct s6_op_reply reply = {.code = code, .bind.type = S6_ADDR_IPV4}; /* R7 */
 
+	client_leg(cl, &reply.opts.stack);
 	if (result && result->fd >= 0) {
 		s6glue_from_addr(&reply.bind, &result->local);
 		remote_leg(cl, result, &reply.opts.stack);

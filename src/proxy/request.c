@@ -21,8 +21,8 @@ static void open_session(struct client *cl, struct issued_answer *answer)
 	count_token(cl, answer->token);
 	if (!cl->opened)
 		return;
-	pw->counters.sessions_opened++;
 	cl->in_session = true;
+	pw->counters.sessions_opened++;
 	memcpy(cl->session_id, answer->id, sizeof(cl->session_id));
 }
 
@@ -50,9 +50,8 @@ static void use_session(struct client *cl, const struct s6_options *o)
 		return;
 	}
 	memcpy(cl->user, answer.user, sizeof(cl->user));
-	cl->in_session = o->session_id_len == ISSUED_ID_LEN; /* it is, being known */
-	if (cl->in_session)
-		memcpy(cl->session_id, o->session_id, ISSUED_ID_LEN);
+	memcpy(cl->session_id, answer.id, sizeof(cl->session_id));
+	cl->in_session = true;
 	count_token(cl, answer.token);
 	if (reply_auth(cl, true, &answer))
 		client_act(cl);

@@ -371,6 +371,9 @@ static void look(struct forward *f)
 	} else if (session_gone(f)) {
 		retry(f, "the session with the proxy is lost");
 	} else {
+		/* The connection may outlive that. */
+		snprintf(f->reason, sizeof(f->reason), "%s",
+			 upstream_is_up(f->shared->up) ? "" : "the proxy does not answer");
 		set_timer(f, LOOK_S);
 		fill(f);
 	}

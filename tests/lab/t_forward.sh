@@ -156,6 +156,14 @@ check_eq "forwards counts them" "$(of web served)" 202
 check "a port that is not allowed: the state says so" is wrong refused
 check "... and the reason what to do" grep -qF "port 7000 is not allowed to us there (bind_ports" <<<"$(lab_ctl redir forwards)"
 
+check "... and the proxy's log, too" grep -qF "may not bind port 7000: allow it with bind_ports" "$LAB_DIR/proxy.log"
+lab_conf proxy "user home.bind_ports=7000, 8443, 8444, 9000-9010"
+lab_conf_write
+check "allowed there: a reload of the proxy" lab_ctl proxy reload
+check "... and of the redirector, which tries again" lab_ctl redir reload
+listens wrong
+check_eq "... and a peer is answered" "$(get 7000)" 200
+
 # ---- the server in the LAN is down ----
 
 lab_kill nginx-8080
@@ -192,7 +200,7 @@ check_eq "... and peers are answered" "$(get 8443)" 200
 
 stay 8443
 check_eq "flows has a row for a peer" "$(lab_ctl redir flows --json | json - '[(f["source"].rsplit(":", 1)[0], f["destination"], f["state"]) for f in j["flows"] if f["route"] == "forward"]')" "[[\"$SRV4\", \"$DEV4:8080\", \"relay\"]]"
-check_eq "binds at the proxy: who has which port" "$(lab_ctl proxy binds --json | json - 'sorted((b["address"], b["user"], b["backlog"]) for b in j["binds"])')" '[["[::]:8443", "home", 128], ["[::]:8444", "home", 128]]'
+check_eq "binds at the proxy: who has which port" "$(lab_ctl proxy binds --json | json - 'sorted((b["address"], b["user"], b["backlog"]) for b in j["binds"])')" '[["[::]:7000", "home", 128], ["[::]:8443", "home", 128], ["[::]:8444", "home", 128]]'
 lab_conf redir "forward web.listen=9001" "forward wrong.listen=" "forward wrong.to=" \
 	"forward more.listen=9002" "forward more.to=$DEV4:8080" "forward more.source=none"
 lab_conf_write
@@ -246,6 +254,8 @@ lab_wait 10 test -s "$LAB_DIR/any.log"
 check_eq "a port that is not allowed is refused" "$(said low 'j[0]["code"]')" 2
 check_eq "a domain name cannot be bound" "$(said name 'j[0]["code"]')" 8
 check_num "port 0 is one of those that are allowed" "$(said any 'j[0]["port"]')" ">=" 8443
+lab_kill any KILL # it may be the one below
+check "... and goes with its client" lab_wait 10 closed "$(said any 'j[0]["port"]')"
 check_eq "a backlog outside a session is none" "$(said none 'j[0]["stack"]["backlog"]')" 0
 lab_wait 10 heard late refused
 check_eq "a peer that does not come: timed out" "$(said late 'j[-1]["code"]')" 9

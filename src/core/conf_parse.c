@@ -536,12 +536,14 @@ bool conf_port_list(const char *text, void *dst, const struct conf_key *key, cha
 
 	if (!*text && !may_be_empty(key))
 		return must(err, errcap, "must be ports or ranges of ports");
-	l.v = calloc(count_items(text), sizeof(*l.v));
-	if (!l.v)
-		return must(err, errcap, "out of memory");
-	if (*text && !port_list_fill(&l, text, err, errcap)) {
-		free(l.v);
-		return false;
+	if (*text) {
+		l.v = calloc(count_items(text), sizeof(*l.v));
+		if (!l.v)
+			return must(err, errcap, "out of memory");
+		if (!port_list_fill(&l, text, err, errcap)) {
+			free(l.v);
+			return false;
+		}
 	}
 	free(out->v);
 	*out = l;

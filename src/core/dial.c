@@ -150,7 +150,9 @@ int dial_start(struct dial *d, struct worker *w, const struct dial_wishes *wishe
 		d->fd = -1;
 		return rc;
 	}
-	rc = send_syn(d, wishes);
+	rc = wishes->source.len ? sock_bind(d->fd, &wishes->source, wishes->sock.transparent) : 0;
+	if (rc == 0)
+		rc = send_syn(d, wishes);
 	if (rc == 0)
 		rc = addr_of_socket(d->fd, &d->local);
 	if (rc < 0) {

@@ -23,6 +23,8 @@ struct dial;
 struct dial_wishes {
 	struct addr dst;
 	struct sock_wishes sock;
+	/* To leave from; with sock.transparent it may be another's. Unset: as the kernel routes. */
+	struct addr source;
 	bool fastopen;    /* put data into the SYN if the kernel has a cookie */
 	const void *data; /* octets for the SYN; need only live during dial_start */
 	size_t len;       /* data and len may be 0 with fastopen: asks for a cookie only */

@@ -21,6 +21,7 @@ static const char *const words[END__COUNT] = {
 	[END_DIRECT_FAILED] = "direct-failed",
 	[END_REPLY_FAILURE] = "refused-by-proxy",
 	[END_FAILED_LATELY] = "failed-lately",
+	[END_SERVER_FAILED] = "server-failed",
 	[END_BUDGET] = "budget",
 	[END_MAYBE_EXECUTED] = "upstream-lost",
 	[END_VERSION] = "version-mismatch",
@@ -34,6 +35,9 @@ static const char *const words[END__COUNT] = {
 	[END_UNSUPPORTED] = "unsupported",
 	[END_RESOLVE_FAILED] = "resolve-failed",
 	[END_CONNECT_FAILED] = "connect-failed",
+	[END_BIND_FAILED] = "bind-failed",
+	[END_NO_PEER] = "no-peer",
+	[END_TAKEN_OVER] = "taken-over",
 	[END_LIMIT] = "limit",
 };
 

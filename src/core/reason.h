@@ -25,6 +25,7 @@ enum end_reason {
 	END_DIRECT_FAILED,   /* direct connection failed */
 	END_REPLY_FAILURE,   /* the proxy told that the server cannot be reached */
 	END_FAILED_LATELY,   /* the server could not be reached a moment ago */
+	END_SERVER_FAILED,   /* a forward's server in the LAN cannot be reached */
 	END_BUDGET,          /* idle, and descriptors or memory were needed */
 	END_MAYBE_EXECUTED,  /* upstream failed after it may have acted: nothing is tried twice */
 	/* sixpath-proxy */
@@ -39,6 +40,9 @@ enum end_reason {
 	END_UNSUPPORTED, /* command or address type */
 	END_RESOLVE_FAILED,
 	END_CONNECT_FAILED,
+	END_BIND_FAILED, /* the port cannot be had */
+	END_NO_PEER,     /* nobody connected to the bound port in time */
+	END_TAKEN_OVER,  /* another request has the bound port now, or it is closed */
 	END_LIMIT, /* too many connections */
 	END__COUNT
 };

@@ -175,6 +175,16 @@ static int set_transparent(int fd, sa_family_t family)
 	return rc;
 }
 
+int sock_bind(int fd, const struct addr *addr, bool transparent)
+{
+	int rc = transparent ? set_transparent(fd, addr_family(addr)) : 0;
+
+	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1); /* only the pair of addresses must be new */
+	if (rc == 0 && bind(fd, &addr->u.sa, addr->len) < 0)
+		rc = -errno;
+	return rc;
+}
+
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted)
 {

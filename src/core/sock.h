@@ -49,6 +49,10 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
  * port 0. Sends nothing. 0 or -errno. */
 int sock_source(const struct addr *dst, uint32_t mark, struct addr *local);
 
+/* Bind before connecting; transparent: to any address, be it somebody else's (CAP_NET_ADMIN). 0 or
+ * -errno. */
+int sock_bind(int fd, const struct addr *addr, bool transparent);
+
 /* Bound and listening, dual-stack when addr is [::]. Descriptor or -errno; transparent is
  * the one wish that must be granted. */
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,

@@ -25,6 +25,8 @@
  *            of it, from accept on
  *   AUTH     request_timeout again, for the password check
  *   CONNECT  connect_timeout, kept by op_connect; HOLD_S for the authentication reply
+ *   BIND     bind_timeout, kept by op_bind; the connection is looked at each LOOK_S
+ *   CONTROL  none; likewise
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
@@ -41,9 +43,11 @@
  * and then. */
 #define FACTS_FIRST_S 0.5
 #define FACTS_S       15.0
+#define LOOK_S        2.0
 
 static const char *const state_words[] = {
 	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",   [CLIENT_CONNECT] = "connect",
+	[CLIENT_BIND] = "bind",       [CLIENT_CONTROL] = "control",
 	[CLIENT_RELAY] = "relay",     [CLIENT_DRAIN] = "drain", [CLIENT_CLOSED] = "closed",
 	[CLIENT_UDP] = "udp",
 };
@@ -162,6 +166,8 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 		op_connect_stop(cl->op);
 	if (cl->assoc)
 		assoc_stop(cl->assoc);
+	if (cl->bind)
+		op_bind_stop(cl->bind);
 	forget_input(cl);
 	free(cl->held);
 	cl->held = NULL;
@@ -236,6 +242,10 @@ void client_change(struct client *cl, enum client_state state)
 	case CLIENT_RELAY:
 	case CLIENT_UDP:
 		client_deadline(cl, cl->mptcp_socket ? FACTS_FIRST_S : 0);
+		break;
+	case CLIENT_BIND:
+	case CLIENT_CONTROL:
+		client_deadline(cl, LOOK_S);
 		break;
 	case CLIENT_CONNECT:
 		client_deadline(cl, holds_by_choice(cl) ? HOLD_S : 0);
@@ -369,16 +379,27 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	client_end(cl, reason, err);
 }
 
+void client_relay(struct client *cl, int fd)
+{
+	struct proxy_worker *pw = cl->pw;
+	int own = cl->fd;
+
+	ev_io_stop(pw->w.loop, &cl->relay.a.io);
+	cl->fd = -1;
+	client_change(cl, CLIENT_RELAY);
+	cl->relay.closing = relay_closing;
+	cl->relay.a.dead_s = cl->conf->dead_s;
+	relay_start(&cl->relay, &pw->w, own, fd, cl->conf->idle_s, relay_done);
+}
+
 static void connected(void *owner, const struct op_connect_result *result)
 {
 	struct client *cl = owner;
-	struct proxy_worker *pw = cl->pw;
-	int fd = cl->fd;
 
 	cl->op = NULL;
 	cl->err = result->err;
 	if (holds_by_choice(cl))
-		pw->near = true;
+		cl->pw->near = true;
 	if (result->code != S6_REPLY_SUCCESS) {
 		if (reply_op(cl, result->code, result))
 			client_drain(cl, result->reason);
@@ -389,15 +410,10 @@ static void connected(void *owner, const struct op_connect_result *result)
 		return;
 	}
 	cl->remote_mptcp = result->mptcp;
-	cl->relay.b.fell_back = result->fell_back;
-	buf_consume(&cl->relay.a.in, &pw->w.pool, result->queued);
+	buf_consume(&cl->relay.a.in, &cl->pw->w.pool, result->queued);
 	cl->relay.b.bytes_out = result->queued;
-	ev_io_stop(pw->w.loop, &cl->relay.a.io);
-	cl->fd = -1;
-	client_change(cl, CLIENT_RELAY);
-	cl->relay.closing = relay_closing;
-	cl->relay.a.dead_s = cl->conf->dead_s;
-	relay_start(&cl->relay, &pw->w, fd, result->fd, cl->conf->idle_s, relay_done);
+	cl->relay.b.fell_back = result->fell_back;
+	client_relay(cl, result->fd);
 }
 
 /* ---- the request ---- */
@@ -430,7 +446,7 @@ static enum end_reason refusal(struct client *cl)
 		return END_LIMIT;
 	if (pw->leaving && !pw->proxy->handed_over)
 		return END_SHUTDOWN;
-	if (cl->command != S6_CMD_CONNECT && cl->command != S6_CMD_UDP_ASSOCIATE)
+	if (cl->command == S6_CMD_NOOP)
 		return END_NONE;
 	if (budget_short_of_memory(&pw->proxy->budget, &pw->w))
 		return END_BUDGET;
@@ -470,6 +486,9 @@ void client_act(struct client *cl)
 		break;
 	case S6_CMD_UDP_ASSOCIATE:
 		client_associate(cl);
+		break;
+	case S6_CMD_BIND:
+		client_bind(cl);
 		break;
 	default: /* R16 */
 		if (reply_op(cl, S6_REPLY_CMD_UNSUPPORTED, NULL))
@@ -563,6 +582,8 @@ static void read_more(struct client *cl)
 	}
 	if (cl->state == CLIENT_REQUEST)
 		try_request(cl);
+	else if (cl->bind && !client_bind_read(cl))
+		return;
 	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY && cl->state != CLIENT_UDP)
 		client_watch(cl);
 }
@@ -589,6 +610,9 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 		/* not a deadline: subflows come and go */
 		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
 		client_deadline(cl, FACTS_S);
+	} else if (cl->bind) {
+		client_deadline(cl, LOOK_S);
+		client_bind_look(cl);
 	} else if (cl->state == CLIENT_DRAIN) {
 		client_end(cl, cl->drain_reason, cl->err);
 	} else if (cl->state == CLIENT_CONNECT) {
@@ -708,6 +732,12 @@ void client_leave(struct proxy_worker *pw)
 	pw->leaving = true;
 	list_for_each_safe (&pw->waiting, n, tmp)
 		client_deadline(container_of(n, struct client, wait), SHED_S);
+	/* A port is had by one process only: the client finds the successor, or knows. */
+	list_for_each_safe (&pw->clients, n, tmp) {
+		struct client *cl = container_of(n, struct client, node);
+		if (cl->state == CLIENT_CONTROL)
+			client_end(cl, END_SHUTDOWN, 0);
+	}
 }
 
 uint64_t client_memory(const struct proxy_worker *pw)

@@ -11,6 +11,7 @@
 #include "core/relay.h"
 #include "proxy/assoc.h"
 #include "proxy/client.h"
+#include "proxy/op_bind.h"
 #include "proxy/op_connect.h"
 #include "proxy/proxy.h"
 #include "proxy/sndlimit.h"
@@ -22,6 +23,8 @@ enum client_state {
 	CLIENT_REQUEST, /* the request is not complete yet */
 	CLIENT_AUTH,    /* the password is being checked */
 	CLIENT_CONNECT, /* resolving the name or connecting to the server; early data is buffered */
+	CLIENT_BIND,    /* its port waits for the one peer, or it for one of its session's port */
+	CLIENT_CONTROL, /* its port has a backlog: lasts as long as it does, and carries no data */
 	CLIENT_RELAY,   /* copying both ways */
 	CLIENT_UDP,     /* the connection is an association's */
 	CLIENT_DRAIN,   /* the last answer is out; waiting for the client to close */
@@ -66,6 +69,7 @@ struct client {
 	struct auth_check *check;
 	struct op_connect *op;
 	struct assoc *assoc;
+	struct op_bind *bind;
 	uint8_t reply_code;
 	bool replied;
 	uint16_t held_len; /* octets of replies that wait for others, or for the handshake */
@@ -90,6 +94,8 @@ void client_drain(struct client *cl, enum end_reason reason);
 bool client_send(struct client *cl, const void *data, size_t len);
 /* The same, but what follows soon may go with it. */
 bool client_send_soon(struct client *cl, const void *data, size_t len);
+/* The server, or a peer, is connected, and the client knows: copy from now on. */
+void client_relay(struct client *cl, int fd);
 /* Authenticated, and told so: do what the request asks for. */
 void client_act(struct client *cl);
 
@@ -99,6 +105,15 @@ void client_act(struct client *cl);
 void client_associate(struct client *cl);
 /* The line in place of others when an association's client ends. */
 void client_log_assoc(const struct client *cl, enum end_reason reason, int err);
+
+/* client_bind.c */
+
+/* The BIND command. */
+void client_bind(struct client *cl);
+/* Something came from a client whose port waits: false when it has ended. */
+bool client_bind_read(struct client *cl);
+/* A look at its connection, now and then: has it died without a word? */
+void client_bind_look(struct client *cl);
 
 /* request.c */
 
@@ -118,5 +133,7 @@ bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *
 bool reply_assoc(struct client *cl, const struct assoc_result *result);
 /* The operation reply. result NULL: only the code. False when the client has ended. */
 bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result);
+/* One of the operation replies to BIND; first: the one that tells what is bound. */
+bool reply_bind(struct client *cl, const struct op_bind_reply *result, bool first);
 
 #endif

@@ -7,10 +7,12 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/assoc_tcp.c \
 	src/proxy/assoc_table.c src/proxy/assoc_table.h \
 	src/proxy/auth.c src/proxy/auth.h \
-	src/proxy/client.c src/proxy/client.h src/proxy/client_priv.h \
+	src/proxy/client.c src/proxy/client.h src/proxy/client_bind.c src/proxy/client_priv.h \
 	src/proxy/happy.c src/proxy/happy.h \
 	src/proxy/issued.c src/proxy/issued.h \
 	src/proxy/leg.c src/proxy/leg.h \
+	src/proxy/listenport.c src/proxy/listenport.h \
+	src/proxy/op_bind.c src/proxy/op_bind.h \
 	src/proxy/op_connect.c src/proxy/op_connect.h src/proxy/op_udp.c \
 	src/proxy/plain.c src/proxy/plain.h \
 	src/proxy/perclient.c src/proxy/perclient.h \
@@ -40,8 +42,8 @@ proxy_tests = \
 	tests/unit/test_proxy_acl \
 	tests/unit/test_proxy_auth \
 	tests/unit/test_proxy_conf \
-	tests/unit/test_proxy_issued tests/unit/test_proxy_peruser tests/unit/test_proxy_plain \
-	tests/unit/test_proxy_sndlimit tests/unit/test_proxy_udp
+	tests/unit/test_proxy_issued tests/unit/test_proxy_listenport tests/unit/test_proxy_peruser \
+	tests/unit/test_proxy_plain tests/unit/test_proxy_sndlimit tests/unit/test_proxy_udp
 check_PROGRAMS += $(proxy_tests)
 TESTS += $(proxy_tests)
 endif
@@ -60,5 +62,7 @@ tests_unit_test_proxy_issued_SOURCES = tests/unit/test_proxy_issued.c
 tests_unit_test_proxy_issued_LDADD = $(proxy_test_libs)
 tests_unit_test_proxy_udp_SOURCES = tests/unit/test_proxy_udp.c tests/unit/rig.h
 tests_unit_test_proxy_udp_LDADD = $(proxy_test_libs)
+tests_unit_test_proxy_listenport_SOURCES = tests/unit/test_proxy_listenport.c tests/unit/rig.h
+tests_unit_test_proxy_listenport_LDADD = $(proxy_test_libs) $(EV_LIBS)
 tests_unit_test_proxy_sndlimit_SOURCES = tests/unit/test_proxy_sndlimit.c
 tests_unit_test_proxy_sndlimit_LDADD = $(proxy_test_libs)

@@ -310,15 +310,17 @@ static int setup(struct proxy *p)
 	p->udp_perclient = perclient_new();
 	p->udp_peruser = peruser_new();
 	p->udp_reserve = udp_reserve_new();
+	p->listenports = listenports_new();
 	if (!p->issued || !p->perclient || !p->peruser || !p->udp_perclient || !p->udp_peruser ||
-	    !p->udp_reserve)
+	    !p->udp_reserve || !p->listenports)
 		return EX_OSERR;
 	rc = setup_workers(p);
 	inherited_free(&p->inherited, rc == 0);
 	if (rc)
 		return rc;
 	daemon_run_dir(p->conf->control, p->conf->user);
-	rc = priv_drop(p->conf->user, is_default, NULL);
+	rc = priv_drop(p->conf->user, is_default,
+		       acl_binds_low(&p->conf->acl) ? "cap_net_bind_service" : NULL);
 	if (rc)
 		return rc;
 	check_reload(p);
@@ -461,6 +463,7 @@ static void undo(struct proxy *p)
 	perclient_free(p->udp_perclient);
 	peruser_free(p->udp_peruser);
 	udp_reserve_free(p->udp_reserve);
+	listenports_free(p->listenports);
 	issued_free(p->issued);
 	if (p->main.loop)
 		worker_fini(&p->main);

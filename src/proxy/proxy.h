@@ -18,6 +18,7 @@
 #include "core/worker.h"
 #include "proxy/auth.h"
 #include "proxy/issued.h"
+#include "proxy/listenport.h"
 #include "proxy/plain.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/synwatch.h"
@@ -58,7 +59,7 @@ struct proxy_worker {
 	bool leaving;        /* no more is accepted; what has been has a moment for its request */
 	uint64_t next_id; /* of clients; unique with the worker's index */
 	struct counters counters;
-	struct log_limit limit_auth, limit_accept, limit_user, limit_protocol;
+	struct log_limit limit_auth, limit_accept, limit_user, limit_protocol, limit_bind;
 };
 
 struct proxy {
@@ -75,6 +76,7 @@ struct proxy {
 	struct perclient *udp_perclient; /* of associations; likewise */
 	struct peruser *udp_peruser;
 	struct udp_reserve *udp_reserve;
+	struct listenports *listenports; /* likewise */
 	struct budget budget;        /* clients count themselves in it */
 	struct control *control;
 	struct daemon_signals signals;

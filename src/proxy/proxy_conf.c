@@ -6,7 +6,8 @@
 
 #include "core/addr.h"
 
-#define KEY(field) offsetof(struct proxy_conf, field)
+#define KEY(field)  offsetof(struct proxy_conf, field)
+#define USER(field) offsetof(struct acl_user, field)
 
 static bool parse_udp_listen(const char *text, void *dst, const struct conf_key *key, char *err,
 			     size_t errcap)
@@ -47,6 +48,14 @@ static const struct conf_key proxy_keys[] = {
 	 .min = 10, .max = 30 * 86400},
 	{.name = "dead", .parse = conf_seconds, .offset = KEY(dead_s), .def = "2m",
 	 .min = 0, .max = 86400},
+	{.name = "bind_timeout", .parse = conf_seconds, .offset = KEY(bind_timeout_s),
+	 .def = "10m", .min = 1, .max = 86400},
+	{.name = "bind_backlog", .parse = conf_int, .offset = KEY(bind_backlog), .def = "128",
+	 .min = 1, .max = 4096},
+	{.name = "max_binds", .parse = conf_int, .offset = KEY(max_binds), .def = "256",
+	 .min = 0, .max = 65535},
+	{.name = "max_binds_per_user", .parse = conf_int, .offset = KEY(max_binds_per_user),
+	 .def = "32", .min = 0, .max = 65535},
 	{.name = "max_clients", .parse = conf_int, .offset = KEY(max_clients), .def = "20000",
 	 .min = 1, .max = 1000000},
 	{.name = "max_per_client", .parse = conf_int, .offset = KEY(max_per_client), .def = "4096",
@@ -88,6 +97,12 @@ static const struct conf_key udp_keys[] = {
 static const struct conf_key acl_keys[] = {
 	{.name = "allow", .parse = conf_prefix_list, .offset = KEY(acl.allow), .def = ""},
 	{.name = "deny", .parse = conf_prefix_list, .offset = KEY(acl.deny), .def = ""},
+	{.name = "bind_ports", .parse = conf_port_list, .offset = KEY(acl.bind), .def = ""},
+	{.name = NULL},
+};
+
+static const struct conf_key user_keys[] = {
+	{.name = "bind_ports", .parse = conf_port_list, .offset = USER(bind), .def = ""},
 	{.name = NULL},
 };
 /* clang-format on */
@@ -126,16 +141,64 @@ static void check_auth(struct conf *c, void *ctx, void *dst, const char *name)
 			   p->users_file, err);
 }
 
+static void *begin_user(void *ctx, const char *name)
+{
+	struct proxy_conf *p = ctx;
+	struct acl_user *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return NULL;
+	u->name = strdup(name);
+	if (!u->name) {
+		free(u);
+		return NULL;
+	}
+	list_push(&p->acl.users, &u->node);
+	return u;
+}
+
+/* What can be told only when all sections have been read. */
+static void check_users(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct proxy_conf *p = ctx;
+	struct list_node *n;
+
+	(void)dst;
+	(void)name;
+	for (n = list_first(&p->acl.users); n; n = list_next(&p->acl.users, n)) {
+		const char *user = container_of(n, struct acl_user, node)->name;
+
+		if (!p->users_file || !*p->users_file)
+			conf_error(c, "user", user, NULL,
+				   "there are no users: set users in [auth]");
+		else if (p->users &&
+			 !users_hash(p->users, (const uint8_t *)user, strlen(user)))
+			conf_error(c, "user", user, NULL,
+				   "there is no such user in %s (names are case-sensitive)",
+				   p->users_file);
+	}
+}
+
 static const struct conf_section sections[] = {
 	{.name = "proxy", .keys = proxy_keys, .check = check_proxy},
 	{.name = "udp", .keys = udp_keys},
 	{.name = "auth", .keys = auth_keys, .check = check_auth},
-	{.name = "acl", .keys = acl_keys},
+	{.name = "user", .named = true, .keys = user_keys, .begin = begin_user},
+	{.name = "acl", .keys = acl_keys, .check = check_users}, /* the last one */
 	{.name = NULL},
 };
 
 static void conf_free(struct proxy_conf *c)
 {
+	struct list_node *n;
+
+	while ((n = list_pop(&c->acl.users))) {
+		struct acl_user *u = container_of(n, struct acl_user, node);
+		free(u->name);
+		free(u->bind.v);
+		free(u);
+	}
+	free(c->acl.bind.v);
 	free(c->listen.v);
 	free(c->udp_listen.addrs.v);
 	free(c->user);
@@ -155,6 +218,7 @@ struct proxy_conf *proxy_conf_load(const char *path, FILE *errors)
 	if (!c)
 		return NULL;
 	atomic_init(&c->refs, 1);
+	list_init(&c->acl.users);
 	if (conf_load(path, sections, c, errors) > 0) {
 		conf_free(c);
 		return NULL;

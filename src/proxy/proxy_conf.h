@@ -32,6 +32,8 @@ struct proxy_conf {
 	uint32_t token_window;
 	int max_clients, max_per_client, max_per_user, max_sessions, max_sessions_per_user;
 	double drain_s;
+	double bind_timeout_s;
+	int bind_backlog, max_binds, max_binds_per_user;
 	int memory_mib;         /* for connections' buffers; 0 = auto */
 	bool repeat_session_id; /* the Session ID in the operation reply as well (R2) */
 	/* [auth] */
@@ -40,7 +42,7 @@ struct proxy_conf {
 	/* [udp] */
 	double udp_idle_s, udp_dns_idle_s;
 	int udp_max, udp_max_per_client, udp_max_per_user;
-	/* [acl] */
+	/* [acl], [user NAME] */
 	struct acl acl;
 };
 

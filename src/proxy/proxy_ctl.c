@@ -95,6 +95,7 @@ static void status_done(struct survey *s)
 	report_u64(r, "sessions", issued_count(p->issued));
 	report_u64(r, "sessions_max", (uint64_t)p->conf->max_sessions);
 	report_u64(r, "users", users_count(p->conf->users));
+	report_u64(r, "binds", listenports_count(p->listenports));
 	status_descriptors(r, p->nofile);
 	status_listeners(r, &p->workers[0].listeners, true); /* the others' are the same */
 	budget_report(&p->budget, NULL, r);
@@ -145,6 +146,14 @@ static void run_flows(struct control_request *rq, void *ctx)
 	survey_rows(rq, "flows", add_clients, &p->main, p->list, p->n_workers);
 }
 
+static void run_binds(struct control_request *rq, void *ctx)
+{
+	struct proxy *p = ctx;
+
+	listenports_report(p->listenports, worker_now(&p->main), control_report(rq));
+	control_reply(rq);
+}
+
 static void run_reload(struct control_request *rq, void *ctx)
 {
 	char text[512];
@@ -170,6 +179,7 @@ void proxy_log_status(struct proxy *p)
 const struct control_command proxy_commands[] = {
 	{"status", "counters, sessions and limits", run_status},
 	{"flows", "a row for each client connection", run_flows},
+	{"binds", "a row for each port that a client has bound", run_binds},
 	{"reload", "load the configuration anew; connections stay", run_reload},
 	{"restart", "hand over to a successor; connections end here, new ones are its",
 	 run_restart},

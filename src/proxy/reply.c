@@ -137,6 +137,43 @@ bool reply_assoc(struct client *cl, const struct assoc_result *result)
 	return send_op(cl, &reply, result->init, sizeof(result->init));
 }
 
+/* Of the listening socket, whose connections inherit it, or of the peer's connection. Fast Open: what
+ * has come in its SYN. */
+static void bind_leg(const struct client *cl, const struct op_bind_reply *result, bool first,
+		     struct s6_stack *answer)
+{
+	const struct s6_stack *wish = &cl->stack;
+	sa_family_t family = addr_family(&result->addr);
+
+	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE) && result->fd >= 0) {
+		leg_set_tos(result->fd, (uint8_t)wish->value[S6_STACK_TOS_REMOTE]);
+		s6_stack_set(answer, S6_STACK_TOS_REMOTE, leg_tos(result->fd, family));
+	}
+	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE) && result->fd >= 0) {
+		leg_set_ttl(result->fd, (uint8_t)wish->value[S6_STACK_TTL_REMOTE]);
+		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(result->fd, family));
+	}
+	if (s6_stack_has(wish, S6_STACK_TFO))
+		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)result->syn_bytes);
+	if (s6_stack_has(wish, S6_STACK_MULTIPATH))
+		s6_stack_set(answer, S6_STACK_MULTIPATH,
+			     result->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
+	if (s6_stack_has(wish, S6_STACK_BACKLOG) && first)
+		s6_stack_set(answer, S6_STACK_BACKLOG, (uint16_t)result->backlog);
+}
+
+bool reply_bind(struct client *cl, const struct op_bind_reply *result, bool first)
+{
+	struct s6_op_reply reply = {.code = result->code, .bind.type = S6_ADDR_IPV4}; /* R7 */
+
+	client_leg(cl, &reply.opts.stack);
+	if (result->code == S6_REPLY_SUCCESS) {
+		s6glue_from_addr(&reply.bind, &result->addr);
+		bind_leg(cl, result, first, &reply.opts.stack);
+	}
+	return send_op(cl, &reply, NULL, 0);
+}
+
 bool reply_op(struct client *cl, uint8_t code, const struct op_connect_result *result)
 {
 	struct s6_op_reply reply = {.code = code, .bind.type = S6_ADDR_IPV4}; /* R7 */

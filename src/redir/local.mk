@@ -12,6 +12,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/udp_policy.c src/redir/udp_policy.h \
 	src/redir/udp_reply.c src/redir/udp_reply.h \
 	src/redir/balance.c src/redir/balance.h \
+	src/redir/bindreq.c src/redir/bindreq.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
@@ -21,8 +22,10 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
 	src/redir/flow_direct.c src/redir/flow_held.c src/redir/flow_proxy.c \
+	src/redir/forward.c src/redir/forward.h \
 	src/redir/held.c src/redir/held.h \
 	src/redir/health.c src/redir/health.h \
+	src/redir/inbound.c src/redir/inbound.h \
 	src/redir/learned_ctl.c \
 	src/redir/learner.c src/redir/learner.h \
 	src/redir/learned.c src/redir/learned.h \
@@ -39,6 +42,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/passive.c src/redir/passive.h \
 	src/redir/pool.c src/redir/pool.h \
 	src/redir/prewarm.c src/redir/prewarm.h \
+	src/redir/proxyv2.c src/redir/proxyv2.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/refuser.c src/redir/refuser.h \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
@@ -98,6 +102,7 @@ redir_tests = \
 	tests/unit/test_redir_origdst \
 	tests/unit/test_redir_script \
 	tests/unit/test_redir_prewarm \
+	tests/unit/test_redir_proxyv2 \
 	tests/unit/test_redir_shared \
 	tests/unit/test_redir_steer \
 	tests/unit/test_redir_synpkt \
@@ -120,6 +125,8 @@ tests_unit_test_redir_demand_SOURCES = tests/unit/test_redir_demand.c
 tests_unit_test_redir_demand_LDADD = $(redir_test_libs)
 tests_unit_test_redir_prewarm_SOURCES = tests/unit/test_redir_prewarm.c tests/unit/rig.h
 tests_unit_test_redir_prewarm_LDADD = $(redir_test_libs) $(EV_LIBS)
+tests_unit_test_redir_proxyv2_SOURCES = tests/unit/test_redir_proxyv2.c
+tests_unit_test_redir_proxyv2_LDADD = $(redir_test_libs)
 tests_unit_test_redir_failed_SOURCES = tests/unit/test_redir_failed.c
 tests_unit_test_redir_failed_LDADD = $(redir_test_libs)
 tests_unit_test_redir_firstdata_SOURCES = tests/unit/test_redir_firstdata.c

@@ -11,6 +11,8 @@
 #include "core/sock.h"
 #include "core/tune.h"
 #include "redir/flow.h"
+#include "redir/forward.h"
+#include "redir/inbound.h"
 #include "redir/learner.h"
 #include "redir/noop.h"
 #include "redir/redir.h"
@@ -61,6 +63,8 @@ static void accept_now(struct redir *rd)
 		rd->steer = steer_new(rd); /* NULL: out of memory; nothing is captured by us */
 	if (rd->budget.state != BUDGET_FREE)
 		steer_pause(rd->steer, true);
+	if (!rd->forwards)
+		rd->forwards = forwards_new(rd); /* NULL: out of memory; there are none */
 	notify_ready();
 }
 
@@ -174,6 +178,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 		steer_reload(rd->steer);
 	if (rd->wan || (rd->inherited.channel < 0 && !handover_runs(&rd->handover)))
 		wan_keeper_reload(rd);
+	forwards_reload(rd->forwards);
 	if (noop_follow_pool(rd) < 0)
 		log_error("reload: out of memory; not all proxies are checked");
 	return daemon_reloaded(restart, text, cap);
@@ -190,17 +195,21 @@ static void visit_leave(struct worker *w, void *ctx)
 	if (w->index == 0)
 		held_stop(rw->redir->held); /* before the other workers' turn */
 	prewarm_stop(&rw->prewarm);
+	inbound_leave(rw);
 	udp_stop(rw->udp);
 }
 
 static size_t count_flows(struct worker *w)
 {
-	return redir_worker_of(w)->flows.count;
+	const struct redir_worker *rw = redir_worker_of(w);
+
+	return rw->flows.count + rw->inbounds.count;
 }
 
 static void end_flows(struct worker *w)
 {
 	flow_end_all(redir_worker_of(w), END_SHUTDOWN);
+	inbound_end_all(redir_worker_of(w), END_SHUTDOWN);
 }
 
 static void stop_done(void *ctx)
@@ -214,6 +223,7 @@ static void stop_done(void *ctx)
 static void drain(struct redir *rd, double limit_s)
 {
 	rd->accepting = false;
+	forwards_stop(rd->forwards);
 	budget_stop(&rd->budget);
 	worker_gather(&rd->main, rd->list, rd->n_workers, visit_leave, nothing_more, NULL);
 	rd->drain = (struct drain){.main_worker = &rd->main,
@@ -396,6 +406,7 @@ static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned inde
 	rw->conf = redir_conf_get(rd->conf);
 	rw->pool = pool_get(rd->pool);
 	list_init(&rw->flows);
+	list_init(&rw->inbounds);
 	prewarm_init(&rw->prewarm, rw);
 	rw->udp = udp_new(rw);
 	if (!rw->udp)
@@ -494,7 +505,8 @@ static int setup(struct redir *rd)
 
 static uint64_t memory_of_flows(struct worker *w)
 {
-	return flow_memory(redir_worker_of(w)) + udp_memory(redir_worker_of(w)->udp);
+	return flow_memory(redir_worker_of(w)) + inbound_memory(redir_worker_of(w)) +
+	       udp_memory(redir_worker_of(w)->udp);
 }
 
 static const char *budget_changed(void *ctx, enum budget_state state)
@@ -561,6 +573,7 @@ static void undo(struct redir *rd)
 		budget_stop(&rd->budget);
 	}
 	control_free(rd->control);
+	forwards_free(rd->forwards);
 	if (rd->main.loop) {
 		noop_free_all(rd);
 		resolver_free(rd->resolver);

@@ -18,6 +18,7 @@
 #include "core/worker.h"
 #include "redir/failed.h"
 #include "redir/firstdata.h"
+#include "redir/forward.h"
 #include "redir/held.h"
 #include "redir/learned.h"
 #include "redir/loopguard.h"
@@ -37,6 +38,7 @@ struct counters {
 	uint64_t mptcp, fastopen; /* connections to proxies that really used them */
 	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
 	uint64_t prewarm_used, prewarm_dead;
+	uint64_t forwarded;     /* peers of [forward] ports */
 	uint64_t bypass_failed; /* direct MPTCP dials that went to a proxy after all */
 	uint64_t bytes_up, bytes_down;
 };
@@ -48,6 +50,8 @@ struct redir_worker {
 	struct pool *pool;       /* a reference */
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list flows;
+	struct list inbounds; /* of [forward] sections */
+	bool leaving;         /* no more of them */
 	struct prewarm prewarm; /* connections kept ready */
 	struct udp *udp;        /* captured UDP */
 	uint64_t next_id;
@@ -77,6 +81,7 @@ struct redir {
 	struct script *script;       /* rules by script; NULL: none */
 	struct wan_keeper *wan;      /* looks after [path] sections; NULL: there are none */
 	atomic_bool only_metered;    /* no other path is left; set by it */
+	struct forwards *forwards;   /* [forward] sections; NULL until connections are accepted */
 	struct resolver *resolver;
 	struct list noops;
 	struct control *control;

@@ -14,6 +14,7 @@
 #define KEY(field)   offsetof(struct redir_conf, field)
 #define PROXY(field) offsetof(struct proxy_section, field)
 #define PATH(field)  offsetof(struct path_section, field)
+#define FORWARD(field) offsetof(struct forward_section, field)
 
 static const char *const modes[] = {"tproxy", "redirect", NULL};
 static const char *const failures[] = {"next", "direct", "refuse", NULL};
@@ -23,6 +24,7 @@ static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const roles[] = {"primary", "backup", "metered", NULL};
 static const char *const transports[] = {"auto", "udp", "tcp", NULL};
 static const char *const protocols[] = {"socks6", NULL};
+static const char *const sources[] = {"transparent", "proxy-v2", "none", NULL};
 
 /* Appends the item of a comma separated list. */
 static void append(char *list, const char *item, size_t len)
@@ -345,6 +347,30 @@ static const struct conf_key path_keys[] = {
 	{.name = NULL},
 };
 
+static const struct conf_key forward_keys[] = {
+	{.name = "listen", .parse = conf_addr_list, .offset = FORWARD(listen)},
+	{.name = "to", .parse = conf_addr_list, .offset = FORWARD(to)},
+	{.name = "proxy", .parse = conf_string, .offset = FORWARD(proxy), .def = ""},
+	{.name = "source",
+	 .parse = conf_word,
+	 .offset = FORWARD(source),
+	 .def = "transparent",
+	 .words = sources},
+	{.name = "backlog",
+	 .parse = conf_int,
+	 .offset = FORWARD(backlog),
+	 .def = "128",
+	 .min = 1,
+	 .max = 4096},
+	{.name = "ready",
+	 .parse = conf_int,
+	 .offset = FORWARD(ready),
+	 .def = "4",
+	 .min = 1,
+	 .max = 256},
+	{.name = NULL},
+};
+
 static struct proxy_section *section_new(struct redir_conf *c, const char *name)
 {
 	struct proxy_section *p = calloc(1, sizeof(*p));
@@ -505,6 +531,103 @@ static void check_via(struct conf *c, const struct redir_conf *r, const struct p
 			   "there");
 }
 
+static void *begin_forward(void *ctx, const char *name)
+{
+	struct redir_conf *c = ctx;
+	struct forward_section *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->name = strdup(name);
+	if (!f->name) {
+		free(f);
+		return NULL;
+	}
+	list_push(&c->forwards, &f->node);
+	return f;
+}
+
+struct proxy_section *redir_conf_forward_proxy(const struct redir_conf *c,
+					       const struct forward_section *f)
+{
+	struct list_node *n;
+
+	for (n = list_first(&c->proxies); n; n = list_next(&c->proxies, n)) {
+		struct proxy_section *p = container_of(n, struct proxy_section, node);
+		if (!is_set(f->proxy) || strcasecmp(p->name, f->proxy) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+/* One server, or one of each family, with addresses that can be dialled. */
+static void check_targets(struct conf *c, const struct forward_section *f)
+{
+	if (f->to.n > FORWARD_TARGETS ||
+	    (f->to.n == 2 && addr_family(&f->to.v[0]) == addr_family(&f->to.v[1]))) {
+		conf_error(c, "forward", f->name, "to",
+			   "must be one server, or one for IPv4 and one for IPv6");
+		return;
+	}
+	for (size_t i = 0; i < f->to.n; i++) {
+		enum addr_class class = addr_classify(&f->to.v[i]);
+		if (class == ADDR_UNSPECIFIED || class == ADDR_MULTICAST)
+			conf_error(c, "forward", f->name, "to",
+				   "must be the address and port of a server, such as "
+				   "192.168.1.10:443 or [fd00::10]:443");
+	}
+}
+
+/* A port can be had once at each proxy. */
+static void check_listen(struct conf *c, const struct redir_conf *r,
+			 const struct forward_section *f)
+{
+	const struct proxy_section *p = redir_conf_forward_proxy(r, f);
+	struct list_node *n;
+
+	for (n = list_first(&r->forwards); n; n = list_next(&r->forwards, n)) {
+		const struct forward_section *g = container_of(n, struct forward_section, node);
+		if (g == f)
+			break;
+		if (g->listen.n && redir_conf_forward_proxy(r, g) == p &&
+		    addr_port(&g->listen.v[0]) == addr_port(&f->listen.v[0]) &&
+		    (addr_is_any(&g->listen.v[0]) || addr_is_any(&f->listen.v[0]) ||
+		     addr_equal_ip(&g->listen.v[0], &f->listen.v[0])))
+			conf_error(c, "forward", f->name, "listen",
+				   "port %u of that proxy is [forward %s]'s already",
+				   addr_port(&f->listen.v[0]), g->name);
+	}
+}
+
+static void check_forward(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct redir_conf *r = ctx;
+	const struct forward_section *f = dst;
+
+	if (r->forwards.count == FORWARDS_MAX + 1)
+		conf_error(c, "forward", name, NULL, "there may be at most %d forwards",
+			   FORWARDS_MAX);
+	if (f->listen.n == 0 || f->to.n == 0) {
+		conf_error(c, "forward", name, NULL, "%s is missing: set %s",
+			   f->listen.n ? "to" : "listen",
+			   f->listen.n ? "to = ADDRESS:PORT of the server in the LAN"
+				       : "listen = PORT, the port at the proxy");
+		return;
+	}
+	if (f->listen.n > 1)
+		conf_error(c, "forward", name, "listen", "must be one port or ADDRESS:PORT");
+	check_targets(c, f);
+	if (is_set(f->proxy) && !redir_conf_forward_proxy(r, f))
+		conf_error(c, "forward", name, "proxy",
+			   "there is no section [proxy %s]: name another proxy's section",
+			   f->proxy);
+	else if (!is_set(f->proxy) && r->proxies.count > 1)
+		conf_error(c, "forward", name, NULL,
+			   "proxy is missing: set proxy = NAME, there are several");
+	else
+		check_listen(c, r, f);
+}
+
 /* What can be told only when all sections have been read. */
 static void check_proxies(struct conf *c, void *ctx, void *dst, const char *name)
 {
@@ -539,6 +662,11 @@ static const struct conf_section file_sections[] = {
 	 .keys = path_keys,
 	 .begin = begin_path,
 	 .check = check_path},
+	{.name = "forward", /* behind proxy, which it names */
+	 .named = true,
+	 .keys = forward_keys,
+	 .begin = begin_forward,
+	 .check = check_forward},
 	{.name = "connect", .keys = connect_keys},
 	{.name = "rules", .keys = rules_keys},
 	{.name = "udp", .keys = udp_keys, .check = check_udp},
@@ -570,6 +698,14 @@ static void conf_free(struct redir_conf *c)
 		free(p->name);
 		free(p->device);
 		free(p);
+	}
+	while ((n = list_pop(&c->forwards))) {
+		struct forward_section *f = container_of(n, struct forward_section, node);
+		free(f->name);
+		free(f->proxy);
+		free(f->listen.v);
+		free(f->to.v);
+		free(f);
 	}
 	free(c->listen.v);
 	free(c->user);
@@ -619,6 +755,7 @@ struct redir_conf *redir_conf_load(const char *path, const char *proxy, FILE *er
 	atomic_init(&c->refs, 1);
 	list_init(&c->proxies);
 	list_init(&c->paths);
+	list_init(&c->forwards);
 	good = conf_load(proxy ? NULL : path, file_sections, c, errors) == 0;
 	if (good && proxy)
 		good = take_argument(c, proxy, errors);
@@ -644,6 +781,16 @@ void redir_conf_put(struct redir_conf *c)
 bool redir_conf_verifies(const struct redir_conf *c)
 {
 	return c->verify.ports.n > 0 || c->verify.nets.n > 0;
+}
+
+bool redir_conf_poses(const struct redir_conf *c)
+{
+	struct list_node *n;
+
+	for (n = list_first(&c->forwards); n; n = list_next(&c->forwards, n))
+		if (container_of(n, struct forward_section, node)->source == SOURCE_TRANSPARENT)
+			return true;
+	return false;
 }
 
 bool redir_conf_by_script(const struct redir_conf *c)

@@ -68,6 +68,26 @@ struct path_section {
 	int role; /* enum wan_role */
 };
 
+/* What a forward's server sees of the peer. */
+enum forward_source {
+	SOURCE_TRANSPARENT, /* its address, as if it had connected directly */
+	SOURCE_PROXY_V2,    /* it is told, by the PROXY protocol */
+	SOURCE_NONE         /* nothing */
+};
+
+#define FORWARD_TARGETS 2 /* one for each family */
+#define FORWARDS_MAX    64
+
+/* [forward NAME] */
+struct forward_section {
+	struct list_node node; /* in redir_conf.forwards, as in the file */
+	char *name, *proxy;
+	struct addr_list listen; /* one */
+	struct addr_list to;
+	int source; /* enum forward_source */
+	int backlog, ready;
+};
+
 struct redir_conf {
 	atomic_uint refs;
 	/* [redir]; those marked R need a restart */
@@ -109,6 +129,8 @@ struct redir_conf {
 	struct list proxies;
 	/* [path NAME] */
 	struct list paths;
+	/* [forward NAME] */
+	struct list forwards;
 };
 
 #define REDIR_DEFAULT_USER "sixpath"
@@ -123,6 +145,13 @@ void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
 bool redir_conf_verifies(const struct redir_conf *c);
 /* The section that p->via names; NULL = none. */
 struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p);
+
+/* The proxy whose port a forward has; NULL = none of that name. */
+struct proxy_section *redir_conf_forward_proxy(const struct redir_conf *c,
+					       const struct forward_section *f);
+
+/* Is there a forward that connects in its peers' names? */
+bool redir_conf_poses(const struct redir_conf *c);
 
 /* The rules that are wanted are a script's (script.h), not the daemon's own. */
 bool redir_conf_by_script(const struct redir_conf *c);

@@ -6,6 +6,7 @@
 #include "core/status.h"
 #include "redir/explain.h"
 #include "redir/flow.h"
+#include "redir/inbound.h"
 #include "redir/learner.h"
 #include "redir/redir.h"
 #include "redir/refuser.h"
@@ -34,6 +35,7 @@ static void add_counters(struct counters *sum, const struct counters *c)
 	sum->tokens_rejected += c->tokens_rejected;
 	sum->sessions_invalid += c->sessions_invalid;
 	sum->retries += c->retries;
+	sum->forwarded += c->forwarded;
 	sum->bypass_failed += c->bypass_failed;
 	sum->prewarm_used += c->prewarm_used;
 	sum->prewarm_dead += c->prewarm_dead;
@@ -61,6 +63,7 @@ static void report_counters(struct report *r, const struct counters *c)
 	report_u64(r, "direct", c->routed[ROUTE_DIRECT]);
 	report_u64(r, "bypassed", c->routed[ROUTE_BYPASS]);
 	report_u64(r, "bypass_failed", c->bypass_failed);
+	report_u64(r, "forwarded", c->forwarded);
 	report_u64(r, "mptcp", c->mptcp);
 	report_u64(r, "fastopen", c->fastopen);
 	report_u64(r, "prewarm_used", c->prewarm_used);
@@ -176,6 +179,7 @@ static void run_status(struct control_request *rq, void *ctx)
 static void add_flows(struct worker *w, struct report *r)
 {
 	flow_report_all(redir_worker_of(w), r);
+	inbound_report_all(redir_worker_of(w), r);
 }
 
 static void run_flows(struct control_request *rq, void *ctx)
@@ -288,6 +292,8 @@ const struct control_command redir_commands[] = {
 	{"flows", "a row for each connection: where to, through what, MPTCP, Fast Open", run_flows},
 	{"udp", "a row for each UDP association: whose, through which proxy, how", run_udp},
 	{"proxies", "a row for each upstream proxy: state, share, session, tokens", run_proxies},
+	{"forwards", "a row for each [forward]: state, connections, and why it does not listen",
+	 forwards_command},
 	{"paths", "a row for each WAN link, and for each proxy and local address: Fast Open, MPTCP",
 	 wan_paths_command},
 	{"learned",

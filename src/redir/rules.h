@@ -62,6 +62,10 @@ struct rules_conf {
 	struct prefix_list verify_nets; /* and to these; neither = hold nothing */
 	/* UDP, tproxy only: destination ports to capture, of them those not to, those to refuse */
 	struct port_list udp_proxy, udp_direct, udp_refuse;
+	/* Servers of the LAN that answer to peers in whose names we connect ([forward] with source =
+	 * transparent): their packets are delivered to this host. */
+	const struct addr *servers;
+	size_t n_servers;
 	bool refuse;    /* SYNs to servers that have just failed (failed.h) */
 	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
@@ -72,6 +76,8 @@ struct rules_conf {
 
 /* ---- the text (rules_text.c): pure ---- */
 
+/* Packets have to be delivered to this host that are not addressed to it. */
+bool rules_conf_routes(const struct rules_conf *c);
 /* NULL when good, else what is wrong. */
 const char *rules_conf_bad(const struct rules_conf *c);
 

@@ -37,7 +37,7 @@ struct rules {
 	struct nft_lib lib;
 	struct nft_ctx *nft;
 	struct netlink *nl;
-	struct rules_route *route; /* NULL in redirect mode */
+	struct rules_route *route; /* NULL where none is needed (rules_conf_routes) */
 	char *text;                /* definition of the table */
 	char *upstreams;           /* commands that fill the upstream sets */
 	char *user;                /* definition of the administrator's table */
@@ -328,7 +328,7 @@ int rules_open(struct rules **out, const struct rules_conf *c, const struct addr
 	if (rc < 0)
 		log_error("rules: cannot use nftables: %s", strerror(-rc));
 	/* Capturing comes last, when captured packets have a way to go. */
-	if (rc == 0 && c->mode == MODE_TPROXY)
+	if (rc == 0 && rules_conf_routes(c))
 		rc = rules_route_open(&r->route, c->table ? c->table : RULES_TABLE, c->v6);
 	if (rc == 0)
 		rc = c->stand_in ? load_stand_in(r, c) : first_load(r, c);
@@ -409,7 +409,7 @@ int rules_set_conf(struct rules *r, const struct rules_conf *c)
 	r->said[0] = '\0';
 	rc = texts_make(&new, c, r->upstream, r->n_upstreams);
 	/* The routing of a mode that stays, stays. */
-	if (rc == 0 && c->mode == MODE_TPROXY && !old)
+	if (rc == 0 && rules_conf_routes(c) && !old)
 		rc = rules_route_open(&route, c->table ? c->table : RULES_TABLE, c->v6);
 	r->owner = c->owner;
 	if (rc == 0)
@@ -429,7 +429,7 @@ int rules_set_conf(struct rules *r, const struct rules_conf *c)
 	r->upstream = new.upstream;
 	r->v6 = new.v6;
 	r->learn_passive = new.learn_passive;
-	if (c->mode != MODE_TPROXY) {
+	if (!rules_conf_routes(c)) {
 		rules_route_close(old);
 		r->route = NULL;
 	} else if (!old) {

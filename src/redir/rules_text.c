@@ -66,6 +66,11 @@ static bool wants_held(const struct rules_conf *c)
 	return c->n_verify > 0 || c->verify_nets.n > 0;
 }
 
+bool rules_conf_routes(const struct rules_conf *c)
+{
+	return c->mode == MODE_TPROXY || c->n_servers > 0;
+}
+
 const char *rules_conf_bad(const struct rules_conf *c)
 {
 	if (c->port == 0)
@@ -74,7 +79,7 @@ const char *rules_conf_bad(const struct rules_conf *c)
 		return "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8";
 	if (wants_held(c) && c->mark & RULES_HELD)
 		return "mark must not contain the bit 0x10 with verify";
-	if (c->n_capture == 0 && !c->capture_local)
+	if (c->n_capture == 0 && !c->capture_local && c->n_servers == 0)
 		return "nothing to capture: name interfaces in capture, or set capture_local";
 	for (size_t i = 0; i < c->n_capture; i++)
 		if (!iface_good(c->capture[i]))
@@ -519,6 +524,45 @@ static void put_seen(FILE *f, const struct rules_conf *c)
 		SYNACK " tcp option mptcp subtype 0 tcp option mptcp length 12 jump seen\n\t}\n");
 }
 
+/* ---- forwards ---- */
+
+static void put_servers(FILE *f, const struct rules_conf *c, bool v4)
+{
+	char text[ADDR_STRLEN];
+	bool any = false;
+
+	fprintf(f, "\tset servers%c {\n\t\ttype %s . inet_service\n", v4 ? '4' : '6',
+		v4 ? "ipv4_addr" : "ipv6_addr");
+	for (size_t i = 0; i < c->n_servers; i++) {
+		struct addr plain = c->servers[i];
+		if ((addr_family(&plain) == AF_INET) != v4)
+			continue;
+		if (!v4)
+			plain.u.in6.sin6_scope_id = 0; /* nft knows no %scope */
+		fprintf(f, "%s%s . %u", any ? ", " : "\t\telements = { ",
+			addr_ip_str(&plain, text, sizeof(text)), addr_port(&plain));
+		any = true;
+	}
+	fprintf(f, "%s\t}\n", any ? " }\n" : "");
+}
+
+/* What a forward's server answers goes to the peer's address: here a socket of ours has that. From
+ * any interface: the server need not be where connections are captured. */
+static void put_returning(FILE *f, const struct rules_conf *c)
+{
+	put_servers(f, c, true);
+	if (c->v6)
+		put_servers(f, c, false);
+	fprintf(f, "\tchain returning {\n\t\ttype filter hook prerouting priority mangle - 6; "
+		   "policy accept;\n");
+	for (int v6 = 0; v6 <= c->v6; v6++)
+		fprintf(f,
+			"\t\t%s saddr . tcp sport @servers%c socket transparent 1 meta mark set meta "
+			"mark | 0x%08x accept\n",
+			v6 ? "ip6" : "ip", v6 ? '6' : '4', RULES_FWMARK);
+	fprintf(f, "\t}\n");
+}
+
 /* ---- the whole ---- */
 
 static char *finish(FILE *f, char **text)
@@ -558,6 +602,8 @@ char *rules_text(const struct rules_conf *c)
 	}
 	if (c->learn_passive && c->n_capture)
 		put_seen(f, c);
+	if (c->n_servers)
+		put_returning(f, c);
 	fprintf(f, "}\n");
 	return finish(f, &text);
 }
@@ -598,6 +644,8 @@ char *rules_text_stand_in(const struct rules_conf *c)
 		stand_in_tproxy(f, c);
 	else
 		stand_in_redirect(f);
+	if (c->n_servers)
+		put_returning(f, c);
 	fprintf(f, "}\n");
 	return finish(f, &text);
 }

@@ -23,6 +23,8 @@ struct steer {
 	struct rules *rules;     /* NULL: not ours */
 	struct bypass *bypass;   /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
+	struct addr servers[FORWARDS_MAX * FORWARD_TARGETS]; /* of [forward], as told to the rules */
+	size_t n_servers;
 	bool v6, no_owner;
 	bool queue; /* nft queues packets for us */
 	bool queue_known, have_queue; /* whether it can was asked; the answer */
@@ -36,6 +38,29 @@ struct steer {
 static bool have_ipv6(void)
 {
 	return access("/proc/net/if_inet6", F_OK) == 0;
+}
+
+static void add_server(struct steer *s, const struct addr *a)
+{
+	for (size_t i = 0; i < s->n_servers; i++)
+		if (addr_equal(&s->servers[i], a))
+			return;
+	if (s->n_servers < sizeof(s->servers) / sizeof(s->servers[0]))
+		s->servers[s->n_servers++] = *a;
+}
+
+/* Those in whose direction we connect in others' names. */
+static void find_servers(struct steer *s)
+{
+	const struct redir_conf *c = s->rd->conf;
+	struct list_node *n;
+
+	s->n_servers = 0;
+	for (n = list_first(&c->forwards); n; n = list_next(&c->forwards, n)) {
+		const struct forward_section *f = container_of(n, struct forward_section, node);
+		for (size_t i = 0; f->source == SOURCE_TRANSPARENT && i < f->to.n; i++)
+			add_server(s, &f->to.v[i]);
+	}
 }
 
 /* names: as many pointers as interfaces. */
@@ -63,6 +88,8 @@ static struct rules_conf rules_conf_of(const struct steer *s, const char **names
 		.udp_proxy = c->udp.proxy,
 		.udp_direct = c->udp.direct,
 		.udp_refuse = c->udp.refuse,
+		.servers = s->servers,
+		.n_servers = s->n_servers,
 		.refuse = c->remember_failed_s > 0,
 		.queue = s->queue,
 		.v6 = s->v6,
@@ -100,6 +127,7 @@ static int load_rules(struct steer *s)
 	s->queue = redir_conf_verifies(s->rd->conf) && s->have_queue;
 	if (!names)
 		return -ENOMEM;
+	find_servers(s);
 	c = rules_conf_of(s, names);
 	c.owner = !s->no_owner;
 	if (s->rules)
@@ -140,7 +168,7 @@ static bool wants_rules(const struct redir *rd)
 	if (!c->install || c->backend == RULES_NONE || c->backend == RULES_IPTABLES ||
 	    redir_conf_by_script(c) || script_in_place(rd->script))
 		return false;
-	if (c->capture.n > 0 || c->capture_local)
+	if (c->capture.n > 0 || c->capture_local || redir_conf_poses(c))
 		return true;
 	log_info("rules: nothing to capture (set capture in [rules], or install = no)");
 	return false;

@@ -91,6 +91,13 @@ static bool build(struct up_socks6 *u, const struct up_request *rq, unsigned i, 
 	}
 	if (req.command == S6_CMD_UDP_ASSOCIATE)
 		add_udp(&req, rq);
+	if (req.command == S6_CMD_BIND) {
+		s6glue_from_addr(&req.addr, rq->dst);
+		s6_stack_set(&o->stack, S6_STACK_MULTIPATH,
+			     c->hop[i].up->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
+		if (rq->backlog)
+			s6_stack_set(&o->stack, S6_STACK_BACKLOG, (uint16_t)rq->backlog);
+	}
 	if (g->in_session && !open_session) {
 		o->session_id = g->id;
 		o->session_id_len = g->id_len;
@@ -243,6 +250,10 @@ static enum up_verdict read_op(struct up_hop *u, const uint8_t *data, size_t len
 	keep_session(u, &reply.opts);
 	u->wait = UP_WAIT_NOTHING;
 	u->code = reply.code;
+	if (!s6glue_to_addr(&u->bind, &reply.bind))
+		u->bind.len = 0;
+	if (s6_stack_has(&reply.opts.stack, S6_STACK_BACKLOG))
+		u->backlog = reply.opts.stack.value[S6_STACK_BACKLOG];
 	if (s6_stack_has(&reply.opts.stack, S6_STACK_MULTIPATH))
 		u->server_mptcp = (uint8_t)reply.opts.stack.value[S6_STACK_MULTIPATH];
 	if (s6_stack_has(&reply.opts.stack, S6_STACK_TFO)) {

@@ -37,6 +37,8 @@ struct up_hop {
 	bool wants_tfo; /* towards the next hop, or the server */
 	/* from the replies */
 	uint8_t code; /* of the operation reply */
+	struct addr bind; /* what BIND has bound; unset where it is a name */
+	uint16_t backlog; /* granted to it */
 	enum s6_fault fault;
 	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
 	bool server_tfo_known;
@@ -54,8 +56,10 @@ struct up_socks6 {
 };
 
 struct up_request {
-	uint8_t command;        /* to the last hop: CONNECT, NOOP or UDP_ASSOCIATE */
-	const struct addr *dst; /* for CONNECT; for UDP_ASSOCIATE the address wished for there */
+	uint8_t command;        /* to the last hop: CONNECT, BIND, UDP_ASSOCIATE or NOOP */
+	/* For CONNECT; for BIND what is to be bound; for UDP_ASSOCIATE the address wished for there. */
+	const struct addr *dst;
+	unsigned backlog; /* for BIND, in a session: peers may wait; 0 = no option */
 	/* Credentials and wishes; session and token, without them credentials are sent. What the
 	 * section of a proxy says of MPTCP and Fast Open is how it is reached by the one before it. */
 	const struct upstream_chain *chain;

@@ -33,6 +33,8 @@ static const struct command {
 	{"udp", "", "a row for each UDP association (sixpath-redir)", run_ask},
 	{"proxies", "", "a row for each upstream proxy (sixpath-redir)", run_ask},
 	{"paths", "", "a row for each proxy and local address (sixpath-redir)", run_ask},
+	{"forwards", "", "a row for each [forward], and why it does not listen (sixpath-redir)", run_ask},
+	{"binds", "", "a row for each port that a client has bound (sixpath-proxy)", run_ask},
 	{"learned", " [ARG...]", "servers known to speak MPTCP: list, add, remove, clear (sixpath-redir)",
 	 run_ask},
 	{"failed", " [list|flush]", "servers that have just failed and are refused (sixpath-redir)",

@@ -426,7 +426,8 @@ lab_file() {
 	chmod 644 "$LAB_DIR/www/$1"
 }
 
-# lab_nginx NS [PORT [LISTEN-OPTIONS]]: nginx over plain TCP, IPv4 and IPv6, serving $LAB_DIR/www.
+# lab_nginx NS [PORT [LISTEN-OPTIONS [DIRECTIVES]]]: nginx over plain TCP, IPv4 and IPv6, serving
+# $LAB_DIR/www.
 lab_nginx() {
 	local ns=$1 port=${2:-80} name=nginx-${2:-80}
 	lab_need nginx
@@ -451,6 +452,7 @@ lab_nginx() {
 				listen 0.0.0.0:$port ${3:-};
 				listen [::]:$port ipv6only=on ${3:-};
 				root $LAB_DIR/www;
+				${4:-}
 			}
 		}
 	CONF

@@ -27,6 +27,7 @@ EXTRA_DIST += \
 	tests/lab/failwatch.py \
 	tests/lab/lib.sh \
 	tests/lab/nameserver.py \
+	tests/lab/rawbind.py \
 	tests/lab/run \
 	tests/lab/s6dissect.py \
 	tests/lab/soak \
@@ -43,6 +44,7 @@ EXTRA_DIST += \
 	tests/lab/t_eyeballs.sh \
 	tests/lab/t_failover.sh \
 	tests/lab/t_fallback.sh \
+	tests/lab/t_forward.sh \
 	tests/lab/t_faults.sh \
 	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \

@@ -472,8 +472,9 @@ def t_malformed():
 
 def t_commands():
     with daemon():
-        for command in (BIND, 4, 200, 255):
+        for command in (4, 200, 255):
             want(code_of(request(command, PUBLIC4, 80)), 7, f"command {command}")
+        want(code_of(request(BIND, "0.0.0.0", 9000)), 2, "BIND where no port is allowed")
         expect(request(NOOP), OK_AUTH + bytes.fromhex("060000000000000100000000"))
         expect(request(NOOP, "::"), OK_AUTH + bytes.fromhex("060000000000000100000000"))
 

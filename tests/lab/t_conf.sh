@@ -112,6 +112,13 @@ bad redir "path wan1" "device = eth0, eth1" pattern usb
 bad redir "path wan1" "device = averyveryverylongname" pattern
 bad redir "path wan1" "role = secondary" primary metered
 bad redir "path wan1" "speed = 3" unknown
+bad redir "forward web" "source = magic" magic transparent proxy-v2
+bad redir "forward web" "listen = host:80" host:80
+bad redir "forward web" "listen = 0" 0
+bad redir "forward web" "to = server:443" server:443
+bad redir "forward web" "backlog = 0" 4096
+bad redir "forward web" "ready = 257" 256
+bad redir "forward web" "lisen = 80" "did you mean" listen
 bad redir connect "dial_timeout = 0" 1
 bad redir connect "dial_timeout = 5x" 5x
 bad redir connect "reply_timeout = 601" 10m
@@ -153,6 +160,10 @@ bad proxy proxy "max_clients = 0" 1
 bad proxy proxy "max_per_client = some" some
 bad proxy proxy "max_per_user = 0" 1
 bad proxy proxy "drain = soon" soon 1d
+bad proxy proxy "bind_timeout = 0" 1
+bad proxy proxy "bind_backlog = 4097" 4096
+bad proxy proxy "max_binds = -1" 65535
+bad proxy proxy "max_binds_per_user = all" all
 bad proxy proxy "max_sessions = 0" 1
 bad proxy proxy "max_sessions_per_user = 0" 1
 bad proxy proxy "dns = yes" unknown
@@ -160,6 +171,8 @@ bad proxy auth "users = /nonexistent/users" "/nonexistent/users"
 bad proxy auth "users = relative" relative
 bad proxy acl "allow = 10.0.0.0/33" "10.0.0.0/33"
 bad proxy acl "deny = everything" everything
+bad proxy acl "bind_ports = 80-70" 80-70
+bad proxy "user home" "bind_ports = all" all
 bad proxy acl "allow = 10.0.0.1/8" "10.0.0.1/8"
 
 # Several errors are told at once, a secret never.
@@ -197,6 +210,42 @@ printf '[proxy p]\naddress = 192.0.2.1\n[path a]\ndevice = eth1\n[path b]\ndevic
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/paths.conf" 2>&1)
 check_eq "a device twice, and none, are errors" "$?$(printf '%s\n' "$out" |
 	grep -c -e 'paths.conf:6: .*eth1 is the device of \[path a\]' -e 'paths.conf:7: .*device is missing')" 12
+# forwards LINE...: with two proxies; in `out` what is said of it.
+forwards() {
+	{
+		printf '[proxy a]\naddress = 192.0.2.1\n[proxy b]\naddress = 192.0.2.2\n[forward one]\n'
+		printf '%s\n' "$@"
+	} >"$LAB_DIR/forward.conf"
+	out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/forward.conf" 2>&1)
+	rc=$?
+}
+forwards "listen = 8443" "to = 192.168.1.10:443, [fd00::10]:443" "proxy = A"
+check_eq "a forward" "$rc" 0
+forwards "listen = 8443" "to = 192.168.1.10:443"
+check_eq "a forward without a proxy where there are several" "$rc$(grep -c 'proxy is missing' <<<"$out")" 11
+forwards "listen = 8443" "to = 192.168.1.10:443" "proxy = c"
+check_eq "a forward of a proxy that there is not" "$rc$(grep -c 'forward.conf:8: .*no section \[proxy c\]' <<<"$out")" 11
+forwards "to = 192.168.1.10:443" "proxy = a"
+check_eq "a forward without a port" "$rc$(grep -c 'listen is missing' <<<"$out")" 11
+forwards "listen = 8443" "proxy = a"
+check_eq "a forward without a server" "$rc$(grep -c 'to is missing' <<<"$out")" 11
+forwards "listen = 8443, 8444" "to = 192.168.1.10:443" "proxy = a"
+check_eq "a forward of two ports" "$rc$(grep -c 'forward.conf:6: .*one port' <<<"$out")" 11
+forwards "listen = 8443" "to = 192.168.1.10:443, 192.168.1.11:443" "proxy = a"
+check_eq "a forward to two servers of one family" "$rc$(grep -c 'forward.conf:7: .*one for IPv4 and one for IPv6' <<<"$out")" 11
+forwards "listen = 8443" "to = 443" "proxy = a"
+check_eq "a forward to nowhere" "$rc$(grep -c 'forward.conf:7: .*address and port of a server' <<<"$out")" 11
+forwards "listen = 8443" "to = 192.168.1.10:443" "proxy = a" "[forward two]" "listen = 192.0.2.9:8443" "to = 192.168.1.11:443" "proxy = a"
+check_eq "a port that two forwards have" "$rc$(grep -c 'forward.conf:10: .*is \[forward one\].s already' <<<"$out")" 11
+forwards "listen = 8443" "to = 192.168.1.10:443" "proxy = a" "[forward two]" "listen = 8443" "to = 192.168.1.11:443" "proxy = b"
+check_eq "... at two proxies" "$rc" 0
+printf '[user home]\nbind_ports = 80\n' >"$LAB_DIR/user.conf"
+out=$("$SIXPATH_BUILD/src/proxy/sixpath-proxy" -t -c "$LAB_DIR/user.conf" 2>&1)
+check_eq "a user without a users file" "$?$(grep -c 'user.conf:1: .*set users in' <<<"$out")" 11
+printf 'secret\n' | "$SIXPATH_BUILD/src/tools/sixpathctl" passwd "$LAB_DIR/users" home >/dev/null
+printf '[auth]\nusers = %s\n[user home]\nbind_ports = 80\n[user hone]\n' "$LAB_DIR/users" >"$LAB_DIR/user.conf"
+out=$("$SIXPATH_BUILD/src/proxy/sixpath-proxy" -t -c "$LAB_DIR/user.conf" 2>&1)
+check_eq "a user that there is not" "$?$(grep -c 'user.conf:5: .*no such user' <<<"$out")" 11
 printf '[redir]\nmode = tproxy\n' >"$LAB_DIR/none.conf"
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/none.conf" 2>&1)
 check_eq "no proxy at all is an error" $? 1

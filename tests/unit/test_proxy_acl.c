@@ -66,6 +66,38 @@ static void test_lists(void **state)
 	assert_false(allows(&acl, "::ffff:8.8.8.8"));
 }
 
+/* ---- ports ---- */
+
+static void test_bind_ports(void **state)
+{
+	struct port_range all[] = {{8443, 8443}}, own[] = {{20000, 20002}, {443, 443}};
+	struct acl_user home = {.name = (char[]){"home"}, .bind = {own, 2}};
+	struct acl acl = {.bind = {all, 1}}, none = {0};
+
+	(void)state;
+	list_init(&acl.users);
+	list_push(&acl.users, &home.node);
+	assert_false(acl_may_bind(&none, "home", 8443));
+	assert_int_equal(acl_bind_count(&none, "home"), 0);
+	assert_true(acl_may_bind(&acl, "home", 8443));
+	assert_true(acl_may_bind(&acl, "", 8443));
+	assert_true(acl_may_bind(&acl, "home", 20000) && acl_may_bind(&acl, "home", 20002));
+	assert_false(acl_may_bind(&acl, "home", 19999) || acl_may_bind(&acl, "home", 20003));
+	assert_false(acl_may_bind(&acl, "guest", 20001) || acl_may_bind(&acl, "Home", 20001));
+	assert_false(acl_may_bind(&acl, "home", 0));
+	assert_int_equal(acl_bind_count(&acl, "guest"), 1);
+	assert_int_equal(acl_bind_count(&acl, "home"), 5);
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(acl_may_bind(&acl, "home", acl_bind_nth(&acl, "home", i)));
+	assert_int_equal(acl_bind_nth(&acl, "home", 0), 8443);
+	assert_int_equal(acl_bind_nth(&acl, "home", 3), 20002);
+	assert_int_equal(acl_bind_nth(&acl, "home", 4), 443);
+	assert_int_equal(acl_bind_nth(&acl, "home", 5), 0);
+	assert_true(acl_binds_low(&acl));
+	own[1].first = own[1].last = 1024;
+	assert_false(acl_binds_low(&acl));
+}
+
 /* ---- Happy Eyeballs ---- */
 
 static void check_order(const char *const *in, const char *const *out)
@@ -143,6 +175,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_default),
 		cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_bind_ports),
 		cmocka_unit_test(test_happy_order),
 		cmocka_unit_test(test_perclient),
 	};

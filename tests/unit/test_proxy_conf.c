@@ -62,6 +62,9 @@ static void check_defaults(const struct proxy_conf *c)
 	assert_false(c->repeat_session_id);
 	assert_null(c->users);
 	assert_true(c->acl.allow.n == 0 && c->acl.deny.n == 0);
+	assert_true(c->acl.bind.n == 0 && c->acl.users.count == 0); /* nobody binds anything */
+	assert_true(c->bind_timeout_s == 600 && c->bind_backlog == 128);
+	assert_true(c->max_binds == 256 && c->max_binds_per_user == 32);
 }
 
 static void test_defaults(void **state)
@@ -107,7 +110,7 @@ static void test_sample(void **state)
 		fail_msg("%s", err);
 	check_defaults(c);
 	proxy_conf_put(c);
-	assert_int_equal(keys, 33);
+	assert_int_equal(keys, 38);
 }
 
 static void test_good_values(void **state)
@@ -179,6 +182,11 @@ static void test_bad_values(void **state)
 		"max_clients = 1000001",
 		"max_per_client = 0",
 		"max_per_client = 1x",
+		"bind_timeout = 0",
+		"bind_timeout = 25h",
+		"bind_backlog = 0",
+		"max_binds = 65536",
+		"max_binds_per_user = many",
 		"max_sessions = 0",
 		"max_sessions = 1000001",
 		"max_sessions_per_user = 0",

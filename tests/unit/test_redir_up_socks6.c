@@ -95,6 +95,42 @@ static void test_connect_in_session(void **state)
 	assert_true(u.in_session && !u.has_token);
 }
 
+static void test_bind(void **state)
+{
+	/* Success, then what the specification has as O4: [203.0.113.5]:40002, backlog 8. */
+	static const uint8_t replies[] = {0x06, 0x00, 0x00, 0x00, 0x06, 0x00, 0x00, 0x08,
+					  0x9c, 0x42, 0x00, 0x01, 0xcb, 0x00, 0x71, 0x05,
+					  0x00, 0x01, 0x00, 0x08, 0x84, 0x03, 0x00, 0x08};
+	struct upstream up = upstream_of("ann", "secret");
+	struct addr port = addr_of("[::]:8443"), bound = addr_of("203.0.113.5:40002");
+	struct upstream_chain c = alone(&up, &in_session);
+	struct up_request rq = {
+		.command = S6_CMD_BIND, .dst = &port, .backlog = 300, .chain = &c};
+	uint8_t wire[UP_REQUEST_MAX];
+	struct up_socks6 all;
+	struct up_hop u;
+	struct s6_request req = request(&rq, &u, wire);
+	size_t used, len;
+
+	(void)state;
+	assert_int_equal(req.addr.type, S6_ADDR_IPV6);
+	assert_int_equal(req.addr.port, 8443);
+	assert_int_equal(req.opts.stack.value[S6_STACK_BACKLOG], 300);
+	assert_int_equal(req.opts.stack.value[S6_STACK_MULTIPATH], S6_AVAIL_YES);
+	assert_false(s6_stack_has(&req.opts.stack, S6_STACK_TFO));
+	assert_int_equal(req.opts.session_id_len, 8);
+	rq.backlog = 0; /* a further one */
+	req = request(&rq, &u, wire);
+	assert_false(s6_stack_has(&req.opts.stack, S6_STACK_BACKLOG));
+
+	assert_true(up_socks6_request(&all, &rq, wire, &len));
+	assert_int_equal(up_socks6_feed(&all, replies, sizeof(replies), &used), UP_AUTHENTICATED);
+	assert_int_equal(up_socks6_feed(&all, replies + used, sizeof(replies) - used, &used),
+			 UP_READY);
+	assert_true(addr_equal(&up_socks6_last(&all)->bind, &bound));
+	assert_int_equal(up_socks6_last(&all)->backlog, 8);
+}
+
 static void test_connect_wishes(void **state)
 {
 	struct upstream up = upstream_of(NULL, NULL);
@@ -722,6 +758,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_connect_in_session),
+		cmocka_unit_test(test_bind),
 		cmocka_unit_test(test_connect_wishes),
 		cmocka_unit_test(test_connect_without_session),
 		cmocka_unit_test(test_noop),

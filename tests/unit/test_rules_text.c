@@ -364,6 +364,54 @@ static void test_redirect_with_all(void **state)
 
 /* ---- pieces ---- */
 
+/* What the servers of forwards answer is ours, in any mode, and beside nothing else, too. */
+static void test_forward_servers(void **state)
+{
+	struct rules_conf c = base();
+	struct addr servers[2];
+	char *text;
+
+	(void)state;
+	text = text_of(&c);
+	assert_lacks(text, "chain returning");
+	free(text);
+	assert_true(addr_parse(&servers[0], "192.168.1.10:443", -1));
+	assert_true(addr_parse(&servers[1], "[fd00::10]:443", -1));
+	c.servers = servers;
+	c.n_servers = 2;
+	c.n_capture = 0;
+	c.v6 = true;
+	for (int mode = 0; mode < 2; mode++) {
+		c.mode = mode ? MODE_REDIRECT : MODE_TPROXY;
+		assert_true(rules_conf_routes(&c));
+		text = text_of(&c);
+		assert_has(text,
+			   "\tset servers4 {\n\t\ttype ipv4_addr . inet_service\n"
+			   "\t\telements = { 192.168.1.10 . 443 }\n\t}\n"
+			   "\tset servers6 {\n\t\ttype ipv6_addr . inet_service\n"
+			   "\t\telements = { fd00::10 . 443 }\n\t}\n"
+			   "\tchain returning {\n"
+			   "\t\ttype filter hook prerouting priority mangle - 6; policy accept;\n"
+			   "\t\tip saddr . tcp sport @servers4 socket transparent 1 meta mark set "
+			   "meta mark | 0x00000002 accept\n"
+			   "\t\tip6 saddr . tcp sport @servers6 socket transparent 1 meta mark set "
+			   "meta mark | 0x00000002 accept\n"
+			   "\t}\n");
+		free(text);
+		text = rules_text_stand_in(&c);
+		assert_non_null(text);
+		nft_takes(text);
+		assert_has(text, "chain returning");
+		free(text);
+	}
+	c.v6 = false;
+	text = text_of(&c);
+	assert_lacks(text, "servers6");
+	free(text);
+	c.n_servers = 0;
+	assert_false(rules_conf_routes(&c));
+}
+
 static void test_actions(void **state)
 {
 	struct rules_conf c = base();
@@ -592,6 +640,7 @@ int main(void)
 		cmocka_unit_test(test_verify_networks),
 		cmocka_unit_test(test_failed),
 		cmocka_unit_test(test_redirect_with_all),
+		cmocka_unit_test(test_forward_servers),
 		cmocka_unit_test(test_actions),
 		cmocka_unit_test(test_local),
 		cmocka_unit_test(test_udp),

@@ -12,6 +12,7 @@
 
 #include "core/report.h"
 #include "core/sock.h"
+#include "core/text.h"
 #include "redir/flow_priv.h"
 #include "redir/origdst.h"
 
@@ -82,21 +83,32 @@ static const char *flow_via(const struct flow *f, char *buf, size_t cap)
 	return f->route == ROUTE_PROXY && f->up ? upstream_via_str(f->up, buf, cap) : NULL;
 }
 
+/* NULL = it has none. */
+static const char *flow_name_str(const struct flow *f, char *buf, size_t cap)
+{
+	if (!f->name)
+		return NULL;
+	text_escape(buf, cap, f->name);
+	return buf;
+}
+
 static void log_end(const struct flow *f, enum end_reason reason, int err)
 {
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN], first[32] = "-", names[128];
+	char text[S6_NAME_MAX * 4 + 1];
+	const char *name = flow_name_str(f, text, sizeof(text));
 	const char *via = flow_via(f, names, sizeof(names));
 
 	if (!log_enabled(LVL_INFO))
 		return;
 	if (first_byte_s(f) >= 0)
 		snprintf(first, sizeof(first), "%.1fms", first_byte_s(f) * 1e3);
-	log_info("flow %s -> %s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
+	log_info("flow %s -> %s%s%s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
 		 "prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
 		 addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
-		 route_words[f->route], f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
+		 name ? " name=" : "", name ? name : "", route_words[f->route], f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
 		 via ? " via=" : "", via ? via : "", f->mptcp ? "yes" : "no", f->subflows,
 		 f->tfo ? "yes" : "no", f->syn_bytes, f->prewarmed ? "yes" : "no",
 		 server_mptcp_str(f), f->relay.b.bytes_out, f->relay.b.bytes_in, first,
@@ -146,6 +158,7 @@ static void flow_bury(struct corpse *c)
 	struct flow *f = container_of(c, struct flow, corpse);
 
 	redir_conf_put(f->conf);
+	free(f->name);
 	free(f);
 }
 
@@ -258,6 +271,8 @@ void flow_server_failed(struct flow *f, int err)
 {
 	char dst[ADDR_STRLEN];
 
+	if (!flow_knows_server(f))
+		return;
 	if (failed_put(f->rw->redir->failed, &f->dst, err, flow_now(f)))
 		log_debug("%s has failed: %s: new connections to it are refused for a while",
 			  addr_str(&f->dst, dst, sizeof(dst)), strerror(err));
@@ -269,7 +284,8 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	struct relay *r = &f->relay;
 	int fd = f->fd;
 
-	failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
+	if (flow_knows_server(f))
+		failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
 	if (f->held) {
 		flow_held_ready(f, up_fd, sent);
 		return;
@@ -482,26 +498,51 @@ static bool find_destination(struct flow *f)
 	return false;
 }
 
-void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
+/* Counted in the budget; NULL: there is no room, and the descriptor is closed. */
+static struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src)
 {
 	struct flow *f;
 
-	if (flow_held_claims(rw, fd, src))
-		return;
 	rw->counters.accepted++;
 	if (!budget_take(&rw->redir->budget, &rw->w)) {
 		rw->counters.ended[END_LIMIT]++;
 		sock_reset(fd);
-		return;
+		return NULL;
 	}
 	f = flow_new(rw, fd, src);
 	if (!f) {
 		budget_give(&rw->redir->budget);
 		rw->counters.ended[END_NO_MEMORY]++;
 		sock_reset(fd);
-		return;
+		return NULL;
 	}
 	flow_change(f, FLOW_WAIT_DATA);
+	return f;
+}
+
+void flow_start_to(struct redir_worker *rw, int fd, const struct addr *src, const struct addr *dst)
+{
+	struct flow *f = flow_admit(rw, fd, src);
+
+	if (!f)
+		return;
+	f->dst = *dst;
+	f->only_proxy = true;
+	if (!device_read(f))
+		return;
+	device_watch(f);
+	flow_next(f);
+}
+
+void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
+{
+	struct flow *f;
+
+	if (flow_held_claims(rw, fd, src))
+		return;
+	f = flow_admit(rw, fd, src);
+	if (!f)
+		return;
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
@@ -552,7 +593,7 @@ void flow_usage(struct redir_worker *rw, struct wan_usage *u)
 void flow_report_all(struct redir_worker *rw, struct report *r)
 {
 	struct list_node *n, *tmp;
-	char text[ADDR_STRLEN], names[128];
+	char text[ADDR_STRLEN], names[128], name[S6_NAME_MAX * 4 + 1];
 
 	list_for_each_safe (&rw->flows, n, tmp) {
 		struct flow *f = container_of(n, struct flow, node);
@@ -562,6 +603,7 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 		report_u64(r, "id", f->id * rw->redir->n_workers + rw->w.index);
 		report_str(r, "source", addr_str(&f->src, text, sizeof(text)));
 		report_str(r, "destination", addr_str(&f->dst, text, sizeof(text)));
+		report_str(r, "name", flow_name_str(f, name, sizeof(name)));
 		report_str(r, "route", route_words[f->route]);
 		report_str(r, "proxy", f->route == ROUTE_PROXY && f->up ? f->up->name : NULL);
 		report_str(r, "via", flow_via(f, names, sizeof(names)));

@@ -64,6 +64,8 @@ struct flow {
 	uint64_t id;
 	enum flow_state state;
 	struct addr src, dst;
+	char *name; /* told to the proxy instead of dst's address; or NULL */
+	bool only_proxy; /* there is no other way to the destination */
 	int fd;   /* device; -1 once the relay owns it, and while its SYN is held */
 	ev_io io; /* device, until the relay takes over */
 	ev_timer deadline;
@@ -96,6 +98,12 @@ static inline double flow_now(const struct flow *f)
 static inline int flow_tos(const struct flow *f)
 {
 	return f->tos ? f->tos : -1;
+}
+
+/* dst is the server: what becomes of the connection tells something about that address. */
+static inline bool flow_knows_server(const struct flow *f)
+{
+	return !f->name && !addr_is_any(&f->dst);
 }
 
 /* flow.c */

@@ -17,8 +17,8 @@
  *   ... or after it                   the same                        reset to the device
  *   nonsense after it                 the same                        reset to the device
  *   operation fails                   that is the next hop's          what the device is told,
- *                                     failure: elsewhere (a), never   or elsewhere
- *                                     told to the device
+ *                                     failure: elsewhere (a), never   or elsewhere; told a name,
+ *                                     told to the device              again with the address (a)
  *   silent                            goes on when it, or the next    goes on when it is found
  *                                     hop, is found to be down (b)    to be down (b)
  *
@@ -29,6 +29,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -174,12 +175,33 @@ static void chain_failed(struct flow *f)
 		definitely_not(f);
 }
 
+/* Told a name the proxy could not do it, and nothing of it was taken by any server: the device's own
+ * address counts again. */
+static void name_failed(struct flow *f)
+{
+	flow_because(f, "%s, told %s", s6_reply_str(f->reply_code), f->name);
+	free(f->name);
+	f->name = NULL;
+	f->at->tried = 0; /* this proxy may be asked again */
+	try_elsewhere(f);
+}
+
 static void operation_failed(struct flow *f)
 {
-	uint8_t code = up_socks6_last(&f->at->proto)->code;
+	const struct up_hop *h = up_socks6_last(&f->at->proto);
+	uint8_t code = h->code;
 
 	f->replied = true;
 	f->reply_code = code;
+	if (f->name && h->server_tfo == 0 && !addr_is_any(&f->dst)) {
+		name_failed(f);
+		return;
+	}
+	if (!f->name && addr_is_any(&f->dst)) { /* a service of the proxy's: others may have it */
+		flow_because(f, "%s", s6_reply_str(code));
+		try_elsewhere(f);
+		return;
+	}
 	switch (code) {
 	case S6_REPLY_FAILURE:
 	case S6_REPLY_CMD_UNSUPPORTED:
@@ -209,7 +231,7 @@ static void ready(struct flow *f)
 	f->replied = true;
 	f->reply_code = S6_REPLY_SUCCESS;
 	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp;
-	if (f->conf->learn && f->server_mptcp)
+	if (f->conf->learn && f->server_mptcp && flow_knows_server(f))
 		learned_put(f->rw->redir->learned, &f->dst,
 			    f->server_mptcp == S6_AVAIL_YES ? LEARNED_MPTCP : LEARNED_PLAIN,
 			    LEARNED_FROM_PROXY, flow_now(f));
@@ -557,7 +579,8 @@ static void flow_dial(struct flow *f)
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
 	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain, .tos = f->tos};
+		.command = S6_CMD_CONNECT, .dst = &f->dst, .name = f->name, .chain = &at->chain,
+		.tos = f->tos};
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,
@@ -649,7 +672,7 @@ void flow_next(struct flow *f)
 		return;
 	}
 	f->rw->counters.fallbacks++;
-	if (f->conf->on_proxy_failure == FAILURE_DIRECT) {
+	if (f->conf->on_proxy_failure == FAILURE_DIRECT && !f->only_proxy) {
 		flow_direct(f);
 		return;
 	}

@@ -96,6 +96,15 @@ static bool set_ttl(int fd, sa_family_t family, int ttl)
 	return set_int(fd, IPPROTO_IP, IP_TTL, ttl) == 0;
 }
 
+bool sock_fragments(int fd, sa_family_t family, bool allowed)
+{
+	if (family == AF_INET6)
+		return set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
+			       allowed ? IPV6_PMTUDISC_DONT : IPV6_PMTUDISC_DO) == 0;
+	return set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER,
+		       allowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO) == 0;
+}
+
 void sock_keepalive(int fd)
 {
 	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -131,6 +140,8 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
 		got.tos = sock_tos(fd, family, wishes->tos);
 	if (wishes->ttl > 0)
 		got.ttl = set_ttl(fd, family, wishes->ttl);
+	if (wishes->fragments)
+		got.fragments = sock_fragments(fd, family, wishes->fragments > 0);
 	if (wishes->keepalive)
 		sock_keepalive(fd);
 	if (granted)

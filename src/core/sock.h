@@ -24,13 +24,14 @@ struct sock_wishes {
 	uint32_t mark;    /* SO_MARK, 0 = none */
 	int tos;          /* 0..255, or -1 = leave */
 	int ttl;          /* 1..255, or -1 = leave */
+	int fragments;    /* of IP packets: 1 = allowed, -1 = not (DF in IPv4), 0 = leave */
 	bool keepalive;
 };
 
 /* What a wish came to. */
 struct sock_granted {
 	bool mptcp;
-	bool tos, ttl; /* the option took */
+	bool tos, ttl, fragments; /* the option took */
 	bool fastopen;
 	int mark_error; /* errno of a refused SO_MARK, or 0 */
 };
@@ -55,6 +56,8 @@ int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 
 /* As sock_wishes.tos, on a socket that is open. */
 bool sock_tos(int fd, sa_family_t family, int tos);
+/* As sock_wishes.fragments, on a socket that is open. */
+bool sock_fragments(int fd, sa_family_t family, bool allowed);
 /* As sock_wishes.keepalive, on a socket that is open. */
 void sock_keepalive(int fd);
 /* Keepalive after so many seconds of silence; 0 = as with sock_wishes.keepalive. */

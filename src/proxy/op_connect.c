@@ -23,6 +23,7 @@ struct op_connect {
 	bool fastopen;  /* the client wants TFO towards the server */
 	size_t syn_max; /* octets allowed in the SYN; 0 = no limit */
 	bool race;      /* Happy Eyeballs */
+	bool dns;       /* the DNS service is asked for (section 9), wherever it is */
 	struct resolve *resolve;
 	struct addr addrs[RESOLVE_MAX];
 	struct dial attempts[RESOLVE_MAX];
@@ -153,7 +154,9 @@ static void attempt_done(struct dial *d, int err)
 	r->queued = d->queued;
 	r->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
 	r->mptcp = d->mptcp;
-	if (addr_is_any(&r->local))
+	if (op->dns)
+		memset(&r->local, 0, sizeof(r->local)); /* nobody's business */
+	else if (addr_is_any(&r->local))
 		addr_of_socket(r->fd, &r->local); /* complete only now if it was bound to any */
 	op_end(op, S6_REPLY_SUCCESS, END_NONE, 0);
 }
@@ -170,7 +173,9 @@ static void keep_allowed(struct op_connect *op, const struct addr *addrs, unsign
 
 static void begin(struct op_connect *op)
 {
-	if (op->n == 0)
+	if (op->n == 0 && op->dns)
+		op_end(op, S6_REPLY_REFUSED, END_CONNECT_FAILED, 0); /* there is none */
+	else if (op->n == 0)
 		op_end(op, S6_REPLY_NOT_ALLOWED, END_NOT_ALLOWED, 0);
 	else if (try_next(op))
 		schedule(op);
@@ -232,6 +237,8 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 
 	sock->tos = octet_or_unset(s, S6_STACK_TOS_REMOTE);
 	sock->ttl = octet_or_unset(s, S6_STACK_TTL_REMOTE);
+	if (s6_stack_has(s, S6_STACK_NO_FRAG_REMOTE))
+		sock->fragments = s->value[S6_STACK_NO_FRAG_REMOTE] == S6_AVAIL_YES ? -1 : 1;
 	sock->mptcp =
 		s6_stack_has(s, S6_STACK_MULTIPATH) && s->value[S6_STACK_MULTIPATH] == S6_AVAIL_YES;
 	op->fastopen = s6_stack_has(s, S6_STACK_TFO);
@@ -239,6 +246,21 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 	op->race = s6_stack_has(s, S6_STACK_HAPPY_EYEBALLS) &&
 		   s->value[S6_STACK_HAPPY_EYEBALLS] == S6_AVAIL_YES;
 	op->wishes.timeout_s = op->conf->connect_timeout_s + 1; /* op->limit comes first */
+}
+
+/* The administrator has said where it is, so the access list is not asked. Over plain TCP: it is
+ * near, and what clients wish for is meant for servers far away. */
+static void choose_dns(struct op_connect *op)
+{
+	op->dns = true;
+	op->wishes.sock.mptcp = op->fastopen = false;
+	if (op->conf->dns.len > 0)
+		op->addrs[op->n++] = op->conf->dns;
+}
+
+static bool is_dns_service(const struct addr *dst)
+{
+	return addr_is_any(dst) && addr_port(dst) == DNS_PORT;
 }
 
 struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_connect_wish *wish,
@@ -259,7 +281,10 @@ struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_con
 	ev_timer_init(&op->limit, limit_cb, op->conf->connect_timeout_s, 0.);
 	ev_timer_init(&op->step, step_cb, 0., 0.);
 	if (s6glue_to_addr(&dst, wish->dst)) {
-		keep_allowed(op, &dst, 1);
+		if (is_dns_service(&dst))
+			choose_dns(op);
+		else
+			keep_allowed(op, &dst, 1);
 		ev_timer_start(pw->w.loop, &op->step);
 	} else {
 		op->resolve = resolve_start(pw->resolver, wish->dst->u.name, wish->dst->port,

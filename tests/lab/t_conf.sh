@@ -127,6 +127,7 @@ bad redir connect "balance = fair" fair weight latency
 bad redir "proxy p" "password_file = /nonexistent/secret" "/nonexistent/secret"
 bad redir "proxy p" "username = home" password
 bad redir "proxy p" "pasword = x" "did you mean" password
+bad proxy proxy "dns = ns.example.net" ns.example.net 127.0.0.1
 bad proxy proxy "mptcp = maybe" maybe auto
 bad proxy proxy "tfo = 3" auto
 bad proxy proxy "session_ttl = 1" 10

@@ -26,6 +26,7 @@ struct sock_wishes {
 	int ttl;          /* 1..255, or -1 = leave */
 	int fragments;    /* of IP packets: 1 = allowed, -1 = not (DF in IPv4), 0 = leave */
 	bool keepalive;
+	bool save_syn; /* listener: for sock_syn_tos of what it accepts; not with mptcp */
 };
 
 /* What a wish came to. */
@@ -54,6 +55,9 @@ int sock_source(const struct addr *dst, uint32_t mark, struct addr *local);
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted);
 
+/* TOS octet (traffic class) of the SYN that the peer has sent; asked once, of a socket accepted from
+ * a listener with save_syn. 0 if it is unknown. */
+uint8_t sock_syn_tos(int fd);
 /* As sock_wishes.tos, on a socket that is open. */
 bool sock_tos(int fd, sa_family_t family, int tos);
 /* As sock_wishes.fragments, on a socket that is open. */

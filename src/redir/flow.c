@@ -15,6 +15,7 @@
 #include "core/text.h"
 #include "redir/flow_priv.h"
 #include "redir/origdst.h"
+#include "redir/sniff.h"
 
 /*
  * Time limits
@@ -27,6 +28,8 @@
  *   RELAY      idle, kept by the relay
  */
 #define CLAIM_S 10.0
+
+#define DSCP 0xfc /* of a TOS octet; the rest is the kernel's business (ECN) */
 
 static const char *const state_words[] = {
 	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",   [FLOW_HANDSHAKE] = "handshake",
@@ -379,6 +382,21 @@ static void refuse(struct flow *f)
 		flow_next(f); /* reached by somebody else just now */
 }
 
+/* What the device's first bytes say, for the proxy to look up near the server. Only where an address
+ * means the same everywhere. */
+static void find_name(struct flow *f)
+{
+	const struct redir_conf *c = f->conf;
+	const struct buf *in = &f->relay.a.in;
+	char name[SNIFF_NAME_MAX + 1];
+
+	if (c->names == NAMES_SNI && flow_now(f) >= f->rw->names_rest_s &&
+	    conf_ports_contain(&c->names_ports, addr_port(&f->dst)) &&
+	    addr_classify(&f->dst) == ADDR_PUBLIC &&
+	    sniff_name(buf_data(in), in->len, addr_port(&f->dst), name))
+		f->name = strdup(name);
+}
+
 void flow_go(struct flow *f, enum decision what)
 {
 	switch (what) {
@@ -395,6 +413,7 @@ void flow_go(struct flow *f, enum decision what)
 		flow_bypass(f);
 		break;
 	case DECIDE_PROXY:
+		find_name(f);
 		flow_next(f);
 		break;
 	}
@@ -546,6 +565,7 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
+	f->tos = (uint8_t)(f->conf->dscp ? sock_syn_tos(fd) & DSCP : 0);
 	f->decision = flow_decision(f);
 	/* Only what goes to a proxy gains from having the first bytes in the SYN. */
 	if (f->decision != DECIDE_PROXY || f->relay.a.bytes_in > 0 || f->relay.a.eof ||

@@ -82,7 +82,7 @@ struct flow {
 	double started; /* worker_now */
 	bool mptcp, tfo, prewarmed;
 	unsigned subflows, syn_bytes;
-	uint8_t tos; /* for all legs: the DSCP of the device's SYN, as far as it is known */
+	uint8_t tos; /* for all legs: the DSCP of the device's SYN */
 	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
 	uint8_t reply_code;
 	bool replied;

@@ -41,6 +41,7 @@
 /* An MPTCP connection whose last subflow was reset says so only by itself when it is asked. */
 #define ALIVE_S 0.1
 #define LOOK_S  0.25 /* between looks at a proxy that has not answered */
+#define NAMES_REST_S 30.0 /* a proxy that cannot look up names is told addresses for so long */
 
 static void flow_dial(struct flow *f);
 static void handshake_watch(struct flow *f);
@@ -180,6 +181,9 @@ static void chain_failed(struct flow *f)
 static void name_failed(struct flow *f)
 {
 	flow_because(f, "%s, told %s", s6_reply_str(f->reply_code), f->name);
+	if (f->reply_code == S6_REPLY_FAILURE || f->reply_code == S6_REPLY_TIMED_OUT ||
+	    f->reply_code == S6_REPLY_ADDR_UNSUPPORTED)
+		f->rw->names_rest_s = flow_now(f) + NAMES_REST_S;
 	free(f->name);
 	f->name = NULL;
 	f->at->tried = 0; /* this proxy may be asked again */

@@ -6,8 +6,12 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
-	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
 	src/redir/demand.c src/redir/demand.h \
+	src/redir/dns.c src/redir/dns.h src/redir/dns_priv.h \
+	src/redir/dns_clients.c src/redir/dns_up.c \
+	src/redir/dnscache.c src/redir/dnscache.h \
+	src/redir/dnsmsg.c src/redir/dnsmsg.h \
+	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
 	src/redir/failed.c src/redir/failed.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
@@ -37,6 +41,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/session.c src/redir/session.h \
 	src/redir/steer.c src/redir/steer.h \
 	src/redir/synpkt.c src/redir/synpkt.h \
+	src/redir/sniff.c src/redir/sniff.h \
 	src/redir/tokens.c src/redir/tokens.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/uppaths.c src/redir/uppaths.h \
@@ -71,6 +76,8 @@ tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_L
 if HAVE_CMOCKA
 redir_tests = \
 	tests/unit/test_redir_demand \
+	tests/unit/test_redir_dnscache tests/unit/test_redir_dnsmsg \
+	tests/unit/test_redir_sniff \
 	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
 	tests/unit/test_redir_held \
@@ -105,6 +112,12 @@ tests_unit_test_redir_held_SOURCES = tests/unit/test_redir_held.c
 tests_unit_test_redir_held_LDFLAGS = -Wl,--wrap=nfqueue_open,--wrap=nfqueue_close \
 	-Wl,--wrap=nfqueue_accept,--wrap=nfqueue_drop
 tests_unit_test_redir_held_LDADD = $(redir_test_libs) $(EV_LIBS)
+tests_unit_test_redir_dnscache_SOURCES = tests/unit/test_redir_dnscache.c
+tests_unit_test_redir_dnscache_LDADD = $(redir_test_libs)
+tests_unit_test_redir_dnsmsg_SOURCES = tests/unit/test_redir_dnsmsg.c
+tests_unit_test_redir_dnsmsg_LDADD = $(redir_test_libs)
+tests_unit_test_redir_sniff_SOURCES = tests/unit/test_redir_sniff.c
+tests_unit_test_redir_sniff_LDADD = $(redir_test_libs)
 tests_unit_test_redir_health_SOURCES = tests/unit/test_redir_health.c
 tests_unit_test_redir_health_LDADD = $(redir_test_libs)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c

@@ -10,6 +10,7 @@
 #include "core/priv.h"
 #include "core/sock.h"
 #include "core/tune.h"
+#include "redir/dns.h"
 #include "redir/flow.h"
 #include "redir/learner.h"
 #include "redir/noop.h"
@@ -28,6 +29,7 @@ static const struct daemon_about about = {
 #define ACCEPT_WAIT_S  2.0 /* longest wait for the first NOOPs before flows are taken */
 #define FASTOPEN_QUEUE 256
 #define CAPABILITIES   "cap_net_admin" /* for SO_MARK and IP_TRANSPARENT */
+#define CAPABILITIES_LOW CAPABILITIES ",cap_net_bind_service" /* a successor binds them, too */
 
 static void set_log_level(const struct redir *rd)
 {
@@ -40,6 +42,7 @@ static void visit_accept(struct worker *w, void *ctx)
 {
 	(void)ctx;
 	listeners_start(&redir_worker_of(w)->listeners);
+	dns_start(redir_worker_of(w)->dns);
 }
 
 static void nothing_more(void *ctx)
@@ -182,6 +185,7 @@ static void visit_leave(struct worker *w, void *ctx)
 
 	(void)ctx;
 	listeners_close(&rw->listeners);
+	dns_stop(rw->dns);
 	if (w->index == 0)
 		held_stop(rw->redir->held); /* before the other workers' turn */
 	prewarm_stop(&rw->prewarm);
@@ -366,6 +370,7 @@ static int open_listeners(struct redir_worker *rw)
 		.tos = -1,
 		.ttl = -1,
 		.keepalive = true, /* inherited by accepted sockets */
+		.save_syn = true,
 	};
 	char text[ADDR_STRLEN];
 	int rc = listeners_inherit(&rw->listeners, &rw->w, &c->listen, &wishes, captured,
@@ -404,6 +409,7 @@ static void worker_undo(struct redir_worker *rw)
 	if (!rw->w.loop)
 		return;
 	listeners_free(&rw->listeners);
+	dns_free(rw->dns);
 	prewarm_stop(&rw->prewarm);
 	worker_fini(&rw->w);
 }
@@ -460,7 +466,11 @@ static int setup(struct redir *rd)
 		rd->script = script_start(rd->conf, rd->foreground);
 	else if (redir_conf_by_script(rd->conf))
 		log_warning("rules: only a stop and a start can run a script");
-	rc = priv_drop(rd->conf->user, is_default, CAPABILITIES);
+	rc = priv_drop(rd->conf->user, is_default,
+		       redir_conf_low_ports(rd->conf) ? CAPABILITIES_LOW : CAPABILITIES);
+	if (rc)
+		return rc;
+	rc = dns_open(&rd->workers[0].dns, &rd->workers[0]);
 	if (rc)
 		return rc;
 	rd->learner = learner_new(rd);

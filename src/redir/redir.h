@@ -47,6 +47,8 @@ struct redir_worker {
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list flows;
 	struct prewarm prewarm; /* connections kept ready */
+	double names_rest_s; /* a proxy cannot look up names: they are not told until then */
+	struct dns *dns; /* the name service, at worker 0; or NULL */
 	uint64_t next_id;
 	struct counters counters;
 	struct wan_usage usage; /* of upstream connections that have ended */

@@ -22,6 +22,7 @@ static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const roles[] = {"primary", "backup", "metered", NULL};
 static const char *const protocols[] = {"socks6", NULL};
+static const char *const names_told[] = {"no", "sni", NULL};
 
 /* Appends the item of a comma separated list. */
 static void append(char *list, const char *item, size_t len)
@@ -204,6 +205,16 @@ static const struct conf_key connect_keys[] = {
 	 .def = "75s",
 	 .min = 1,
 	 .max = 600},
+	{.name = "dscp", .parse = conf_bool, .offset = KEY(dscp), .def = "yes"},
+	{.name = "names",
+	 .parse = conf_word,
+	 .offset = KEY(names),
+	 .def = "no",
+	 .words = names_told},
+	{.name = "names_ports",
+	 .parse = conf_port_list,
+	 .offset = KEY(names_ports),
+	 .def = "80, 443"},
 	{.name = "remember_failed",
 	 .parse = conf_seconds,
 	 .offset = KEY(remember_failed_s),
@@ -212,6 +223,69 @@ static const struct conf_key connect_keys[] = {
 	 .max = 60},
 	{.name = NULL},
 };
+
+#define DNS_CLIENTS "127.0.0.0/8, ::1/128, " PRIVATE
+
+static const struct conf_key dns_keys[] = {
+	{.name = "listen", .parse = conf_addr_list, .offset = KEY(dns.listen), .def = ""},
+	{.name = "allow", .parse = conf_prefix_list, .offset = KEY(dns.allow), .def = DNS_CLIENTS},
+	{.name = "servers", .parse = conf_string, .offset = KEY(dns.servers), .def = ""},
+	{.name = "fallback", .parse = conf_bool, .offset = KEY(dns.fallback), .def = "yes"},
+	{.name = "cache",
+	 .parse = conf_int,
+	 .offset = KEY(dns.cache),
+	 .def = "1024",
+	 .min = 0,
+	 .max = 65536},
+	{.name = "cache_ttl",
+	 .parse = conf_seconds,
+	 .offset = KEY(dns.cache_ttl_s),
+	 .def = "1d",
+	 .min = 1,
+	 .max = 7 * 86400},
+	{.name = NULL},
+};
+
+static bool is_named(const struct addr_list *l, const struct addr *a)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (addr_equal(&l->v[i], a))
+			return true;
+	return false;
+}
+
+/* "servers" one by one: they are c-ares' to read, but what is wrong is told now. */
+static void check_dns(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct redir_conf *r = ctx;
+	const char *at = r->dns.servers ? r->dns.servers : "";
+	char text[ADDR_STRLEN + 2];
+	struct addr a;
+
+	(void)dst;
+	while (*at) {
+		size_t len;
+
+		at += strspn(at, " ,");
+		len = strcspn(at, ", ");
+		if (len == 0)
+			return;
+		snprintf(text, sizeof(text), "%.*s", (int)len, at);
+		if (!addr_parse(&a, text, 53)) {
+			conf_error(c, "dns", name, "servers",
+				   "\"%s\" is no address: name servers are given as 192.0.2.53, "
+				   "[2001:db8::53]:5353",
+				   text);
+			return;
+		}
+		if (is_named(&r->dns.listen, &a)) {
+			conf_error(c, "dns", name, "servers",
+				   "%s is where we listen: name other servers", text);
+			return;
+		}
+		at += len;
+	}
+}
 
 /* int: 0 to PREWARM_MAX, or auto */
 static bool parse_prewarm(const char *text, void *dst, const struct conf_key *key, char *err,
@@ -481,6 +555,7 @@ static const struct conf_section file_sections[] = {
 	 .check = check_path},
 	{.name = "connect", .keys = connect_keys},
 	{.name = "rules", .keys = rules_keys},
+	{.name = "dns", .keys = dns_keys, .check = check_dns},
 	{.name = "bypass", .keys = bypass_keys, .check = check_proxies}, /* the last one */
 	{.name = NULL},
 };
@@ -518,6 +593,10 @@ static void conf_free(struct redir_conf *c)
 	free(c->ports.v);
 	free(c->verify.ports.v);
 	free(c->verify.nets.v);
+	free(c->names_ports.v);
+	free(c->dns.listen.v);
+	free(c->dns.allow.v);
+	free(c->dns.servers);
 	free(c->exclude.v);
 	free(c->scripts);
 	free(c);
@@ -580,6 +659,14 @@ bool redir_conf_verifies(const struct redir_conf *c)
 	return c->verify.ports.n > 0 || c->verify.nets.n > 0;
 }
 
+bool redir_conf_low_ports(const struct redir_conf *c)
+{
+	for (size_t i = 0; i < c->dns.listen.n; i++)
+		if (addr_port(&c->dns.listen.v[i]) < IPPORT_RESERVED)
+			return true;
+	return false;
+}
+
 bool redir_conf_by_script(const struct redir_conf *c)
 {
 	if (!c->install || c->backend == RULES_NONE || (c->capture.n == 0 && !c->capture_local))
@@ -615,6 +702,9 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
 	conf_name_changed(old->tune == new->tune, "tune", buf, cap);
 	conf_name_changed(conf_text_equal(old->state_dir, new->state_dir), "state_dir", buf, cap);
+	conf_name_changed(conf_addrs_equal(&old->dns.listen, &new->dns.listen), "[dns] listen", buf,
+			  cap);
+	conf_name_changed(conf_text_equal(old->dns.servers, new->dns.servers), "servers", buf, cap);
 	if (by_script || redir_conf_by_script(old) || redir_conf_by_script(new))
 		script_needs_restart(old, new, buf, cap);
 }

@@ -54,6 +54,19 @@ struct path_section {
 	int role; /* enum wan_role */
 };
 
+/* What a proxy is told of the server. */
+enum names_told { NAMES_NO, NAMES_SNI };
+
+/* [dns]; those marked R need a restart */
+struct dns_conf {
+	struct addr_list listen; /* R; empty = off */
+	struct prefix_list allow;
+	char *servers; /* R; for when no proxy works; NULL or "" = the system's */
+	bool fallback;
+	int cache; /* answers */
+	double cache_ttl_s;
+};
+
 struct redir_conf {
 	atomic_uint refs;
 	/* [redir]; those marked R need a restart */
@@ -90,6 +103,11 @@ struct redir_conf {
 	double idle_s, dead_s, dial_timeout_s, reply_timeout_s;
 	double remember_failed_s; /* 0 = not at all */
 	struct verify verify; /* hold SYNs to these */
+	bool dscp; /* the device's goes all the way */
+	int names; /* enum names_told */
+	struct port_list names_ports;
+	/* [dns] */
+	struct dns_conf dns;
 	/* [proxy NAME] */
 	struct list proxies;
 	/* [path NAME] */
@@ -106,6 +124,8 @@ void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
 
 /* Is there anything that verify means? */
 bool redir_conf_verifies(const struct redir_conf *c);
+/* Is there a port that only the privileged may listen on, beside those opened as root? */
+bool redir_conf_low_ports(const struct redir_conf *c);
 /* The section that p->via names; NULL = none. */
 struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/status.h"
+#include "redir/dns.h"
 #include "redir/explain.h"
 #include "redir/flow.h"
 #include "redir/learner.h"
@@ -19,6 +20,7 @@ struct gathered {
 	struct redir *rd;
 	struct counters sum;
 	uint64_t flows, prewarm_ready;
+	struct dns_counts dns;
 };
 
 static void add_counters(struct counters *sum, const struct counters *c)
@@ -49,6 +51,7 @@ static void visit_counters(struct worker *w, struct survey *s)
 	add_counters(&g->sum, &rw->counters);
 	g->flows += rw->flows.count;
 	g->prewarm_ready += prewarm_ready(&rw->prewarm);
+	dns_count(rw->dns, &g->dns);
 }
 
 static void report_counters(struct report *r, const struct counters *c)
@@ -138,6 +141,8 @@ static void status_done(struct survey *s)
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
 	report_held(r, rd->held);
 	report_failed(r, rd);
+	if (rd->conf->dns.listen.n > 0)
+		dns_report(r, &g->dns);
 	report_counters(r, &g->sum);
 }
 

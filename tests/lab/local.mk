@@ -36,6 +36,7 @@ EXTRA_DIST += \
 	tests/lab/t_bulk.sh \
 	tests/lab/t_conf.sh \
 	tests/lab/t_daemon.sh \
+	tests/lab/t_dns.sh \
 	tests/lab/t_doctor.sh \
 	tests/lab/t_explain.sh \
 	tests/lab/t_failed.sh \

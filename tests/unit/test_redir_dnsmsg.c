@@ -187,7 +187,7 @@ static void test_queries_cut(void **state)
 
 #define ADDRESS(ttl) RR("\1", ttl, "\4") "\1\2\3\4"
 #define SOA(ttl, min)                                                                              \
-	RR("\6", ttl, "\x18") "\0" "\1x\xc0\x0c" "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4" min
+	RR("\6", ttl, "\x19") "\0" "\1x\xc0\x0c" "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4" min
 #define ANSWER(f2, an, ns, ar) HEAD("\x34", "\x81", f2, "\1", an, ns, ar) "\3www\7example\3net\0" A_IN
 
 static bool answer(struct text t, struct dns_answer *a)
@@ -275,7 +275,7 @@ static void test_wrong_answers(void **state)
 static const struct text full = {
 	ANSWER("\x80", "\2", "\1", "\2") ADDRESS("\0\0\1\0") ADDRESS("\0\0\0\x63")
 	SOA("\0\0\1\0", "\0\0\0\x3c") ADDRESS("\0\0\0\x0a") OPT("\x80"),
-	DNS_HEADER + 21 + 16 + 16 + 36 + 16 + 11};
+	DNS_HEADER + 21 + 16 + 16 + 37 + 16 + 11};
 
 static void test_answers_cut(void **state)
 {
@@ -301,9 +301,9 @@ static void test_age(void **state)
 	assert_int_equal(ttl_at(p + 33 + 6), 206);
 	assert_int_equal(ttl_at(p + 33 + 16 + 6), 49);
 	assert_int_equal(ttl_at(p + 33 + 32 + 6), 206);
-	assert_int_equal(ttl_at(p + 33 + 32 + 36 + 6), 0); /* not below */
+	assert_int_equal(ttl_at(p + 33 + 32 + 37 + 6), 0); /* not below */
 	assert_memory_equal(p + full.len - 11, full.p + full.len - 11, 11); /* flags are no time */
-	assert_int_equal(ttl_at(p + 33 + 32 + 32), 60); /* the SOA's own numbers stay */
+	assert_int_equal(ttl_at(p + 33 + 32 + 33), 60); /* the SOA's own numbers stay */
 	free(p);
 }
 

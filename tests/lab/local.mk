@@ -56,6 +56,7 @@ EXTRA_DIST += \
 	tests/lab/t_rig.sh \
 	tests/lab/t_rules.sh \
 	tests/lab/t_script.sh \
+	tests/lab/t_sni.sh \
 	tests/lab/t_soak.sh \
 	tests/lab/t_steer.sh \
 	tests/lab/t_syn.sh \

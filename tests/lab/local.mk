@@ -30,6 +30,7 @@ EXTRA_DIST += \
 	tests/lab/run \
 	tests/lab/s6dissect.py \
 	tests/lab/soak \
+	tests/lab/stackoptions.py \
 	tests/lab/t_badproxy.sh \
 	tests/lab/t_bond.sh \
 	tests/lab/t_budget.sh \
@@ -47,6 +48,7 @@ EXTRA_DIST += \
 	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \
 	tests/lab/t_matrix.sh \
+	tests/lab/t_options.sh \
 	tests/lab/t_overload.sh \
 	tests/lab/t_ownrules.sh \
 	tests/lab/t_passive.sh \

@@ -13,7 +13,7 @@ FUZZ_TARGETS = tests/fuzz/fuzz_s6_request tests/fuzz/fuzz_s6_auth_reply \
 	tests/fuzz/fuzz_s6_op_reply tests/fuzz/fuzz_s6_udp_packet \
 	tests/fuzz/fuzz_s6_udp_stream tests/fuzz/fuzz_s6_userpass \
 	tests/fuzz/fuzz_up_socks6 tests/fuzz/fuzz_learned_text \
-	tests/fuzz/fuzz_synpkt
+	tests/fuzz/fuzz_synpkt tests/fuzz/fuzz_dnsmsg tests/fuzz/fuzz_sniff
 if ENABLE_FUZZ
 check_PROGRAMS += $(FUZZ_TARGETS)
 else
@@ -44,3 +44,7 @@ tests_fuzz_fuzz_learned_text_LDADD = $(PTHREAD_LIBS)
 tests_fuzz_fuzz_synpkt_SOURCES = tests/fuzz/fuzz_synpkt.c tests/fuzz/fuzz_assert.h \
 	src/redir/synpkt.c src/core/addr.c
 tests_fuzz_fuzz_synpkt_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_dnsmsg_SOURCES = tests/fuzz/fuzz_dnsmsg.c tests/fuzz/fuzz_assert.h src/redir/dnsmsg.c
+tests_fuzz_fuzz_dnsmsg_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_sniff_SOURCES = tests/fuzz/fuzz_sniff.c tests/fuzz/fuzz_assert.h src/redir/sniff.c
+tests_fuzz_fuzz_sniff_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)

@@ -54,6 +54,17 @@ for d in redir proxy; do
 	bad $d $s "lisen = 1080" "did you mean" listen
 	bad $d $s "nonsense = 1" unknown
 done
+bad redir connect "dscp = perhaps" perhaps yes no
+bad redir connect "names = host" host no sni
+bad redir connect "names_ports = https" https
+bad redir dns "listen = 192.168.1.1" port
+bad redir dns "allow = 10.0.0.0/33" 10.0.0.0/33
+bad redir dns "servers = ns.example.net" ns.example.net 192.0.2.53
+bad redir dns "fallback = maybe" maybe yes no
+bad redir dns "cache = 65537" 65536
+bad redir dns "cache = -1" 65536
+bad redir dns "cache_ttl = 8d" 8d
+bad redir dns "cache_size = 3" unknown
 bad redir redir "mode = magic" magic tproxy redirect
 bad redir redir "tune = maybe" maybe yes no
 bad redir redir "memory = lots" lots auto MiB

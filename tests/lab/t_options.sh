@@ -45,7 +45,10 @@ dscp() {
 		s.settimeout(10)
 		s.connect((sys.argv[2], int(sys.argv[3])))
 		s.sendall(b"GET / HTTP/1.0\r\n\r\n")
-		while s.recv(65536): pass
+		try:
+		  while s.recv(65536): pass
+		except OSError as e:
+		  print("#", *sys.argv[1:], s.getsockname(), e, file=sys.stderr)
 	PY
 	lab_capture_stop dscp
 	lab_dissect --dport "$port" "$LAB_DIR/dscp.pcap" |
@@ -79,7 +82,6 @@ lab_conf redir connect.dscp=yes
 lab_conf_write
 lab_ctl redir reload >/dev/null
 lab_kill proxy
-lab_wait 10 eval '[ "$(lab_ctl redir proxies --json | json - "j[\"proxies\"][0][\"state\"]")" != up ]'
 check_eq "EF without a proxy: to the server" "$(dscp 0xb8 "$SRV4" 80 2)" "[184]"
 lab_daemons_stop
 lab_end

@@ -218,8 +218,8 @@ static bool add_waiter(struct dns *d, struct dns_ask *ask, const struct dns_from
 	return true;
 }
 
-static void refuse(const struct dns_from *from, const uint8_t *query,
-		   const struct dns_query *q, int rcode)
+static void refuse(const struct dns_from *from, const uint8_t *query, const struct dns_query *q,
+		   int rcode)
 {
 	uint8_t msg[DNS_SHORT_MAX];
 

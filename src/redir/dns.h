@@ -25,13 +25,13 @@ void dns_stop(struct dns *d);
 void dns_free(struct dns *d); /* NULL is allowed */
 
 struct dns_counts {
-	uint64_t queries, tcp; /* the latter: those of them by TCP */
-	uint64_t cached, joined; /* answered from the cache; together with another's */
-	uint64_t repeated;     /* the same once more, while it was under way */
+	uint64_t queries, tcp;            /* the latter: those of them by TCP */
+	uint64_t cached, joined;          /* answered from the cache; together with another's */
+	uint64_t repeated;                /* the same once more, while it was under way */
 	uint64_t proxied, direct, failed; /* asked for: answered through a proxy, without, not */
-	uint64_t truncated;    /* answers too long for UDP */
-	uint64_t strangers;    /* not allowed to ask */
-	uint64_t limited;      /* too many at a time */
+	uint64_t truncated;               /* answers too long for UDP */
+	uint64_t strangers;               /* not allowed to ask */
+	uint64_t limited;                 /* too many at a time */
 	uint64_t malformed;
 };
 /* On the worker; NULL counts nothing. */

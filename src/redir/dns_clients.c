@@ -74,7 +74,9 @@ static void tell_udp(const struct dns_from *from, const uint8_t *msg, size_t len
 	struct iovec v = {(void *)(uintptr_t)msg, len};
 	union cmsg_room control = {.octets = {0}};
 	struct addr peer = from->peer, local = from->local;
-	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control.octets,
+	struct msghdr m = {.msg_iov = &v,
+			   .msg_iovlen = 1,
+			   .msg_control = control.octets,
 			   .msg_controllen = sizeof(control.octets)};
 
 	if (from->udp->v6) {
@@ -105,8 +107,11 @@ static bool udp_read(struct dns_udp *u)
 	struct sockaddr_storage ss;
 	union cmsg_room control;
 	struct iovec v = {msg, sizeof(msg)};
-	struct msghdr m = {.msg_name = &ss, .msg_namelen = sizeof(ss), .msg_iov = &v,
-			   .msg_iovlen = 1, .msg_control = control.octets,
+	struct msghdr m = {.msg_name = &ss,
+			   .msg_namelen = sizeof(ss),
+			   .msg_iov = &v,
+			   .msg_iovlen = 1,
+			   .msg_control = control.octets,
 			   .msg_controllen = sizeof(control.octets)};
 	ssize_t n = recvmsg(u->fd, &m, MSG_DONTWAIT);
 
@@ -372,8 +377,9 @@ static int cannot(const struct addr *at, const char *how, int rc)
 
 	log_error("[dns]: cannot listen on %s by %s: %s%s", addr_str(at, text, sizeof(text)), how,
 		  strerror(-rc),
-		  rc == -EADDRINUSE ? " (another name server has it: name other addresses, or stop it)"
-		  : rc == -EACCES   ? " (ports below 1024 need CAP_NET_BIND_SERVICE: start as root)"
+		  rc == -EADDRINUSE
+			  ? " (another name server has it: name other addresses, or stop it)"
+		  : rc == -EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE: start as root)"
 		  : rc == -EADDRNOTAVAIL ? " (no interface has it yet: [::]:PORT serves all)"
 					 : "");
 	return rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;

@@ -75,10 +75,10 @@ struct dns_ask {
 	uint16_t id;
 	uint8_t query[DNS_SHORT_MAX];
 	size_t len;
-	double started_s, sent_s;  /* worker_now */
-	unsigned sent;           /* how often over a proxy's connection */
-	bool proxied;            /* it is on the connection now */
-	struct resolve *direct;  /* or asked directly; or neither yet */
+	double started_s, sent_s; /* worker_now */
+	unsigned sent;            /* how often over a proxy's connection */
+	bool proxied;             /* it is on the connection now */
+	struct resolve *direct;   /* or asked directly; or neither yet */
 };
 
 /* The connection to the DNS service of a proxy: our end of a socket pair, whose other end is a

@@ -43,8 +43,8 @@ static struct entry **place(struct dnscache *c, const struct dns_key *key)
 {
 	struct entry **e = &c->bucket[siphash(&c->hash, key->octets, key->len) % BUCKETS];
 
-	while (*e && ((*e)->key.len != key->len ||
-		      memcmp((*e)->key.octets, key->octets, key->len) != 0))
+	while (*e &&
+	       ((*e)->key.len != key->len || memcmp((*e)->key.octets, key->octets, key->len) != 0))
 		e = &(*e)->next;
 	return e;
 }

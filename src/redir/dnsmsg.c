@@ -5,20 +5,20 @@
 
 #include "libsocks6/cursor.h"
 
-#define QR 0x8000
-#define TC 0x0200
-#define RD 0x0100
-#define RA 0x0080
-#define AD 0x0020
-#define CD 0x0010
+#define QR            0x8000
+#define TC            0x0200
+#define RD            0x0100
+#define RA            0x0080
+#define AD            0x0020
+#define CD            0x0010
 #define OPCODE(flags) ((flags) >> 11 & 15)
 #define RCODE(flags)  ((flags)&15)
 #define WISHES        (RD | AD | CD)
 
-#define TYPE_SOA   6
-#define TYPE_OPT   41
-#define TYPE_ANY   255
-#define DO         0x8000
+#define TYPE_SOA 6
+#define TYPE_OPT 41
+#define TYPE_ANY 255
+#define DO       0x8000
 
 #define LABEL_MAX 63
 #define POINTER   0xc0
@@ -203,8 +203,9 @@ size_t dns_query_build(const uint8_t *msg, const struct dns_query *q, uint16_t i
 
 size_t dns_error(const uint8_t *query, const struct dns_query *q, int rcode, uint8_t *out)
 {
-	struct writer w = begin(out, query, q, q->id,
-				QR | RA | (q->wishes & (RD | CD)) | (unsigned)RCODE(rcode), q->edns);
+	struct writer w =
+		begin(out, query, q, q->id,
+		      QR | RA | (q->wishes & (RD | CD)) | (unsigned)RCODE(rcode), q->edns);
 
 	if (q->edns)
 		write_opt(&w, (uint8_t)(rcode >> 4), q->dnssec_ok);

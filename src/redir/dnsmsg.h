@@ -13,11 +13,11 @@
 
 #define DNS_HEADER    12
 #define DNS_NAME_MAX  255
-#define DNS_QUERY_MAX 1024  /* longer ones are no questions */
+#define DNS_QUERY_MAX 1024 /* longer ones are no questions */
 #define DNS_MSG_MAX   65535
-#define DNS_UDP_PLAIN 512   /* a UDP answer without EDNS */
-#define DNS_UDP_MAX   4096  /* the longest one with it */
-#define DNS_UDP_OURS  1232  /* what we say that we take: fits any path */
+#define DNS_UDP_PLAIN 512  /* a UDP answer without EDNS */
+#define DNS_UDP_MAX   4096 /* the longest one with it */
+#define DNS_UDP_OURS  1232 /* what we say that we take: fits any path */
 
 enum dns_rcode {
 	DNS_NOERROR = 0,
@@ -60,7 +60,7 @@ struct dns_answer {
 	uint16_t id;
 	uint8_t rcode;
 	bool truncated;
-	bool keep;      /* it may be kept, for ttl seconds */
+	bool keep; /* it may be kept, for ttl seconds */
 	uint32_t ttl;
 	size_t opt, opt_len; /* where the OPT record is; opt_len 0 = there is none */
 };

@@ -17,8 +17,9 @@
 
 /* RFC 6761, 6762, 7686, 8375, 9476, and what home routers use. */
 static const char *const local_ends[] = {
-	"local", "localhost", "localdomain", "internal", "intranet", "lan",  "home", "corp",
-	"private", "home.arpa", "onion", "alt", "test", "invalid", "in-addr.arpa", "ip6.arpa",
+	"local", "localhost", "localdomain",  "internal",  "intranet", "lan",
+	"home",  "corp",      "private",      "home.arpa", "onion",    "alt",
+	"test",  "invalid",   "in-addr.arpa", "ip6.arpa",
 };
 
 static bool ends_with(const char *name, const char *end)
@@ -91,8 +92,7 @@ static bool read_server_name(struct reader *ext, char *name)
 
 	return read_u16(ext, &len) && read_sub(ext, len, &list) && ext->left == 0 &&
 	       read_u8(&list, &type) && type == NAME_HOST && read_u16(&list, &len) &&
-	       read_sub(&list, len, &host) && list.left == 0 &&
-	       take_name(host.at, host.left, name);
+	       read_sub(&list, len, &host) && list.left == 0 && take_name(host.at, host.left, name);
 }
 
 static bool read_extensions(struct reader *all, char *name)
@@ -124,10 +124,10 @@ static bool read_hello(struct reader *r, char *name)
 	uint16_t len;
 	uint8_t n;
 
-	return read_bytes(r, 2 + 32, &p) &&                 /* version, random */
-	       read_u8(r, &n) && read_bytes(r, n, &p) &&    /* session */
+	return read_bytes(r, 2 + 32, &p) &&                   /* version, random */
+	       read_u8(r, &n) && read_bytes(r, n, &p) &&      /* session */
 	       read_u16(r, &len) && read_bytes(r, len, &p) && /* cipher suites */
-	       read_u8(r, &n) && read_bytes(r, n, &p) &&    /* compression */
+	       read_u8(r, &n) && read_bytes(r, n, &p) &&      /* compression */
 	       read_u16(r, &len) && read_sub(r, len, &ext) && r->left == 0 &&
 	       read_extensions(&ext, name);
 }

@@ -31,6 +31,10 @@ seen() { # LOG NAME: queries for this name that the name server has seen
 
 far() { echo "$*" >"$LAB_DIR/far"; }
 
+answers() { # FIELD VALUE: to a name that was not asked for before
+	[ "$(value "$(ask "new$RANDOM$RANDOM.test" A)" "$1")" = "$2" ]
+}
+
 proxied_now() { # true when a new name is answered through the proxy
 	ask "again$RANDOM.test" A >/dev/null && [ "$(counter proxied)" -gt "$1" ]
 }
@@ -40,7 +44,9 @@ lab_need dig
 # The proxy's own name server; and another one, which anybody may ask.
 lab_bg far "$PRX" python3 -u "$LAB_SRC/tests/lab/nameserver.py" 127.0.0.1 53 "$LAB_DIR/far"
 lab_bg near "$PRX" python3 -u "$LAB_SRC/tests/lab/nameserver.py" 203.0.113.1 53 "$LAB_DIR/near"
-lab_wait 10 lab_logged far ready && lab_wait 10 lab_logged near ready || lab_die "name servers"
+for name in far near; do
+	lab_wait 10 lab_logged $name ready || lab_die "name server $name"
+done
 echo "answer 192.0.2.99 1" >"$LAB_DIR/near"
 far answer 192.0.2.1 30
 lab_daemons --redir dns.listen="[::]:53" --redir dns.servers=203.0.113.1 --redir bypass.learn=no \
@@ -186,7 +192,7 @@ lab_conf_write
 lab_ctl proxy reload >/dev/null
 lab_ctl redir reload >/dev/null
 lab_kill far # ends the connection there is
-lab_wait 12 eval '[ "$(value "$(ask "none$RANDOM.test" A)" status)" = SERVFAIL ]'
+lab_wait 12 answers status SERVFAIL
 out=$(ask none.a.test A)
 check_eq "a proxy without DNS service, and no fallback" "$(value "$out" status)" SERVFAIL
 lab_conf redir dns.fallback=yes
@@ -201,7 +207,7 @@ check_eq "the proxy is up all the same" "$(lab_ctl redir proxies --json | json -
 # ---- a successor takes over the port ----
 
 lab_ctl redir restart >/dev/null
-lab_wait 15 eval '[ "$(value "$(ask "next$RANDOM.test" A)" data)" = 192.0.2.99 ]'
+lab_wait 15 answers data 192.0.2.99
 out=$(ask restart.a.test A)
 check_eq "after a restart in place" "$(value "$out" data)" 192.0.2.99
 

@@ -11,13 +11,12 @@
 
 #include "redir/dnsmsg.h"
 
-#define HEAD(id, f1, f2, qd, an, ns, ar)                                                           \
-	"\x12" id f1 f2 "\0" qd "\0" an "\0" ns "\0" ar
-#define NAME     "\3wWw\7exAmple\3net\0"
-#define A_IN     "\0\1\0\1"
-#define OPT(do1) "\0\0\x29\x10\0\0\0" do1 "\0\0\0"
-#define PTR      "\xc0\x0c"
-#define RR(type, ttl, len) PTR "\0" type "\0\1" ttl "\0" len
+#define HEAD(id, f1, f2, qd, an, ns, ar) "\x12" id f1 f2 "\0" qd "\0" an "\0" ns "\0" ar
+#define NAME                             "\3wWw\7exAmple\3net\0"
+#define A_IN                             "\0\1\0\1"
+#define OPT(do1)                         "\0\0\x29\x10\0\0\0" do1 "\0\0\0"
+#define PTR                              "\xc0\x0c"
+#define RR(type, ttl, len)               PTR "\0" type "\0\1" ttl "\0" len
 
 struct text {
 	const char *p;
@@ -57,15 +56,20 @@ static void test_query(void **state)
 	assert_true(q.id == 0x1234 && q.type == 1 && q.question_len == 21 && !q.edns);
 	assert_int_equal(q.room, 512);
 	/* Upper and lower case are the same question, other types and flags are not. */
-	assert_int_equal(parse(TEXT(HEAD("\x77", "\1", "\0", "\1", "\0", "\0", "\0")
-				    "\3www\7example\3NET\0" A_IN), &other), DNS_NOERROR);
+	assert_int_equal(parse(TEXT(HEAD("\x77", "\1", "\0", "\1", "\0", "\0",
+					 "\0") "\3www\7example\3NET\0" A_IN),
+			       &other),
+			 DNS_NOERROR);
 	assert_true(other.key.len == q.key.len &&
 		    memcmp(other.key.octets, q.key.octets, q.key.len) == 0);
-	assert_int_equal(parse(TEXT(HEAD("\x77", "\0", "\0", "\1", "\0", "\0", "\0") NAME A_IN),
-			       &other), DNS_NOERROR);
+	assert_int_equal(
+		parse(TEXT(HEAD("\x77", "\0", "\0", "\1", "\0", "\0", "\0") NAME A_IN), &other),
+		DNS_NOERROR);
 	assert_memory_not_equal(other.key.octets, q.key.octets, q.key.len);
-	assert_int_equal(parse(TEXT(HEAD("\x77", "\1", "\0", "\1", "\0", "\0", "\0") NAME
-				    "\0\x1c\0\1"), &other), DNS_NOERROR);
+	assert_int_equal(
+		parse(TEXT(HEAD("\x77", "\1", "\0", "\1", "\0", "\0", "\0") NAME "\0\x1c\0\1"),
+		      &other),
+		DNS_NOERROR);
 	assert_memory_not_equal(other.key.octets, q.key.octets, q.key.len);
 	/* As we ask it: another id, the name as written. */
 	assert_int_equal(dns_query_build((const uint8_t *)plain.p, &q, 0xabcd, out), plain.len);
@@ -75,9 +79,11 @@ static void test_query(void **state)
 
 static void test_edns(void **state)
 {
-	static const struct text with_cookie = {
-		HEAD("\x34", "\1", "\x20", "\1", "\0", "\0", "\1") NAME A_IN
-		"\0\0\x29\x06\0\0\0\x80\0\0\x0c\0\x0a\0\x08" "COOKIE!!", DNS_HEADER + 21 + 11 + 12};
+	static const struct text with_cookie = {HEAD("\x34", "\1", "\x20", "\1", "\0", "\0", "\1")
+							NAME A_IN
+						"\0\0\x29\x06\0\0\0\x80\0\0\x0c\0\x0a\0\x08"
+						"COOKIE!!",
+						DNS_HEADER + 21 + 11 + 12};
 	struct dns_query q;
 	uint8_t out[64];
 	size_t len;
@@ -90,14 +96,20 @@ static void test_edns(void **state)
 	assert_memory_equal(out + len - 11, "\0\0\x29\x04\xd0\0\0\x80\0\0\0", 11);
 	/* Sizes out of bounds. */
 	assert_int_equal(parse(TEXT(HEAD("\x34", "\1", "\0", "\1", "\0", "\0", "\1") NAME A_IN
-				    "\0\0\x29\0\1\0\0\0\0\0\0"), &q), DNS_NOERROR);
+				    "\0\0\x29\0\1\0\0\0\0\0\0"),
+			       &q),
+			 DNS_NOERROR);
 	assert_int_equal(q.room, 512);
 	assert_int_equal(parse(TEXT(HEAD("\x34", "\1", "\0", "\1", "\0", "\0", "\1") NAME A_IN
-				    "\0\0\x29\xff\xff\0\0\0\0\0\0"), &q), DNS_NOERROR);
+				    "\0\0\x29\xff\xff\0\0\0\0\0\0"),
+			       &q),
+			 DNS_NOERROR);
 	assert_int_equal(q.room, DNS_UDP_MAX);
 	/* Version 1: told that there is 0 only. */
 	assert_int_equal(parse(TEXT(HEAD("\x34", "\1", "\0", "\1", "\0", "\0", "\1") NAME A_IN
-				    "\0\0\x29\x10\0\0\1\0\0\0\0"), &q), DNS_BADVERS);
+				    "\0\0\x29\x10\0\0\1\0\0\0\0"),
+			       &q),
+			 DNS_BADVERS);
 	len = dns_error((const uint8_t *)plain.p, &q, DNS_BADVERS, out);
 	assert_int_equal(len, DNS_HEADER + 21 + 11);
 	assert_true(out[2] == 0x81 && (out[3] & 15) == 0 && out[len - 6] == 1);
@@ -121,10 +133,13 @@ static void test_bad_queries(void **state)
 		/* more behind it, or two OPT */
 		{{HEAD("\x34", "\1", "\0", "\1", "\0", "\0", "\0") NAME A_IN "x", 34}, DNS_FORMERR},
 		{{HEAD("\x34", "\1", "\0", "\1", "\0", "\0", "\2") NAME A_IN OPT("\0") OPT("\0"),
-		  55}, DNS_FORMERR},
+		  55},
+		 DNS_FORMERR},
 		/* signed; a transfer */
 		{{HEAD("\x34", "\1", "\0", "\1", "\0", "\0", "\1") NAME A_IN
-		  "\0\0\xfa\0\xff\0\0\0\0\0\0", 44}, DNS_NOTIMP},
+		  "\0\0\xfa\0\xff\0\0\0\0\0\0",
+		  44},
+		 DNS_NOTIMP},
 		{{HEAD("\x34", "\1", "\0", "\1", "\0", "\0", "\0") NAME "\0\xfc\0\1", 33},
 		 DNS_NOTIMP},
 	};
@@ -187,8 +202,12 @@ static void test_queries_cut(void **state)
 
 #define ADDRESS(ttl) RR("\1", ttl, "\4") "\1\2\3\4"
 #define SOA(ttl, min)                                                                              \
-	RR("\6", ttl, "\x19") "\0" "\1x\xc0\x0c" "\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4" min
-#define ANSWER(f2, an, ns, ar) HEAD("\x34", "\x81", f2, "\1", an, ns, ar) "\3www\7example\3net\0" A_IN
+	RR("\6", ttl, "\x19")                                                                      \
+	"\0"                                                                                       \
+	"\1x\xc0\x0c"                                                                              \
+	"\0\0\0\1\0\0\0\2\0\0\0\3\0\0\0\4" min
+#define ANSWER(f2, an, ns, ar)                                                                     \
+	HEAD("\x34", "\x81", f2, "\1", an, ns, ar) "\3www\7example\3net\0" A_IN
 
 static bool answer(struct text t, struct dns_answer *a)
 {
@@ -208,7 +227,8 @@ static void test_positive(void **state)
 
 	(void)state;
 	assert_true(answer(TEXT(ANSWER("\x80", "\2", "\0", "\1") ADDRESS("\0\0\1\0")
-				ADDRESS("\0\0\0\x63") OPT("\0")), &a));
+					ADDRESS("\0\0\0\x63") OPT("\0")),
+			   &a));
 	assert_true(a.id == 0x1234 && a.rcode == 0 && !a.truncated);
 	assert_true(a.keep && a.ttl == 99);
 	assert_true(a.opt == DNS_HEADER + 21 + 32 && a.opt_len == 11);
@@ -216,14 +236,15 @@ static void test_positive(void **state)
 	assert_true(answer(TEXT(ANSWER("\x80", "\1", "\0", "\0") ADDRESS("\x80\0\0\1")), &a));
 	assert_false(a.keep);
 	/* Truncated, or no success: not kept. */
-	assert_true(answer(TEXT(HEAD("\x34", "\x83", "\x80", "\1", "\1", "\0", "\0") NAME A_IN
-				ADDRESS("\0\0\1\0")), &a));
+	assert_true(answer(TEXT(HEAD("\x34", "\x83", "\x80", "\1", "\1", "\0", "\0")
+					NAME A_IN ADDRESS("\0\0\1\0")),
+			   &a));
 	assert_true(a.truncated && !a.keep);
 	assert_true(answer(TEXT(ANSWER("\x82", "\0", "\0", "\0")), &a));
 	assert_true(a.rcode == DNS_SERVFAIL && !a.keep);
 	/* A referral is no answer. */
-	assert_true(answer(TEXT(ANSWER("\x80", "\0", "\1", "\0") RR("\2", "\0\0\1\0", "\2") PTR),
-			   &a));
+	assert_true(
+		answer(TEXT(ANSWER("\x80", "\0", "\1", "\0") RR("\2", "\0\0\1\0", "\2") PTR), &a));
 	assert_false(a.keep);
 }
 
@@ -232,18 +253,19 @@ static void test_negative(void **state)
 	struct dns_answer a;
 
 	(void)state;
-	assert_true(answer(TEXT(ANSWER("\x83", "\0", "\1", "\0") SOA("\0\0\1\0", "\0\0\0\x3c")),
-			   &a));
+	assert_true(
+		answer(TEXT(ANSWER("\x83", "\0", "\1", "\0") SOA("\0\0\1\0", "\0\0\0\x3c")), &a));
 	assert_true(a.rcode == DNS_NXDOMAIN && a.keep && a.ttl == 60);
-	assert_true(answer(TEXT(ANSWER("\x80", "\0", "\1", "\0") SOA("\0\0\0\x1e", "\0\0\0\x3c")),
-			   &a));
+	assert_true(
+		answer(TEXT(ANSWER("\x80", "\0", "\1", "\0") SOA("\0\0\0\x1e", "\0\0\0\x3c")), &a));
 	assert_true(a.keep && a.ttl == 30);
 	/* An alias whose target has no such record, with and without a SOA. */
-	assert_true(answer(TEXT(ANSWER("\x80", "\1", "\1", "\0") RR("\5", "\0\0\1\0", "\2") PTR
-				SOA("\0\0\1\0", "\0\0\0\x3c")), &a));
-	assert_true(a.keep && a.ttl == 60);
-	assert_true(answer(TEXT(ANSWER("\x80", "\1", "\0", "\0") RR("\5", "\0\0\1\0", "\2") PTR),
+	assert_true(answer(TEXT(ANSWER("\x80", "\1", "\1", "\0") RR("\5", "\0\0\1\0", "\2")
+					PTR SOA("\0\0\1\0", "\0\0\0\x3c")),
 			   &a));
+	assert_true(a.keep && a.ttl == 60);
+	assert_true(
+		answer(TEXT(ANSWER("\x80", "\1", "\0", "\0") RR("\5", "\0\0\1\0", "\2") PTR), &a));
 	assert_false(a.keep);
 	assert_true(answer(TEXT(ANSWER("\x83", "\0", "\0", "\0")), &a));
 	assert_false(a.keep);
@@ -255,27 +277,28 @@ static void test_wrong_answers(void **state)
 
 	(void)state;
 	assert_false(answer(plain, &a)); /* a query */
-	assert_false(answer(TEXT(HEAD("\x34", "\x81", "\x80", "\1", "\0", "\0", "\0")
-				 "\3www\7exbmple\3net\0" A_IN), &a));
-	assert_false(answer(TEXT(HEAD("\x34", "\x81", "\x80", "\1", "\0", "\0", "\0") NAME
-				 "\0\x1c\0\1"), &a));
+	assert_false(answer(TEXT(HEAD("\x34", "\x81", "\x80", "\1", "\0", "\0",
+				      "\0") "\3www\7exbmple\3net\0" A_IN),
+			    &a));
+	assert_false(answer(
+		TEXT(HEAD("\x34", "\x81", "\x80", "\1", "\0", "\0", "\0") NAME "\0\x1c\0\1"), &a));
 	assert_false(answer(TEXT(HEAD("\x34", "\x81", "\x80", "\0", "\0", "\0", "\0")), &a));
 	/* A record that is not there, one octet too many, data beyond the end. */
 	assert_false(answer(TEXT(ANSWER("\x80", "\2", "\0", "\0") ADDRESS("\0\0\1\0")), &a));
 	assert_false(answer(TEXT(ANSWER("\x80", "\1", "\0", "\0") ADDRESS("\0\0\1\0") "x"), &a));
-	assert_false(answer(TEXT(ANSWER("\x80", "\1", "\0", "\0") RR("\1", "\0\0\1\0", "\5")
-				 "\1\2\3\4"), &a));
+	assert_false(answer(
+		TEXT(ANSWER("\x80", "\1", "\0", "\0") RR("\1", "\0\0\1\0", "\5") "\1\2\3\4"), &a));
 	/* A SOA that is none; OPT in the wrong place, or twice. */
-	assert_false(answer(TEXT(ANSWER("\x83", "\0", "\1", "\0") RR("\6", "\0\0\1\0", "\2") PTR),
-			    &a));
+	assert_false(
+		answer(TEXT(ANSWER("\x83", "\0", "\1", "\0") RR("\6", "\0\0\1\0", "\2") PTR), &a));
 	assert_false(answer(TEXT(ANSWER("\x80", "\1", "\0", "\0") OPT("\0")), &a));
 	assert_false(answer(TEXT(ANSWER("\x80", "\0", "\0", "\2") OPT("\0") OPT("\0")), &a));
 }
 
-static const struct text full = {
-	ANSWER("\x80", "\2", "\1", "\2") ADDRESS("\0\0\1\0") ADDRESS("\0\0\0\x63")
-	SOA("\0\0\1\0", "\0\0\0\x3c") ADDRESS("\0\0\0\x0a") OPT("\x80"),
-	DNS_HEADER + 21 + 16 + 16 + 37 + 16 + 11};
+static const struct text full = {ANSWER("\x80", "\2", "\1", "\2") ADDRESS("\0\0\1\0")
+					 ADDRESS("\0\0\0\x63") SOA("\0\0\1\0", "\0\0\0\x3c")
+						 ADDRESS("\0\0\0\x0a") OPT("\x80"),
+				 DNS_HEADER + 21 + 16 + 16 + 37 + 16 + 11};
 
 static void test_answers_cut(void **state)
 {
@@ -301,7 +324,7 @@ static void test_age(void **state)
 	assert_int_equal(ttl_at(p + 33 + 6), 206);
 	assert_int_equal(ttl_at(p + 33 + 16 + 6), 49);
 	assert_int_equal(ttl_at(p + 33 + 32 + 6), 206);
-	assert_int_equal(ttl_at(p + 33 + 32 + 37 + 6), 0); /* not below */
+	assert_int_equal(ttl_at(p + 33 + 32 + 37 + 6), 0);                  /* not below */
 	assert_memory_equal(p + full.len - 11, full.p + full.len - 11, 11); /* flags are no time */
 	assert_int_equal(ttl_at(p + 33 + 32 + 33), 60); /* the SOA's own numbers stay */
 	free(p);

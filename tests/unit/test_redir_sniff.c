@@ -46,9 +46,13 @@ static void put_name(struct hello *h, const char *name)
 /* A ClientHello with a session, two suites, some extensions, and these. */
 static struct hello hello(const struct hello *extensions)
 {
-	static const char body[] = "\3\3" "0123456789abcdef0123456789abcdef" "\4SESS"
-				   "\0\4\x13\1\x13\2" "\1\0";
-	static const char more[] = "\0\x2b\0\3\2\3\4" "\0\x0a\0\4\0\2\0\x1d";
+	static const char body[] = "\3\3"
+				   "0123456789abcdef0123456789abcdef"
+				   "\4SESS"
+				   "\0\4\x13\1\x13\2"
+				   "\1\0";
+	static const char more[] = "\0\x2b\0\3\2\3\4"
+				   "\0\x0a\0\4\0\2\0\x1d";
 	size_t ext = extensions->len + sizeof(more) - 1, len = sizeof(body) - 1 + 2 + ext;
 	struct hello h = {.len = 0};
 
@@ -135,13 +139,30 @@ static void test_tls_left_alone(void **state)
 
 static void test_names(void **state)
 {
-	static const char *const good[] = {"example.net", "a-b.example.net", "_x.example.net",
-					   "xn--bcher-kva.example", "1.example", "a.lan.example"};
-	static const char *const bad[] = {
-		"example", "192.0.2.1", "1.2.3.4.5", "printer.local", "router.lan", "nas.home.arpa",
-		"x.localhost", "abc.onion", "a..net", ".example.net", "-a.example.net",
-		"a-.example.net", "a.example-", "ex ample.net", "a.b\xc3\xbc.net", "a/b.net", "",
-		"2001:db8::1", "[2001:db8::1]", "a.example.net\n", "example.n3t:80"};
+	static const char *const good[] = {"example.net",    "a-b.example.net",
+					   "_x.example.net", "xn--bcher-kva.example",
+					   "1.example",      "a.lan.example"};
+	static const char *const bad[] = {"example",
+					  "192.0.2.1",
+					  "1.2.3.4.5",
+					  "printer.local",
+					  "router.lan",
+					  "nas.home.arpa",
+					  "x.localhost",
+					  "abc.onion",
+					  "a..net",
+					  ".example.net",
+					  "-a.example.net",
+					  "a-.example.net",
+					  "a.example-",
+					  "ex ample.net",
+					  "a.b\xc3\xbc.net",
+					  "a/b.net",
+					  "",
+					  "2001:db8::1",
+					  "[2001:db8::1]",
+					  "a.example.net\n",
+					  "example.n3t:80"};
 	char text[300], name[SNIFF_NAME_MAX + 1];
 
 	(void)state;
@@ -220,8 +241,10 @@ static void test_http_left_alone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tls),  cmocka_unit_test(test_tls_left_alone),
-		cmocka_unit_test(test_names), cmocka_unit_test(test_http),
+		cmocka_unit_test(test_tls),
+		cmocka_unit_test(test_tls_left_alone),
+		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_http),
 		cmocka_unit_test(test_http_left_alone),
 	};
 

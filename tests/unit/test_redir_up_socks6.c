@@ -116,6 +116,41 @@ static void test_connect_wishes(void **state)
 	assert_false(s6_stack_has(&req.opts.stack, S6_STACK_TFO));
 }
 
+/* A name instead of the address; the longest one beside the longest credentials. */
+static void test_connect_name(void **state)
+{
+	char longest[S6_NAME_MAX + 1], field[S6_USERPASS_MAX + 1];
+	struct upstream up = upstream_of(NULL, NULL);
+	struct addr dst = addr_of("203.0.113.5:443");
+	struct upstream_chain c = alone(&up, &in_session);
+	struct up_request rq = {
+		.command = S6_CMD_CONNECT, .dst = &dst, .name = "www.example.net", .chain = &c};
+	struct up_socks6 all;
+	uint8_t wire[UP_REQUEST_MAX];
+	struct up_hop u;
+	struct s6_request req = request(&rq, &u, wire);
+	size_t len;
+
+	(void)state;
+	assert_int_equal(req.addr.type, S6_ADDR_NAME);
+	assert_string_equal(req.addr.u.name, "www.example.net");
+	assert_int_equal(req.addr.port, 443);
+	assert_true(s6_stack_has(&req.opts.stack, S6_STACK_HAPPY_EYEBALLS));
+	assert_int_equal(req.opts.stack.value[S6_STACK_HAPPY_EYEBALLS], S6_AVAIL_YES);
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	memset(field, 'y', sizeof(field) - 1);
+	field[sizeof(field) - 1] = '\0';
+	up = upstream_of(field, field);
+	c.hop[0].g = no_session;
+	rq.name = longest;
+	rq.tos = 0xb8;
+	req = request(&rq, &u, wire);
+	assert_string_equal(req.addr.u.name, longest);
+	rq.name = "";
+	assert_false(up_socks6_request(&all, &rq, wire, &len));
+}
+
 static void test_connect_without_session(void **state)
 {
 	struct upstream up = upstream_of("ann", "secret");
@@ -723,6 +758,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_connect_in_session),
 		cmocka_unit_test(test_connect_wishes),
+		cmocka_unit_test(test_connect_name),
 		cmocka_unit_test(test_connect_without_session),
 		cmocka_unit_test(test_noop),
 		cmocka_unit_test(test_longest_id),

@@ -10,9 +10,9 @@
 #include <stdio.h>
 
 #include "core/conf.h"
+#include "core/users.h"
 #include "proxy/acl.h"
 #include "proxy/issued.h"
-#include "proxy/users.h"
 
 struct proxy_conf {
 	atomic_uint refs;

@@ -13,10 +13,12 @@
 #include "core/report.h"
 #include "core/sock.h"
 #include "redir/flow_priv.h"
+#include "redir/front.h"
 #include "redir/origdst.h"
 
 /*
  * Time limits
+ *   REQUEST    REQUEST_S for a program at the front door to say where to
  *   WAIT_DATA  first_data_ms; the device may also speak later
  *   DIAL       dial_timeout, kept by the dial
  *   HANDSHAKE  dial_timeout until the authentication reply, which the proxy sends at once;
@@ -25,9 +27,11 @@
  *   HELD       CLAIM_S for the device's connection, which takes one round trip of the LAN
  *   RELAY      idle, kept by the relay
  */
-#define CLAIM_S 10.0
+#define CLAIM_S   10.0
+#define REQUEST_S 10.0
 
 static const char *const state_words[] = {
+	[FLOW_REQUEST] = "request",
 	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",   [FLOW_HANDSHAKE] = "handshake",
 	[FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass",
 	[FLOW_HELD] = "held", [FLOW_RELAY] = "relay",
@@ -82,20 +86,36 @@ static const char *flow_via(const struct flow *f, char *buf, size_t cap)
 	return f->route == ROUTE_PROXY && f->up ? upstream_via_str(f->up, buf, cap) : NULL;
 }
 
+const char *flow_dst_str(const struct flow *f, char *buf, size_t cap)
+{
+	const char *name = f->front ? flow_front_name(f) : NULL;
+
+	if (!name)
+		return addr_str(&f->dst, buf, cap);
+	snprintf(buf, cap, "%s:%u", name, addr_port(&f->dst));
+	return buf;
+}
+
+static const char *flow_entry(const struct flow *f)
+{
+	return f->front ? flow_front_entry(f) : f->held ? "held" : "captured";
+}
+
 static void log_end(const struct flow *f, enum end_reason reason, int err)
 {
-	char src[ADDR_STRLEN], dst[ADDR_STRLEN], first[32] = "-", names[128];
+	char src[ADDR_STRLEN], dst[FLOW_DST_STRLEN], first[32] = "-", names[128];
 	const char *via = flow_via(f, names, sizeof(names));
 
 	if (!log_enabled(LVL_INFO))
 		return;
 	if (first_byte_s(f) >= 0)
 		snprintf(first, sizeof(first), "%.1fms", first_byte_s(f) * 1e3);
-	log_info("flow %s -> %s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
+	log_info("flow %s -> %s%s%s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
 		 "prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
-		 addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
+		 addr_str(&f->src, src, sizeof(src)), flow_dst_str(f, dst, sizeof(dst)),
+		 f->front ? " entry=" : "", f->front ? flow_front_entry(f) : "",
 		 route_words[f->route], f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
 		 via ? " via=" : "", via ? via : "", f->mptcp ? "yes" : "no", f->subflows,
 		 f->tfo ? "yes" : "no", f->syn_bytes, f->prewarmed ? "yes" : "no",
@@ -165,6 +185,7 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 	log_end(f, reason, err);
 	f->state = FLOW_CLOSED;
 	flow_held_end(f, reason, err);
+	flow_front_end(f, reason, err);
 	rw->counters.ended[reason]++;
 	rw->counters.bytes_up += f->relay.b.bytes_out;
 	rw->counters.bytes_down += f->relay.b.bytes_in;
@@ -200,6 +221,9 @@ void flow_change(struct flow *f, enum flow_state state)
 {
 	f->state = state;
 	switch (state) {
+	case FLOW_REQUEST:
+		flow_deadline(f, REQUEST_S);
+		break;
 	case FLOW_WAIT_DATA:
 		flow_deadline(f, f->conf->first_data_ms / 1e3);
 		break;
@@ -258,6 +282,8 @@ void flow_server_failed(struct flow *f, int err)
 {
 	char dst[ADDR_STRLEN];
 
+	if (addr_is_any(&f->dst)) /* a name, and the proxy alone knows where that is */
+		return;
 	if (failed_put(f->rw->redir->failed, &f->dst, err, flow_now(f)))
 		log_debug("%s has failed: %s: new connections to it are refused for a while",
 			  addr_str(&f->dst, dst, sizeof(dst)), strerror(err));
@@ -273,6 +299,15 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	if (f->held) {
 		flow_held_ready(f, up_fd, sent);
 		return;
+	}
+	if (f->front) {
+		int rc = flow_front_accept(f);
+
+		if (rc < 0) {
+			f->at->fd = up_fd;
+			flow_end(f, END_DOWN_GONE, -rc);
+			return;
+		}
 	}
 	ev_io_stop(rw->w.loop, &f->io);
 	buf_consume(&r->a.in, &rw->w.pool, sent);
@@ -399,6 +434,10 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 		flow_held_readable(f);
 		return;
 	}
+	if (f->state == FLOW_REQUEST) {
+		flow_front_readable(f);
+		return;
+	}
 	if (!device_read(f))
 		return;
 	device_watch(f);
@@ -421,6 +460,8 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 		flow_proxy_silent(f);
 	else if (f->state == FLOW_HELD)
 		flow_end(f, END_DOWN_GONE, 0);
+	else if (f->state == FLOW_REQUEST)
+		flow_end(f, END_REQUEST_TIMEOUT, 0);
 }
 
 /* ---- start ---- */
@@ -482,25 +523,34 @@ static bool find_destination(struct flow *f)
 	return false;
 }
 
-void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
+struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src)
 {
 	struct flow *f;
 
-	if (flow_held_claims(rw, fd, src))
-		return;
 	rw->counters.accepted++;
 	if (!budget_take(&rw->redir->budget, &rw->w)) {
 		rw->counters.ended[END_LIMIT]++;
 		sock_reset(fd);
-		return;
+		return NULL;
 	}
 	f = flow_new(rw, fd, src);
 	if (!f) {
 		budget_give(&rw->redir->budget);
 		rw->counters.ended[END_NO_MEMORY]++;
 		sock_reset(fd);
-		return;
 	}
+	return f;
+}
+
+void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
+{
+	struct flow *f;
+
+	if (flow_held_claims(rw, fd, src))
+		return;
+	f = flow_admit(rw, fd, src);
+	if (!f)
+		return;
 	flow_change(f, FLOW_WAIT_DATA);
 	if (!find_destination(f) || !device_read(f))
 		return;
@@ -516,7 +566,8 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 uint64_t flow_memory(const struct redir_worker *rw)
 {
 	return (uint64_t)rw->flows.count *
-	       (sizeof(struct flow) + (sizeof(struct attempt) + UP_REQUEST_MAX) / 4);
+		       (sizeof(struct flow) + (sizeof(struct attempt) + UP_REQUEST_MAX) / 4) +
+	       (uint64_t)rw->requests * (sizeof(struct front) + FRONT_HEAD_MAX);
 }
 
 void flow_end_all(struct redir_worker *rw, enum end_reason reason)
@@ -552,7 +603,7 @@ void flow_usage(struct redir_worker *rw, struct wan_usage *u)
 void flow_report_all(struct redir_worker *rw, struct report *r)
 {
 	struct list_node *n, *tmp;
-	char text[ADDR_STRLEN], names[128];
+	char text[FLOW_DST_STRLEN], names[128];
 
 	list_for_each_safe (&rw->flows, n, tmp) {
 		struct flow *f = container_of(n, struct flow, node);
@@ -561,7 +612,8 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 		report_row(r);
 		report_u64(r, "id", f->id * rw->redir->n_workers + rw->w.index);
 		report_str(r, "source", addr_str(&f->src, text, sizeof(text)));
-		report_str(r, "destination", addr_str(&f->dst, text, sizeof(text)));
+		report_str(r, "destination", flow_dst_str(f, text, sizeof(text)));
+		report_str(r, "entry", flow_entry(f));
 		report_str(r, "route", route_words[f->route]);
 		report_str(r, "proxy", f->route == ROUTE_PROXY && f->up ? f->up->name : NULL);
 		report_str(r, "via", flow_via(f, names, sizeof(names)));

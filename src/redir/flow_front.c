@@ -294,12 +294,12 @@ static void begin(struct flow *f)
 
 	perclient_wait_over(f->rw->redir->clients, &f->src);
 	t->waits = false;
-	if (!take_destination(f))
-		return;
 	if (t->front.command != S6_CMD_CONNECT) {
 		flow_end(f, END_UNSUPPORTED, 0);
 		return;
 	}
+	if (!take_destination(f))
+		return;
 	if (!take_data(f)) {
 		flow_end(f, END_NO_MEMORY, 0);
 		return;

@@ -5,6 +5,7 @@
 
 CLOSED=81 DROPPED=82 # ports of the server
 UNREACH4=192.0.2.77  # no route behind the proxy
+DENIED4=203.0.113.66 # the proxy does not allow it
 NAME=www.front.test
 
 # fetch OPTION...: what curl on the router gets through the door, and its exit code if it gets nothing.
@@ -53,8 +54,13 @@ http() {
 	sed -n 's/.*error=\([a-z_]*\).*/\1/p' "$LAB_DIR/head"
 }
 
-ip4() { printf '01%02x%02x%02x%02x' ${1//./ }; }
-name() { printf '03%02x%s' ${#1} "$(hex "$1")"; }
+ip4() { # as an address of SOCKS 5
+	local n
+	printf 01
+	for n in ${1//./ }; do
+		printf %02x "$n"
+	done
+}
 
 last() { # FIELD: of the last flow in the log
 	grep ' flow ' "$LAB_DIR/redir.log" | tail -n 1 | sed -n "s/.* $1=\([^ ]*\).*/\1/p"
@@ -64,7 +70,7 @@ is_up() { [ "$(lab_ctl redir proxies --json | json - 'j["proxies"][0]["state"]')
 
 start() { # [lab_daemons OPTION...]
 	lab_daemons --no-rules --redir "redir.socks=[::1]:1080, 127.0.0.1:1080" --proxy "proxy.resolve=127.0.0.1:5353" \
-		--proxy proxy.connect_timeout=3 "$@"
+		--proxy proxy.connect_timeout=3 --proxy "acl.deny=$DENIED4" "$@"
 	lab_wait 20 is_up || lab_die "no proxy: $(lab_ctl redir proxies)"
 }
 
@@ -109,12 +115,12 @@ for kind in socks4 socks5h http; do
 	lab_in "$RTR" curl -sS --max-time 30 -x "$kind://127.0.0.1:1080" --proxytunnel "http://$SRV4/big" -o "$LAB_DIR/big" 2>"$LAB_DIR/curl.err"
 	check "$kind: 3 MB arrive" cmp "$LAB_DIR/big" "$LAB_DIR/www/big"
 done
-check_eq "another program: socat" "$(echo hello | lab_in "$RTR" socat -t 3 - "SOCKS4A:127.0.0.1:$NAME:7,socksport=1080")" hello
-check_eq "and by HTTP" "$(echo hello | lab_in "$RTR" socat -t 3 - "PROXY:127.0.0.1:$NAME:7,proxyport=1080")" hello
+check_eq "another program: socat" "$(echo hello | lab_in "$RTR" socat -t 3 - "SOCKS4A:127.0.0.1:$NAME:7,socksport=1080" | head -n 1)" hello
+check_eq "and by HTTP" "$(echo hello | lab_in "$RTR" socat -t 3 - "PROXY:127.0.0.1:$NAME:7,proxyport=1080" | head -n 1)" hello
 
 # ---- what comes early, and in pieces ----
 GET=$(printf 'GET / HTTP/1.0\r\n\r\n' | od -An -v -tx1 | tr -d ' \n')
-early=$(said "050100 050100$(ip4 $SRV4)0050 $GET" ::1 8)
+early=$(said "050100 050100$(ip4 "$SRV4")0050 $GET" ::1 8)
 check_eq "all at once: handshake, request and first bytes" "${early:0:24} ${early##* }" "050005000001000000000000 closed"
 check_eq "and the page is behind them" "$(cut -d' ' -f1 <<<"${early:24}" | xxd -r -p | tail -n 1)" "$PAGE"
 in_pieces() { # octet by octet
@@ -133,24 +139,24 @@ in_pieces() { # octet by octet
 	PYTHON
 }
 check_eq "octet by octet" "$(in_pieces)" "HTTP/1.1 200 Connection established||early"
-check_eq "the server speaks first" "$(said "050100 050100$(ip4 $SRV4)0053" ::1 3 | cut -c 1-28 | cut -c 25-)" "$(hex "$(lab_in "$PRX" timeout 1 socat -u "TCP:$SRV4:83" - | head -c 2)")"
+check_eq "the server speaks first" "$(said "050100 050100$(ip4 "$SRV4")0053" ::1 3 | cut -c 1-28 | cut -c 25-)" "$(hex "$(lab_in "$PRX" timeout 1 socat -u "TCP:$SRV4:83" - | head -c 2)")"
 
 # ---- the truth about failures ----
-check_eq "SOCKS 5: refused" "$(socks5 "$(ip4 $SRV4)" $CLOSED)" "05 closed"
-check_eq "SOCKS 5: unreachable" "$(socks5 "$(ip4 $UNREACH4)" 80)" "04 closed"
-check_eq "SOCKS 5: nobody answers" "$(socks5 "$(ip4 $SRV4)" $DROPPED)" "06 closed"
-check_eq "SOCKS 5: not allowed" "$(socks5 "$(ip4 198.51.100.7)" 80)" "02 closed"
-check_eq "SOCKS 4: refused" "$(said "0401$(printf %04x $CLOSED)$(ip4 $SRV4 | cut -c 3-)00" 127.0.0.1 5)" "005b000000000000 closed"
+check_eq "SOCKS 5: refused" "$(socks5 "$(ip4 "$SRV4")" $CLOSED)" "05 closed"
+check_eq "SOCKS 5: unreachable" "$(socks5 "$(ip4 "$UNREACH4")" 80)" "04 closed"
+check_eq "SOCKS 5: nobody answers" "$(socks5 "$(ip4 "$SRV4")" $DROPPED)" "06 closed"
+check_eq "SOCKS 5: not allowed" "$(socks5 "$(ip4 "$DENIED4")" 80)" "02 closed"
+check_eq "SOCKS 4: refused" "$(said "0401$(printf %04x $CLOSED)$(ip4 "$SRV4" | cut -c 3-)00" 127.0.0.1 5)" "005b000000000000 closed"
 check_eq "HTTP: refused" "$(http "$SRV4:$CLOSED" | tr '\n' ' ')" "502 connection_refused "
 check_eq "HTTP: unreachable" "$(http "$UNREACH4" | tr '\n' ' ')" "502 destination_unavailable "
 check_eq "HTTP: nobody answers" "$(http "$SRV4:$DROPPED" | tr '\n' ' ')" "504 connection_timeout "
-check_eq "HTTP: not allowed" "$(http 198.51.100.7 | tr '\n' ' ')" "403 http_request_denied "
+check_eq "HTTP: not allowed" "$(http "$DENIED4" | tr '\n' ' ')" "403 http_request_denied "
 check_eq "BIND: not supported" "$(said "050100 05020001000000000000" ::1 5)" "050005070001""000000000000 closed"
 check_eq "UDP ASSOCIATE: not supported" "$(said "050100 05030001000000000000" ::1 5)" "050005070001""000000000000 closed"
 check_eq "HTTP: another method" "$(said "$(printf 'GET http://a/ HTTP/1.1\r\n\r\n' | od -An -v -tx1 | tr -d ' \n')" | xxd -r -p 2>/dev/null | head -n 1 | tr -d '\r')" "HTTP/1.1 405 Method Not Allowed"
 check_eq "TLS at the door: closed without a word" "$(said 16030100a5)" " reset"
 check_eq "addresses that are nobody's" "$(socks5 "$(ip4 0.0.0.0)" 80) $(socks5 "$(ip4 224.0.0.1)" 80)" "02 closed 02 closed"
-check_eq "early data does not lose the reply" "$(said "050100 050100$(ip4 $SRV4)$(printf %04x $CLOSED) $GET" ::1 5)" "050005050001""000000000000 closed"
+check_eq "early data does not lose the reply" "$(said "050100 050100$(ip4 "$SRV4")$(printf %04x $CLOSED) $GET" ::1 5)" "050005050001""000000000000 closed"
 
 # ---- what sixpathctl shows ----
 lab_in "$RTR" socat -t 5 - "SOCKS4A:127.0.0.1:$NAME:7,socksport=1080" <><(:) >/dev/null 2>&1 &
@@ -202,8 +208,7 @@ lab_conf redir connect.on_proxy_failure=refuse
 lab_conf_write
 lab_ctl redir reload >/dev/null
 check_eq "on_proxy_failure = refuse: HTTP" "$(http "$SRV4" | tr '\n' ' ')" "503 destination_unavailable "
-check_eq "on_proxy_failure = refuse: SOCKS 5" "$(socks5 "$(ip4 $SRV4)" 80)" "01 closed"
-LAB_PIDS[proxy]=""
+check_eq "on_proxy_failure = refuse: SOCKS 5" "$(socks5 "$(ip4 "$SRV4")" 80)" "01 closed"
 lab_daemon_stop redir
 
 # ---- users ----
@@ -221,9 +226,9 @@ fetch -x "http://ann:wrong@$door" --proxytunnel "http://$NAME/" >/dev/null
 check "users: and by HTTP" grep -q 407 "$LAB_DIR/curl.err"
 check_eq "users: an unknown one" "$(said "050102 01 03 626f62 05 77726f6e67" "$RTR4" 8)" "05020101 closed"
 check_eq "users: none given" "$(said 050100 "$RTR4" 5)" "05ff closed"
-check_eq "users: SOCKS 4 has no place for a password" "$(said "04010050$(ip4 $SRV4 | cut -c 3-)00" "$RTR4" 5)" "005b000000000000 closed"
+check_eq "users: SOCKS 4 has no place for a password" "$(said "04010050$(ip4 "$SRV4" | cut -c 3-)00" "$RTR4" 5)" "005b000000000000 closed"
 AUTH="050102 01 03 616e6e 0c $(hex "front secret")"
-check_eq "users: the router's own addresses are not theirs" "$(said "$AUTH 050100$(ip4 127.0.0.1)0050" "$RTR4" 8) $(said "$AUTH 050100$(ip4 $RTR4)0050" "$RTR4" 8)" \
+check_eq "users: the router's own addresses are not theirs" "$(said "$AUTH 050100$(ip4 127.0.0.1)0050" "$RTR4" 8) $(said "$AUTH 050100$(ip4 "$RTR4")0050" "$RTR4" 8)" \
 	"0502010005020001000000000000 closed 0502010005020001000000000000 closed"
 check "the log names no password" sh -c "! grep -qE 'front secret|ZnJvbnQ' '$LAB_DIR/redir.log'"
 
@@ -235,6 +240,7 @@ unset "LAB_PIDS[redir]"
 pid=$(lab_ctl redir status --json | json - 'j["pid"]')
 kill -TERM "$pid"
 check "the successor ends" lab_wait 15 lab_gone "$pid"
+check "without a report of the sanitizers" sh -c "! grep -qE 'Sanitizer|runtime error:' '$LAB_DIR/redir.log'"
 lab_daemon_stop proxy
 
 # ---- configuration ----

@@ -15,9 +15,9 @@
 #include "redir/flow_priv.h"
 #include "redir/front.h"
 
-#define CLIENTS_MAX     65536 /* the budget is the limit that counts */
-#define FAREWELL_S      2.0   /* for the program to read its reply, and close */
-#define FAREWELLS_MAX   256   /* of a worker */
+#define CLIENTS_MAX   65536 /* the budget is the limit that counts */
+#define FAREWELL_S    2.0   /* for the program to read its reply, and close */
+#define FAREWELLS_MAX 256   /* of a worker */
 
 /* What is needed until the program has been told the outcome. */
 struct talk {
@@ -326,11 +326,12 @@ static void bad_request(struct flow *f)
 {
 	char src[ADDR_STRLEN];
 
-	log_limited(&f->rw->limit_front, 5, LVL_NOTICE,
-		    "front door: %s says what cannot be served (%s): SOCKS 4, 4a, 5 and HTTP CONNECT "
-		    "are%s",
-		    addr_str(&f->src, src, sizeof(src)), flow_front_entry(f),
-		    f->conf->socks_users ? ", with a user name" : "");
+	log_limited(
+		&f->rw->limit_front, 5, LVL_NOTICE,
+		"front door: %s says what cannot be served (%s): SOCKS 4, 4a, 5 and HTTP CONNECT "
+		"are%s",
+		addr_str(&f->src, src, sizeof(src)), flow_front_entry(f),
+		f->conf->socks_users ? ", with a user name" : "");
 	refuse(f, END_MALFORMED);
 }
 
@@ -484,6 +485,21 @@ static struct flow_front *front_new(const struct redir_worker *rw)
 	return fr;
 }
 
+/* An upstream's address is that of the door. */
+static bool is_our_own(const struct flow *f)
+{
+	char src[ADDR_STRLEN], door[ADDR_STRLEN];
+	struct addr at;
+
+	if (addr_of_socket(f->fd, &at) < 0 || !loopguard_has(f->rw->redir->loopguard, &f->src, &at))
+		return false;
+	log_limited(&f->rw->limit_loop, 1, LVL_ERROR,
+		    "front door: our own connection %s -> %s came back: no proxy may have the address "
+		    "of socks",
+		    addr_str(&f->src, src, sizeof(src)), addr_str(&at, door, sizeof(door)));
+	return true;
+}
+
 void flow_front_start(struct redir_worker *rw, int fd, const struct addr *src)
 {
 	struct flow_front *fr;
@@ -510,7 +526,10 @@ void flow_front_start(struct redir_worker *rw, int fd, const struct addr *src)
 	rw->requests++;
 	rw->counters.front++;
 	flow_change(f, FLOW_REQUEST);
-	flow_front_readable(f);
+	if (is_our_own(f))
+		flow_end(f, END_LOOP, 0);
+	else
+		flow_front_readable(f);
 }
 
 /* ---- names, where no proxy resolves them ---- */

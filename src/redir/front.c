@@ -69,8 +69,7 @@ static void say(struct front *f, const void *data, size_t len)
 static void say_http(struct front *f, unsigned status, const char *phrase, const char *more)
 {
 	int n = snprintf(f->reply, sizeof(f->reply), "HTTP/1.1 %u %s\r\n%s%s\r\n", status, phrase,
-			 more,
-			 status == 200 ? "" : "Content-Length: 0\r\nConnection: close\r\n");
+			 more, status == 200 ? "" : "Content-Length: 0\r\nConnection: close\r\n");
 
 	f->reply_len = n > 0 && (size_t)n < sizeof(f->reply) ? (size_t)n : 0;
 }
@@ -410,7 +409,8 @@ static bool take_authority(struct s6_address *a, struct reader r)
 
 static int base64_value(uint8_t c)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const char *at = c ? strchr(digits, c) : NULL;
 
 	return at ? (int)(at - digits) : -1;

@@ -138,6 +138,7 @@ static void status_done(struct survey *s)
 	status_descriptors(r, rd->nofile);
 	budget_report(&rd->budget, "capturing", r);
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
+	status_listeners_as(r, "socks", &rd->workers[0].front, false);
 	report_held(r, rd->held);
 	report_failed(r, rd);
 	report_counters(r, &g->sum);

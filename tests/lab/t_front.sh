@@ -11,6 +11,7 @@ NAME=www.front.test
 # fetch OPTION...: what curl on the router gets through the door, and its exit code if it gets nothing.
 fetch() {
 	local out rc
+	mark
 	out=$(lab_in "${LAB_FROM:-$RTR}" curl -sS --max-time 10 "$@" 2>"$LAB_DIR/curl.err")
 	rc=$?
 	[ $rc = 0 ] && echo "$out" || echo "curl-$rc"
@@ -62,7 +63,13 @@ ip4() { # as an address of SOCKS 5
 	done
 }
 
+# mark: what last tells of comes after this.
+mark() { grep -c ' flow ' "$LAB_DIR/redir.log" >"$LAB_DIR/mark"; }
+
+ended() { [ "$(grep -c ' flow ' "$LAB_DIR/redir.log")" -gt "$(cat "$LAB_DIR/mark")" ]; }
+
 last() { # FIELD: of the last flow in the log
+	lab_wait 5 ended
 	grep ' flow ' "$LAB_DIR/redir.log" | tail -n 1 | sed -n "s/.* $1=\([^ ]*\).*/\1/p"
 }
 
@@ -242,6 +249,16 @@ kill -TERM "$pid"
 check "the successor ends" lab_wait 15 lab_gone "$pid"
 check "without a report of the sanitizers" sh -c "! grep -qE 'Sanitizer|runtime error:' '$LAB_DIR/redir.log'"
 lab_daemon_stop proxy
+
+# ---- a loop ----
+lab_conf redir "redir.socks=[::1]:1080" redir.socks_users= "proxy home.address=[::1]:1080" "proxy home.protocol=socks5" \
+	"proxy home.username=" "proxy home.password_file=" "proxy home.mptcp=no"
+lab_conf_write
+lab_daemon_start redir
+lab_wait 10 is_up
+check_eq "an upstream that is ourselves: directly" "$(fetch --socks5 "[::1]:1080" "http://$SRV4/") $(last route)" "$PAGE direct"
+check "it is noticed" lab_logged redir "came back: no proxy may have the address of socks"
+lab_daemon_stop redir
 
 # ---- configuration ----
 lab_conf redir "redir.socks=0.0.0.0:1080" redir.socks_users=

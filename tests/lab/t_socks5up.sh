@@ -24,8 +24,24 @@ is() { # STATE
 	[ "$(of state)" = "$1" ]
 }
 
+# mark: what last tells of comes after this.
+mark() { grep -c ' flow ' "$LAB_DIR/redir.log" >"$LAB_DIR/mark"; }
+
+ended() { [ "$(grep -c ' flow ' "$LAB_DIR/redir.log")" -gt "$(cat "$LAB_DIR/mark")" ]; }
+
 last() { # FIELD: of the last flow in the log
+	lab_wait 5 ended
 	grep ' flow ' "$LAB_DIR/redir.log" | tail -n 1 | sed -n "s/.* $1=\([^ ]*\).*/\1/p"
+}
+
+get() { # how it ends for the device that asks the server for a page
+	mark
+	lab_get srv "$SRV4" 80
+}
+
+probe() { # PORT [OPTION...]
+	mark
+	lab_in "$DEV" "$PEER" probe --timeout-ms 5000 "${@:2}" "$SRV4" "$1" | json - 'j["end"]'
 }
 
 # flights PORT: what the router has sent on each connection to it, packet by packet, as hex; with 05 01
@@ -56,7 +72,7 @@ told() {
 	upstream "$@"
 	lab_wait 20 is up || lab_die "not up: $(lab_ctl redir proxies)"
 	lab_capture cap "$PRX" wan1 "tcp port $1"
-	check_eq "$1 ${*:2}: a page through it" "$(lab_get srv "$SRV4" 80) $(lab_saw srv) $(last route)" "want proxy proxy"
+	check_eq "$1 ${*:2}: a page through it" "$(get) $(lab_saw srv) $(last route)" "want proxy proxy"
 	lab_capture_stop cap
 	flights "$1" >"$LAB_DIR/flights"
 }
@@ -89,11 +105,11 @@ REQUEST=05010001$(printf '%02x%02x%02x%02x' 203 0 113 2)0050
 told 1090
 check_eq "one by one: greeting, request, then the page is asked for" \
 	"$(awk '{ print $1, $2, substr($3, 1, 6) }' "$LAB_DIR/flights")" "050100 $REQUEST 474554"
-check_eq "refused is told" "$(lab_in "$DEV" "$PEER" probe --get / --want 1 --timeout-ms 5000 "$SRV4" $CLOSED | json - 'j["end"]') $(last reason) $(last reply)" \
+check_eq "refused is told" "$(probe $CLOSED --get / --want 1) $(last reason) $(last reply)" \
 	"ECONNRESET refused-by-proxy connection"
 lab_in "$DEV" curl -s --max-time 20 "http://$SRV4:8080/big" -o "$LAB_DIR/big" # microsocks knows no half-close
 check "bytes arrive as they were" cmp "$LAB_DIR/big" "$LAB_DIR/www/big"
-check_eq "the server speaks first" "$(lab_in "$DEV" "$PEER" probe --want 5 --timeout-ms 5000 "$SRV4" 83 | json - 'j["end"]')" want
+check_eq "the server speaks first" "$(probe 83 --want 5)" want
 check_eq "proxies says what it is" "$(of protocol) $(of session) $(of tfo)" "socks5 false false"
 lab_daemons_stop
 
@@ -109,6 +125,14 @@ lab_daemons_stop
 told 1092 "proxy home.mptcp=auto"
 lab_daemons_stop
 
+# Connections kept ready spare a round trip here, too.
+upstream 1092 "proxy home.prewarm=2" "proxy home.pipeline=data"
+lab_wait 20 is up
+has_ready() { [ "$(of prewarm_ready)" -gt 0 ]; }
+lab_wait 10 has_ready
+check_eq "on a prewarmed connection" "$(get) $(lab_saw srv) $(last prewarm)" "want proxy yes"
+lab_daemons_stop
+
 # ---- passwords ----
 USER=(proxy\ home.username=home "proxy home.password_file=$LAB_DIR/secret")
 told 1091 "${USER[@]}"
@@ -119,7 +143,7 @@ printf 'wrong\n' >"$LAB_DIR/secret"
 lab_ctl redir reload >/dev/null
 check "a wrong password: rejected" lab_wait 15 is rejected
 check "and the log says how to cure it" lab_logged redir "credentials rejected: check username and password"
-check_eq "connections go directly meanwhile" "$(lab_get srv "$SRV4" 80) $(lab_saw srv)" "want router"
+check_eq "connections go directly meanwhile" "$(get) $(lab_saw srv)" "want router"
 printf 'secret\n' >"$LAB_DIR/secret"
 lab_ctl redir reload >/dev/null
 check "the right one again: up" lab_wait 15 is up
@@ -147,7 +171,7 @@ lab_wait_port "$PRX" 1093
 told 1093 "${USER[@]}" "proxy home.pipeline=data"
 check_eq "password: all in one packet" "$(awk '{ print NF, substr($1, 1, 58) }' "$LAB_DIR/flights")" \
 	"1 0501020104686f6d6506736563726574${REQUEST}474554"
-check_eq "refused is told through both" "$(lab_in "$DEV" "$PEER" probe --get / --want 1 --timeout-ms 5000 "$SRV4" $CLOSED | json - 'j["end"]') $(last reason)" \
+check_eq "refused is told through both" "$(probe $CLOSED --get / --want 1) $(last reason)" \
 	"ECONNRESET refused-by-proxy"
 lab_daemons_stop
 lab_kill second
@@ -156,13 +180,13 @@ check_eq "the second redirector ends with exit code" "$LAB_RC" 0
 # ---- the proxy dies ----
 upstream 1090
 lab_wait 20 is up
-check_eq "before" "$(lab_get srv "$SRV4" 80) $(lab_saw srv)" "want proxy"
+check_eq "before" "$(get) $(lab_saw srv)" "want proxy"
 lab_kill microsocks KILL
-check_eq "killed: the next connection goes directly" "$(lab_get srv "$SRV4" 80) $(lab_saw srv)" "want router"
+check_eq "killed: the next connection goes directly" "$(get) $(lab_saw srv)" "want router"
 check "it is down" lab_wait 10 is down
 lab_bg microsocks "$PRX" microsocks -p 1090
 check "back again: up" lab_wait 20 is up
-check_eq "and used" "$(lab_get srv "$SRV4" 80) $(lab_saw srv)" "want proxy"
+check_eq "and used" "$(get) $(lab_saw srv)" "want proxy"
 lab_daemons_stop
 
 # ---- nothing is said twice ----
@@ -188,7 +212,7 @@ lab_wait_port "$PRX" 1094
 broken() { # how it ends for the device, and how many pages the server has given meanwhile
 	local before end
 	before=$(lab_served srv http)
-	end=$(lab_get srv "$SRV4" 80)
+	end=$(get)
 	echo "$end $(($(lab_served srv http) - before))"
 }
 upstream 1094 "proxy home.pipeline=data"

@@ -133,7 +133,10 @@ static void test_socks4(void **state)
 	answers(&f, S6_REPLY_REFUSED, "\0\x5b\0\0\0\0\0\0", 8);
 	request(&f, false, TEXT("\4\1\1\xbb\0\0\0\1\0www.example.org\0"), FRONT_SOCKS4,
 		"www.example.org", 443);
-	request(&f, false, TEXT("\4\1\1\xbb\0\0\0\xffme\0" "203.0.113.5\0"), FRONT_SOCKS4, NULL, 443);
+	request(&f, false,
+		TEXT("\4\1\1\xbb\0\0\0\xffme\0"
+		     "203.0.113.5\0"),
+		FRONT_SOCKS4, NULL, 443);
 	assert_memory_equal(f.dst.u.ip4, "\xcb\0\x71\5", 4);
 }
 
@@ -165,13 +168,15 @@ static void test_socks5(void **state)
 	assert_memory_equal(f.dst.u.ip4, "\xcb\0\x71\5", 4);
 	assert_int_equal(r.said, 2);
 	assert_memory_equal(r.out, "\5\0", 2);
-	request(&f, false, TEXT("\5\2\2\0\5\1\0\3\x0bwww.exa.org\1\xbb"), FRONT_SOCKS5, "www.exa.org",
-		443);
-	request(&f, false,
-		TEXT("\5\1\0\5\1\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\5\1\xbb"), FRONT_SOCKS5,
-		NULL, 443);
+	request(&f, false, TEXT("\5\2\2\0\5\1\0\3\x0bwww.exa.org\1\xbb"), FRONT_SOCKS5,
+		"www.exa.org", 443);
+	request(&f, false, TEXT("\5\1\0\5\1\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\5\1\xbb"),
+		FRONT_SOCKS5, NULL, 443);
 	assert_int_equal(f.dst.type, S6_ADDR_IPV6);
-	request(&f, false, TEXT("\5\1\0\5\1\0\3\x0d" "2001:db8:1::5\1\xbb"), FRONT_SOCKS5, NULL, 443);
+	request(&f, false,
+		TEXT("\5\1\0\5\1\0\3\x0d"
+		     "2001:db8:1::5\1\xbb"),
+		FRONT_SOCKS5, NULL, 443);
 	assert_int_equal(f.dst.type, S6_ADDR_IPV6);
 }
 
@@ -180,13 +185,20 @@ static void test_socks5_codes(void **state)
 	static const struct {
 		unsigned result;
 		uint8_t code;
-	} rows[] = {{S6_REPLY_SUCCESS, 0},	  {S6_REPLY_FAILURE, 1},
-		    {S6_REPLY_NOT_ALLOWED, 2},	  {S6_REPLY_NET_UNREACHABLE, 3},
-		    {S6_REPLY_HOST_UNREACHABLE, 4}, {S6_REPLY_REFUSED, 5},
-		    {S6_REPLY_TTL_EXPIRED, 6},	  {S6_REPLY_CMD_UNSUPPORTED, 7},
-		    {S6_REPLY_ADDR_UNSUPPORTED, 8}, {S6_REPLY_TIMED_OUT, 6},
-		    {FRONT_NO_PROXY, 1},	  {FRONT_LOST, 1},
-		    {FRONT_NO_NAME, 4},		  {200, 1}};
+	} rows[] = {{S6_REPLY_SUCCESS, 0},
+		    {S6_REPLY_FAILURE, 1},
+		    {S6_REPLY_NOT_ALLOWED, 2},
+		    {S6_REPLY_NET_UNREACHABLE, 3},
+		    {S6_REPLY_HOST_UNREACHABLE, 4},
+		    {S6_REPLY_REFUSED, 5},
+		    {S6_REPLY_TTL_EXPIRED, 6},
+		    {S6_REPLY_CMD_UNSUPPORTED, 7},
+		    {S6_REPLY_ADDR_UNSUPPORTED, 8},
+		    {S6_REPLY_TIMED_OUT, 6},
+		    {FRONT_NO_PROXY, 1},
+		    {FRONT_LOST, 1},
+		    {FRONT_NO_NAME, 4},
+		    {200, 1}};
 	struct front f;
 
 	(void)state;
@@ -204,8 +216,8 @@ static void test_socks5_user(void **state)
 	struct run r;
 
 	(void)state;
-	r = request(&f, true, TEXT("\5\2\0\2\1\3ann\6secret\5\1\0\1\xcb\0\x71\5\0\x50"), FRONT_SOCKS5,
-		    NULL, 80);
+	r = request(&f, true, TEXT("\5\2\0\2\1\3ann\6secret\5\1\0\1\xcb\0\x71\5\0\x50"),
+		    FRONT_SOCKS5, NULL, 80);
 	assert_int_equal(r.said, 4);
 	assert_memory_equal(r.out, "\5\2\1\0", 4);
 	assert_int_equal(f.user_len, 3);
@@ -288,16 +300,17 @@ static void test_http(void **state)
 	replies(&f, S6_REPLY_SUCCESS, "HTTP/1.1 200 Connection established\r\n\r\n");
 	assert_int_equal(f.reply_len, strlen("HTTP/1.1 200 Connection established\r\n\r\n"));
 	replies(&f, S6_REPLY_NOT_ALLOWED, "HTTP/1.1 403 ");
-	replies(&f, S6_REPLY_REFUSED, "HTTP/1.1 502 Bad Gateway\r\nProxy-Status: sixpath-redir; "
-				      "error=connection_refused\r\n");
+	replies(&f, S6_REPLY_REFUSED,
+		"HTTP/1.1 502 Bad Gateway\r\nProxy-Status: sixpath-redir; "
+		"error=connection_refused\r\n");
 	replies(&f, S6_REPLY_TIMED_OUT, "HTTP/1.1 504 ");
 	replies(&f, FRONT_NO_PROXY, "HTTP/1.1 503 ");
 	replies(&f, FRONT_NO_NAME, "error=dns_error\r\n");
 	replies(&f, FRONT_TOO_SLOW, "HTTP/1.1 408 ");
 	request(&f, false, TEXT("CONNECT 203.0.113.5:80 HTTP/1.0\n\n"), FRONT_HTTP, NULL, 80);
 	assert_memory_equal(f.dst.u.ip4, "\xcb\0\x71\5", 4);
-	request(&f, false, TEXT("CONNECT [2001:db8::5]:80 HTTP/1.1\r\nA: b\r\n\r\n"), FRONT_HTTP, NULL,
-		80);
+	request(&f, false, TEXT("CONNECT [2001:db8::5]:80 HTTP/1.1\r\nA: b\r\n\r\n"), FRONT_HTTP,
+		NULL, 80);
 	assert_int_equal(f.dst.type, S6_ADDR_IPV6);
 }
 
@@ -312,18 +325,20 @@ static void test_http_user(void **state)
 	assert_int_equal(f.user_len, 3);
 	assert_memory_equal(f.user, "ann", 3);
 	assert_null(memchr(f.pass, 's', sizeof(f.pass)));
-	request(&f, true, TEXT(HTTP_HEAD "proxy-authorization:  basic \t YTo= \r\n\r\n"), FRONT_HTTP,
-		"www.example.org", 443);
+	request(&f, true, TEXT(HTTP_HEAD "proxy-authorization:  basic \t YTo= \r\n\r\n"),
+		FRONT_HTTP, "www.example.org", 443);
 	r = refused(&f, true, false,
 		    TEXT(HTTP_HEAD "Proxy-Authorization: Basic YW5uOnNlY3JldA==\r\n\r\n"));
 	says(&r, "HTTP/1.1 407 ");
 	says(&r, "\r\nProxy-Authenticate: Basic realm=");
 	r = refused(&f, true, true, TEXT(HTTP_HEAD "\r\n"));
 	says(&r, "HTTP/1.1 407 ");
-	refused(&f, true, true, TEXT(HTTP_HEAD "Proxy-Authorization: Basic YW5u\r\n\r\n")); /* no ':' */
+	refused(&f, true, true,
+		TEXT(HTTP_HEAD "Proxy-Authorization: Basic YW5u\r\n\r\n")); /* no ':' */
 	refused(&f, true, true, TEXT(HTTP_HEAD "Proxy-Authorization: Basic YW5!\r\n\r\n"));
 	refused(&f, true, true, TEXT(HTTP_HEAD "Proxy-Authorization: Basic YW5uO\r\n\r\n"));
-	refused(&f, true, true, TEXT(HTTP_HEAD "Proxy-Authorization: Bearer YW5uOnNlY3JldA==\r\n\r\n"));
+	refused(&f, true, true,
+		TEXT(HTTP_HEAD "Proxy-Authorization: Bearer YW5uOnNlY3JldA==\r\n\r\n"));
 }
 
 /* What the check is to be of. */
@@ -408,18 +423,12 @@ static void test_unknown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_socks4),
-		cmocka_unit_test(test_socks4_refused),
-		cmocka_unit_test(test_socks5),
-		cmocka_unit_test(test_socks5_codes),
-		cmocka_unit_test(test_socks5_user),
-		cmocka_unit_test(test_socks5_refused),
-		cmocka_unit_test(test_socks5_commands),
-		cmocka_unit_test(test_http),
-		cmocka_unit_test(test_http_user),
-		cmocka_unit_test(test_http_credentials),
-		cmocka_unit_test(test_http_refused),
-		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_socks4),          cmocka_unit_test(test_socks4_refused),
+		cmocka_unit_test(test_socks5),          cmocka_unit_test(test_socks5_codes),
+		cmocka_unit_test(test_socks5_user),     cmocka_unit_test(test_socks5_refused),
+		cmocka_unit_test(test_socks5_commands), cmocka_unit_test(test_http),
+		cmocka_unit_test(test_http_user),       cmocka_unit_test(test_http_credentials),
+		cmocka_unit_test(test_http_refused),    cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_unknown),
 	};
 

@@ -75,13 +75,18 @@ static void test_requests(void **state)
 
 	(void)state;
 	start(&t, NULL, PIPELINE_NO, S6_CMD_CONNECT, "203.0.113.5:80", NULL);
-	is_wire(&t, TEXT("\5\1\0" "\5\1\0\1\xcb\0\x71\5\0\x50"));
+	is_wire(&t, TEXT("\5\1\0"
+			 "\5\1\0\1\xcb\0\x71\5\0\x50"));
 	start(&t, "ann", PIPELINE_NO, S6_CMD_CONNECT, "[2001:db8::5]:443", NULL);
-	is_wire(&t, TEXT("\5\1\2" "\1\3ann\6secret" "\5\1\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\5\1\xbb"));
+	is_wire(&t, TEXT("\5\1\2"
+			 "\1\3ann\6secret"
+			 "\5\1\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\5\1\xbb"));
 	start(&t, NULL, PIPELINE_DATA, S6_CMD_CONNECT, "0.0.0.0:443", "www.example.org");
-	is_wire(&t, TEXT("\5\1\0" "\5\1\0\3\x0fwww.example.org\1\xbb"));
+	is_wire(&t, TEXT("\5\1\0"
+			 "\5\1\0\3\x0fwww.example.org\1\xbb"));
 	start(&t, "ann", PIPELINE_NO, S6_CMD_NOOP, "0.0.0.0:1", NULL);
-	is_wire(&t, TEXT("\5\1\2" "\1\3ann\6secret"));
+	is_wire(&t, TEXT("\5\1\2"
+			 "\1\3ann\6secret"));
 }
 
 /* What may leave before which reply; what of it may be said twice. */
@@ -154,7 +159,11 @@ static void test_replies(void **state)
 {
 	(void)state;
 	whole(NULL, TEXT("\5\0\5\0\0\1\1\2\3\4\0\5"), UP_READY);
-	whole("ann", TEXT("\5\2\1\0\5\0\0\4" "0123456789abcdef" "\0\5"), UP_READY);
+	whole("ann",
+	      TEXT("\5\2\1\0\5\0\0\4"
+		   "0123456789abcdef"
+		   "\0\5"),
+	      UP_READY);
 	whole("ann", TEXT("\5\2\1\0\5\0\0\3\3abc\0\5"), UP_READY);
 	whole(NULL, TEXT("\5\0\5\5\0\1\1\2\3\4\0\5"), UP_REPLY);
 	whole(NULL, TEXT("\5\0\5\0\0\1\1\2\3\4\0"), UP_MORE);
@@ -170,10 +179,10 @@ static void test_replies(void **state)
 
 static void test_codes(void **state)
 {
-	static const uint8_t codes[] = {S6_REPLY_SUCCESS,	  S6_REPLY_FAILURE,
-					S6_REPLY_NOT_ALLOWED,	  S6_REPLY_NET_UNREACHABLE,
+	static const uint8_t codes[] = {S6_REPLY_SUCCESS,          S6_REPLY_FAILURE,
+					S6_REPLY_NOT_ALLOWED,      S6_REPLY_NET_UNREACHABLE,
 					S6_REPLY_HOST_UNREACHABLE, S6_REPLY_REFUSED,
-					S6_REPLY_TIMED_OUT,	  S6_REPLY_CMD_UNSUPPORTED,
+					S6_REPLY_TIMED_OUT,        S6_REPLY_CMD_UNSUPPORTED,
 					S6_REPLY_ADDR_UNSUPPORTED, S6_REPLY_FAILURE};
 
 	(void)state;
@@ -224,7 +233,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_requests), cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_pipeline), cmocka_unit_test(test_replies),
-		cmocka_unit_test(test_codes),	 cmocka_unit_test(test_noop),
+		cmocka_unit_test(test_codes),    cmocka_unit_test(test_noop),
 		cmocka_unit_test(test_longest),
 	};
 

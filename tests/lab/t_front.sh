@@ -125,6 +125,39 @@ done
 check_eq "another program: socat" "$(echo hello | lab_in "$RTR" socat -t 3 - "SOCKS4A:127.0.0.1:$NAME:7,socksport=1080" | head -n 1)" hello
 check_eq "and by HTTP" "$(echo hello | lab_in "$RTR" socat -t 3 - "PROXY:127.0.0.1:$NAME:7,proxyport=1080" | head -n 1)" hello
 
+git_clone() { # PROXY
+	rm -rf "$LAB_DIR/clone"
+	lab_in "$RTR" git -c "http.proxy=$1" clone -q "http://$NAME/repo.git" "$LAB_DIR/clone" 2>"$LAB_DIR/git.err" &&
+		git -C "$LAB_DIR/clone" log --format=%s
+}
+if command -v git >/dev/null; then
+	git init -q "$LAB_DIR/repo"
+	git -C "$LAB_DIR/repo" -c user.name=a -c user.email=a@front.test commit -q --allow-empty -m "by the door"
+	git clone -q --bare "$LAB_DIR/repo" "$LAB_DIR/www/repo.git" && git -C "$LAB_DIR/www/repo.git" update-server-info
+	chmod -R a+rX "$LAB_DIR/www"
+	check_eq "git by SOCKS 5" "$(git_clone "socks5h://[::1]:1080")" "by the door"
+else
+	skip "git" "it is not here"
+fi
+# ssh as it is: everything it needs is in the scratch directory.
+ssh_by() { # PROXYCOMMAND
+	lab_in "$RTR" timeout 20 ssh -F none -i "$LAB_DIR/ssh-key" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+		-o LogLevel=ERROR -o BatchMode=yes -o "ProxyCommand=$1" -p 2222 "root@$NAME" echo by ssh 2>&1
+}
+sshd=$(command -v sshd)
+if [ -n "$sshd" ] && command -v nc >/dev/null && id sshd >/dev/null 2>&1 && [ -d /run/sshd ]; then
+	ssh-keygen -q -t ed25519 -N "" -f "$LAB_DIR/ssh-key"
+	cp "$LAB_DIR/ssh-key.pub" "$LAB_DIR/ssh-allowed"
+	lab_bg sshd "$SRV" "$sshd" -D -e -p 2222 -f /dev/null -h "$LAB_DIR/ssh-key" -o "AuthorizedKeysFile=$LAB_DIR/ssh-allowed" \
+		-o StrictModes=no -o PidFile=none -o UsePAM=no -o PermitRootLogin=yes
+	lab_wait_port "$SRV" 2222
+	check_eq "ssh by SOCKS 5" "$(ssh_by "nc -X 5 -x [::1]:1080 %h %p")" "by ssh"
+	check_eq "ssh by HTTP CONNECT" "$(ssh_by "nc -X connect -x 127.0.0.1:1080 %h %p")" "by ssh"
+	check_eq "ssh by SOCKS 4a" "$(ssh_by "socat - SOCKS4A:127.0.0.1:%h:%p,socksport=1080")" "by ssh"
+else
+	skip "ssh" "needs sshd and nc"
+fi
+
 # ---- what comes early, and in pieces ----
 GET=$(printf 'GET / HTTP/1.0\r\n\r\n' | od -An -v -tx1 | tr -d ' \n')
 early=$(said "050100 050100$(ip4 "$SRV4")0050 $GET" ::1 8)

@@ -11,9 +11,9 @@
 
 #include "core/addr.h"
 #include "core/conf.h"
+#include "core/users.h"
 #include "proxy/acl.h"
 #include "proxy/issued.h"
-#include "proxy/users.h"
 
 struct proxy_conf {
 	atomic_uint refs;

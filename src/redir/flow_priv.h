@@ -17,6 +17,7 @@
 #include "redir/up_socks6.h"
 
 enum flow_state {
+	FLOW_REQUEST,   /* came to the front door; where to is not known yet */
 	FLOW_WAIT_DATA, /* holding for the device's first bytes */
 	FLOW_DIAL,      /* connecting to a proxy; request and first bytes may be in the SYN */
 	FLOW_HANDSHAKE, /* connected; the replies are not complete */
@@ -73,6 +74,7 @@ struct flow {
 	struct attempt *at; /* NULL while relaying */
 	struct loopguard_entry guard;
 	struct held_syn *held; /* NULL: it began with an accepted connection, or relays */
+	struct flow_front *front; /* NULL: it was captured */
 	size_t again;          /* octets of its SYN that the device's connection will repeat */
 
 	enum decision decision; /* made when the destination is known */
@@ -110,6 +112,11 @@ static inline bool flow_knows_server(const struct flow *f)
 
 /* In no state yet. NULL = out of memory. */
 struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src);
+/* The same for a connection that has come. NULL: there is no room, and it was reset. */
+struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src);
+/* Where to, as a name with its port if that is all that is known. buf: FLOW_DST_STRLEN. */
+#define FLOW_DST_STRLEN (S6_NAME_MAX + 8)
+const char *flow_dst_str(const struct flow *f, char *buf, size_t cap);
 enum decision flow_decision(struct flow *f);
 void flow_go(struct flow *f, enum decision what);
 
@@ -155,6 +162,25 @@ void flow_held_ready(struct flow *f, int up_fd, size_t sent);
 void flow_held_readable(struct flow *f);
 /* The flow ends: answer the SYN. */
 void flow_held_end(struct flow *f, enum end_reason reason, int err);
+
+/* flow_front.c */
+
+/* The program has said something, and where to is not known yet. */
+void flow_front_readable(struct flow *f);
+/* The name to go to, NULL: an address. */
+const char *flow_front_name(const struct flow *f);
+const char *flow_front_entry(const struct flow *f);
+/* The upstream is open: tell the program. 0, or -errno when it has gone. */
+int flow_front_accept(struct flow *f);
+/* For the way to the server itself: where to is a name, and its addresses are asked for;
+ * flow_direct is called again. */
+bool flow_front_resolves(struct flow *f);
+/* There are others of its addresses. */
+bool flow_front_has_more(const struct flow *f);
+/* f->dst did not do, and is the next one now. False if there is none. */
+bool flow_front_another(struct flow *f);
+/* The flow ends: tell the program, if it has not been told. */
+void flow_front_end(struct flow *f, enum end_reason reason, int err);
 
 /* flow_direct.c */
 

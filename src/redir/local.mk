@@ -15,7 +15,9 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/failed.c src/redir/failed.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
-	src/redir/flow_direct.c src/redir/flow_held.c src/redir/flow_proxy.c \
+	src/redir/flow_direct.c src/redir/flow_front.c src/redir/flow_held.c \
+	src/redir/flow_proxy.c \
+	src/redir/front.c src/redir/front.h \
 	src/redir/held.c src/redir/held.h \
 	src/redir/health.c src/redir/health.h \
 	src/redir/learned_ctl.c \
@@ -43,6 +45,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/synpkt.c src/redir/synpkt.h \
 	src/redir/sniff.c src/redir/sniff.h \
 	src/redir/tokens.c src/redir/tokens.h \
+	src/redir/up_socks5.c src/redir/up_socks5.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/uppaths.c src/redir/uppaths.h \
 	src/redir/upstream.c src/redir/upstream.h \
@@ -80,6 +83,7 @@ redir_tests = \
 	tests/unit/test_redir_sniff \
 	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_front \
 	tests/unit/test_redir_held \
 	tests/unit/test_redir_health \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
@@ -91,6 +95,7 @@ redir_tests = \
 	tests/unit/test_redir_steer \
 	tests/unit/test_redir_synpkt \
 	tests/unit/test_redir_tokens \
+	tests/unit/test_redir_up_socks5 \
 	tests/unit/test_redir_up_socks6 \
 	tests/unit/test_redir_upstream \
 	tests/unit/test_redir_wan \
@@ -134,6 +139,10 @@ tests_unit_test_redir_synpkt_SOURCES = tests/unit/test_redir_synpkt.c
 tests_unit_test_redir_synpkt_LDADD = $(redir_test_libs)
 tests_unit_test_redir_tokens_SOURCES = tests/unit/test_redir_tokens.c
 tests_unit_test_redir_tokens_LDADD = $(redir_test_libs)
+tests_unit_test_redir_front_SOURCES = tests/unit/test_redir_front.c tests/unit/s6_hex.h
+tests_unit_test_redir_front_LDADD = $(redir_test_libs)
+tests_unit_test_redir_up_socks5_SOURCES = tests/unit/test_redir_up_socks5.c tests/unit/s6_hex.h
+tests_unit_test_redir_up_socks5_LDADD = $(redir_test_libs)
 tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c tests/unit/s6_hex.h
 tests_unit_test_redir_up_socks6_LDADD = $(redir_test_libs)
 tests_unit_test_redir_upstream_SOURCES = tests/unit/test_redir_upstream.c tests/unit/rig.h

@@ -21,7 +21,8 @@ static const char *const balances[] = {"weight", "latency", NULL};
 static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const roles[] = {"primary", "backup", "metered", NULL};
-static const char *const protocols[] = {"socks6", NULL};
+static const char *const protocols[] = {"socks6", "socks5", NULL};
+static const char *const pipelines[] = {"no", "handshake", "data", NULL};
 static const char *const names_told[] = {"no", "sni", NULL};
 
 /* Appends the item of a comma separated list. */
@@ -122,6 +123,14 @@ static const struct conf_key redir_keys[] = {
 	 .parse = conf_path_or_off,
 	 .offset = KEY(state_dir),
 	 .def = "/var/lib/sixpath"},
+	{.name = "socks", .parse = conf_addr_list, .offset = KEY(socks), .def = ""},
+	{.name = "socks_users", .parse = conf_path, .offset = KEY(socks_users_file), .def = ""},
+	{.name = "socks_max_per_client",
+	 .parse = conf_int,
+	 .offset = KEY(socks_max_per_client),
+	 .def = "1024",
+	 .min = 4,
+	 .max = 1000000},
 	{.name = NULL},
 };
 
@@ -308,6 +317,11 @@ static const struct conf_key proxy_keys[] = {
 	 .offset = PROXY(protocol),
 	 .def = "socks6",
 	 .words = protocols},
+	{.name = "pipeline",
+	 .parse = conf_word,
+	 .offset = PROXY(pipeline),
+	 .def = "no",
+	 .words = pipelines},
 	{.name = "username", .parse = conf_string, .offset = PROXY(username), .def = ""},
 	{.name = "password",
 	 .parse = conf_string,
@@ -417,18 +431,50 @@ static void check_path(struct conf *c, void *ctx, void *dst, const char *name)
 	}
 }
 
+static bool is_set(const char *text)
+{
+	return text && *text;
+}
+
+/* Who can reach it without a password could use the proxies, and this machine to get further. */
+static void check_socks(struct conf *c, const struct redir_conf *r, const char *name)
+{
+	char text[ADDR_STRLEN];
+
+	for (size_t i = 0; i < r->socks.n; i++) {
+		const struct addr *a = &r->socks.v[i];
+
+		for (size_t k = 0; k < r->listen.n; k++)
+			if (addr_port(&r->listen.v[k]) == addr_port(a))
+				conf_error(c, "redir", name, "socks",
+					   "port %u is that of listen: use another one",
+					   addr_port(a));
+		if (!is_set(r->socks_users_file) && addr_classify(a) != ADDR_LOOPBACK)
+			conf_error(c, "redir", name, "socks",
+				   "%s can be reached by others: set socks_users = FILE (written "
+				   "with \"sixpathctl passwd\"), or use a loopback address such as "
+				   "[::1]:%u",
+				   addr_str(a, text, sizeof(text)), addr_port(a));
+	}
+}
+
 static void check_redir(struct conf *c, void *ctx, void *dst, const char *name)
 {
-	const struct redir_conf *r = dst;
+	struct redir_conf *r = dst;
+	char err[256];
 
 	(void)ctx;
 	if (r->listen.n == 0)
 		conf_error(c, "redir", name, "listen", "must name at least one address");
-}
-
-static bool is_set(const char *text)
-{
-	return text && *text;
+	check_socks(c, r, name);
+	if (!is_set(r->socks_users_file))
+		return;
+	r->socks_users = users_load(r->socks_users_file, err, sizeof(err));
+	if (!r->socks_users)
+		conf_error(c, "redir", name, "socks_users",
+			   "cannot use \"%s\": %s (it must be readable by the user the daemon runs "
+			   "as; write it with \"sixpathctl passwd\")",
+			   r->socks_users_file, err);
 }
 
 #define FIELD_MAX 255 /* RFC 1929 */
@@ -478,6 +524,9 @@ static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 		conf_error(c, "proxy", name, "username", "must have at most %d octets", FIELD_MAX);
 	if (is_set(p->password) && strlen(p->password) > FIELD_MAX)
 		conf_error(c, "proxy", name, "password", "must have at most %d octets", FIELD_MAX);
+	if (p->pipeline != PIPELINE_NO && p->protocol != PROTOCOL_SOCKS5)
+		conf_error(c, "proxy", name, "pipeline",
+			   "is for protocol = socks5; SOCKSv6 needs no handshake");
 }
 
 struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p)
@@ -501,6 +550,11 @@ static void check_via(struct conf *c, const struct redir_conf *r, const struct p
 	if (!redir_conf_via(r, p)) {
 		conf_error(c, "proxy", p->name, "via",
 			   "there is no section [proxy %s]: name another proxy's section", p->via);
+		return;
+	}
+	if (p->protocol != PROTOCOL_SOCKS6 || redir_conf_via(r, p)->protocol != PROTOCOL_SOCKS6) {
+		conf_error(c, "proxy", p->name, "via",
+			   "both this proxy and that of [proxy %s] need protocol = socks6", p->via);
 		return;
 	}
 	while ((hop = redir_conf_via(r, hop)) && hop != p && ++hops <= UPSTREAM_HOPS)
@@ -589,6 +643,9 @@ static void conf_free(struct redir_conf *c)
 	free(c->user);
 	free(c->control);
 	free(c->state_dir);
+	free(c->socks.v);
+	free(c->socks_users_file);
+	users_free(c->socks_users);
 	free(c->capture.v);
 	free(c->ports.v);
 	free(c->verify.ports.v);
@@ -705,6 +762,7 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	conf_name_changed(conf_addrs_equal(&old->dns.listen, &new->dns.listen), "[dns] listen", buf,
 			  cap);
 	conf_name_changed(conf_text_equal(old->dns.servers, new->dns.servers), "servers", buf, cap);
+	conf_name_changed(conf_addrs_equal(&old->socks, &new->socks), "socks", buf, cap);
 	if (by_script || redir_conf_by_script(old) || redir_conf_by_script(new))
 		script_needs_restart(old, new, buf, cap);
 }

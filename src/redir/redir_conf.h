@@ -12,6 +12,7 @@
 #include "core/addr.h"
 #include "core/conf.h"
 #include "core/list.h"
+#include "core/users.h"
 
 enum redir_mode { MODE_TPROXY, MODE_REDIRECT };
 enum on_failure { FAILURE_NEXT, FAILURE_DIRECT, FAILURE_REFUSE };
@@ -24,6 +25,15 @@ enum bypass_action {
 	BYPASS_RULE   /* no SYN to them is captured */
 };
 
+/* What an upstream speaks. */
+enum protocol { PROTOCOL_SOCKS6, PROTOCOL_SOCKS5 };
+/* What leaves together, to a proxy of SOCKS 5. */
+enum pipeline {
+	PIPELINE_NO,        /* each message after the reply to the one before */
+	PIPELINE_HANDSHAKE, /* method, credentials and request */
+	PIPELINE_DATA       /* and the first bytes */
+};
+
 #define PREWARM_AUTO (-1)
 #define PREWARM_MAX  16
 
@@ -32,7 +42,8 @@ struct proxy_section {
 	struct list_node node; /* in redir_conf.proxies, as in the file */
 	char *name;
 	struct hostport address;
-	int protocol;
+	int protocol; /* enum protocol */
+	int pipeline; /* enum pipeline; with SOCKS 5 */
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
 	int priority;
@@ -82,6 +93,10 @@ struct redir_conf {
 	int memory_mib;  /* 0 = auto */
 	double drain_s;
 	char *state_dir; /* R; NULL = nothing is kept */
+	struct addr_list socks;  /* R; the front door; may be empty */
+	char *socks_users_file;
+	struct users *socks_users; /* NULL: no name is asked for, only this machine is served */
+	int socks_max_per_client;
 	/* [rules] */
 	bool install;
 	int backend; /* enum rules_backend */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/s6glue.h"
+#include "redir/up_socks5.h"
 
 #define WINDOW_WISH 4096 /* tokens */
 
@@ -105,6 +106,9 @@ bool up_socks6_request(struct up_socks6 *u, const struct up_request *rq, uint8_t
 	memset(u, 0, sizeof(*u));
 	u->n = rq->chain->n;
 	*len = 0;
+	u->is_socks5 = rq->chain->hop[0].up->protocol == PROTOCOL_SOCKS5;
+	if (u->is_socks5) /* never one of several */
+		return up_socks5_request(u, rq, out, len);
 	for (unsigned i = 0; i < u->n; i++) {
 		if (!build(u, rq, i, out + *len, &more))
 			return false;
@@ -119,6 +123,21 @@ bool up_socks6_syn_safe(const struct up_socks6 *u)
 		if (!u->hop[i].has_token)
 			return false;
 	return true;
+}
+
+size_t up_socks6_released(const struct up_socks6 *u, size_t len)
+{
+	return u->is_socks5 ? up_socks5_released(u, len) : len;
+}
+
+size_t up_socks6_harmless(const struct up_socks6 *u)
+{
+	return u->is_socks5 ? (size_t)u->s5.greeting_len + u->s5.credentials_len : 0;
+}
+
+bool up_socks6_takes_data(const struct up_socks6 *u)
+{
+	return !u->is_socks5 || u->s5.pipeline == PIPELINE_DATA;
 }
 
 unsigned up_socks6_missing(const struct up_socks6 *u)
@@ -247,6 +266,8 @@ enum up_verdict up_socks6_feed(struct up_socks6 *u, const uint8_t *data, size_t 
 	enum up_verdict v = UP_READY;
 
 	*used = 0;
+	if (u->is_socks5)
+		return up_socks5_feed(u, data, len, used);
 	if (h->wait == UP_WAIT_AUTH)
 		return read_auth(h, data, len, used);
 	if (h->wait == UP_WAIT_OP)
@@ -259,10 +280,10 @@ enum up_verdict up_socks6_feed(struct up_socks6 *u, const uint8_t *data, size_t 
 
 bool up_socks6_is_mismatch(const struct up_socks6 *u, const uint8_t *data, size_t len)
 {
-	return u->hop[u->at].wait == UP_WAIT_AUTH && len == 1 && data[0] == S6_VERSION;
+	return !u->is_socks5 && u->hop[u->at].wait == UP_WAIT_AUTH && len == 1 && data[0] == S6_VERSION;
 }
 
-const char *up_verdict_str(enum up_verdict v)
+const char *up_verdict_str(const struct up_socks6 *u, enum up_verdict v)
 {
 	switch (v) {
 	case UP_MORE:
@@ -276,7 +297,7 @@ const char *up_verdict_str(enum up_verdict v)
 	case UP_REPLY:
 		return "operation failed";
 	case UP_NOT_SOCKS6:
-		return "it does not speak SOCKSv6";
+		return u->is_socks5 ? "it does not speak SOCKS 5" : "it does not speak SOCKSv6";
 	case UP_AUTH_REFUSED:
 		return "authentication refused";
 	case UP_SESSION_INVALID:

@@ -52,6 +52,8 @@ struct upstream *upstream_new(const struct proxy_section *p, struct upstream *vi
 	up->username = copy(p->username);
 	up->password = copy(p->password);
 	up->via = via ? upstream_get(via) : NULL;
+	up->protocol = p->protocol;
+	up->pipeline = p->pipeline;
 	up->mptcp = p->mptcp;
 	up->tfo = p->tfo;
 	up->priority = p->priority;
@@ -94,7 +96,8 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
 	return up->via == via && conf_text_equal(up->name, p->name) &&
 	       conf_text_equal(up->host, p->address.host) && up->port == p->address.port &&
 	       conf_text_equal(up->username, p->username) &&
-	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
+	       conf_text_equal(up->password, p->password) && up->protocol == p->protocol &&
+	       up->pipeline == p->pipeline && up->mptcp == p->mptcp &&
 	       up->tfo == p->tfo && up->priority == p->priority && up->prewarm == prewarm_of(p);
 }
 
@@ -186,6 +189,8 @@ bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *
 	struct addr local;
 	bool paused;
 
+	if (up->protocol != PROTOCOL_SOCKS6) /* it has no tokens */
+		return false;
 	if (up->tfo != 2)
 		return up->tfo == 1;
 	pthread_mutex_lock(&up->lock);
@@ -224,7 +229,7 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 		grant_session(up, g);
 		if (g->in_session)
 			g->has_token = tokens_take(&up->session.tokens, &g->token);
-		if (!g->has_token)
+		if (!g->has_token && up->protocol == PROTOCOL_SOCKS6)
 			kick(up); /* a new session or window is due */
 	}
 	pthread_mutex_unlock(&up->lock);

@@ -45,6 +45,7 @@ EXTRA_DIST += \
 	tests/lab/t_failover.sh \
 	tests/lab/t_fallback.sh \
 	tests/lab/t_faults.sh \
+	tests/lab/t_front.sh \
 	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \
 	tests/lab/t_matrix.sh \
@@ -60,6 +61,7 @@ EXTRA_DIST += \
 	tests/lab/t_script.sh \
 	tests/lab/t_sni.sh \
 	tests/lab/t_soak.sh \
+	tests/lab/t_socks5up.sh \
 	tests/lab/t_steer.sh \
 	tests/lab/t_syn.sh \
 	tests/lab/t_ttfb.sh \

@@ -40,6 +40,7 @@ good() { # DAEMON FILE
 	check "$1 accepts $2" "$SIXPATH_BUILD/src/$1/sixpath-$1" -t -c "$2"
 }
 
+echo ann:secret >"$LAB_DIR/bad-users" # in clear
 for d in redir proxy; do
 	s=$d # the main section is called like the daemon
 	bad $d $s "listen = 1.2.3.4" port
@@ -74,6 +75,14 @@ bad redir redir "memory = 99999999 MiB" 65536
 bad redir redir "drain = -1" -1
 bad redir redir "drain = 2d" 2d 1d
 bad redir redir "state_dir = var" var absolute
+bad redir redir "socks = here" here port
+bad redir redir "socks = 0.0.0.0:1080" 0.0.0.0:1080 "reached by others" socks_users
+bad redir redir "socks = [::1]:1080, [fd00::1]:1080" "[fd00::1]:1080" socks_users
+bad redir redir "socks = [::1]:1077" 1077 listen
+bad redir redir "socks_users = users" users absolute
+bad redir redir "socks_users = /nonexistent/users" "/nonexistent/users" "No such file" "sixpathctl passwd"
+bad redir redir "socks_users = $LAB_DIR/bad-users" "line 1" hash
+bad redir redir "socks_max_per_client = 3" 3 1000000
 bad redir rules "install = perhaps" perhaps yes no
 bad redir rules "backend = pf" pf auto nft iptables none
 bad redir rules "capture = eth0, a/b" a/b interface
@@ -119,7 +128,9 @@ bad redir connect "reply_timeout = 601" 10m
 bad redir connect "idel = 10" "did you mean" idle
 bad redir "proxy p" "address = :1080" ":1080"
 bad redir "proxy p" "address = host:0" "host:0"
-bad redir "proxy p" "protocol = socks4" socks4 socks6
+bad redir "proxy p" "protocol = socks4" socks4 socks6 socks5
+bad redir "proxy p" "pipeline = yes" yes no handshake data
+bad redir "proxy p" "pipeline = data" "protocol = socks5"
 bad redir "proxy p" "mptcp = maybe" maybe auto
 bad redir "proxy p" "tfo = maybe" maybe auto
 bad redir "proxy p" "priority = 1001" 1001 1000

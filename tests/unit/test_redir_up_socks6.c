@@ -441,6 +441,7 @@ static void test_replies(void **state)
 /* The table above leaves no verdict out, and each has words of its own. */
 static void test_verdicts(void **state)
 {
+	const struct up_socks6 u = {.n = 1};
 	uint32_t seen = 1u << UP_MORE | 1u << UP_AUTHENTICATED | 1u << UP_CHAINED;
 
 	(void)state;
@@ -449,9 +450,9 @@ static void test_verdicts(void **state)
 	assert_int_equal(seen, (2u << UP_MALFORMED) - 1);
 	for (int v = UP_MORE; v <= UP_MALFORMED; v++)
 		for (int w = UP_MORE; w < v; w++)
-			assert_string_not_equal(up_verdict_str((enum up_verdict)v),
-						up_verdict_str((enum up_verdict)w));
-	assert_string_equal(up_verdict_str((enum up_verdict)(UP_MALFORMED + 1)), "unknown");
+			assert_string_not_equal(up_verdict_str(&u, (enum up_verdict)v),
+						up_verdict_str(&u, (enum up_verdict)w));
+	assert_string_equal(up_verdict_str(&u, (enum up_verdict)(UP_MALFORMED + 1)), "unknown");
 }
 
 /* IDs that would not fit into our SYN are not kept; a usable one may still come. */

@@ -168,7 +168,6 @@ bad proxy proxy "max_per_user = 0" 1
 bad proxy proxy "drain = soon" soon 1d
 bad proxy proxy "max_sessions = 0" 1
 bad proxy proxy "max_sessions_per_user = 0" 1
-bad proxy proxy "dns = yes" unknown
 bad proxy auth "users = /nonexistent/users" "/nonexistent/users"
 bad proxy auth "users = relative" relative
 bad proxy acl "allow = 10.0.0.0/33" "10.0.0.0/33"

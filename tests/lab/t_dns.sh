@@ -31,10 +31,12 @@ seen() { # LOG NAME: queries for this name that the name server has seen
 
 far() { echo "$*" >"$LAB_DIR/far"; }
 
+# shellcheck disable=SC2317 # by lab_wait
 answers() { # FIELD VALUE: to a name that was not asked for before
 	[ "$(value "$(ask "new$RANDOM$RANDOM.test" A)" "$1")" = "$2" ]
 }
 
+# shellcheck disable=SC2317 # by lab_wait
 proxied_now() { # true when a new name is answered through the proxy
 	ask "again$RANDOM.test" A >/dev/null && [ "$(counter proxied)" -gt "$1" ]
 }

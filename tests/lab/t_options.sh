@@ -4,7 +4,7 @@
 # on all legs of a captured connection
 . "$(dirname "$0")/lib.sh"
 
-lab_up
+lab_up --wan1 "" # nothing is delayed
 lab_need curl
 lab_serve srv "$SRV" http:80
 lab_serve srvtfo "$SRV" --tfo http:81

@@ -62,7 +62,8 @@ lab_wait_port "$SRV" 443
 names answer "$SRV4B"
 lab_bg ns "$PRX" python3 -u "$LAB_SRC/tests/lab/nameserver.py" 127.0.0.1 53 "$LAB_DIR/names"
 lab_wait 10 lab_logged ns ready || lab_die "name server"
-lab_daemons --redir bypass.learn=yes --redir bypass.action=relay --proxy proxy.resolve=127.0.0.1
+# A busy machine is given time for the hello.
+lab_daemons --redir redir.first_data_ms=1000 --redir bypass.learn=yes --redir bypass.action=relay --proxy proxy.resolve=127.0.0.1
 
 check_eq "off by default: the device's address" "$(get https://www.a.test.example/)" "$SRV4"
 lab_conf redir connect.names=sni

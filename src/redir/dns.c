@@ -345,7 +345,7 @@ int dns_open(struct dns **out, struct redir_worker *rw)
 		dns_free(d);
 		return EX_OSERR;
 	}
-	if (c->dns.fallback && resolver_avoid(d->resolver, c->dns.listen.v, c->dns.listen.n) == 0)
+	if (resolver_avoid(d->resolver, c->dns.listen.v, c->dns.listen.n) == 0 && c->dns.fallback)
 		log_warning("[dns]: the system's only name server is this one: without a proxy "
 			    "nothing is resolved (set servers = in [dns], or fallback = no)");
 	rc = dns_clients_open(d);

@@ -158,6 +158,48 @@ lab_wait 5 test "$(counter repeated)" -ge $((before + 4))
 check_eq "a query that is repeated is asked once" "$(seen far repeat)" 1
 check_num "the others are known" "$(counter repeated)" ">=" $((before + 4))
 
+# ---- nonsense and greed ----
+
+far answer 192.0.2.9 60
+lab_in "$DEV" timeout 60 python3 - "$RTR4" <<'PY'
+import os, random, socket, struct, sys, time
+to = (sys.argv[1], 53)
+good = b"\x22\x22\1\0\0\1\0\0\0\0\0\1\5greed\1a\4test\0\0\1\0\1\0\0\x29\4\xd0\0\0\0\0\0\0"
+r = random.Random(6)
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(3000):
+    m = bytearray(good)
+    for _ in range(r.randrange(1, 4)):
+        m[r.randrange(2, len(m))] = r.randrange(256)
+    u.sendto(bytes(m[:r.randrange(len(m) + 1)]) if i % 3 else os.urandom(r.randrange(1500)), to)
+    if i % 50 == 0:
+        time.sleep(0.01)
+# TCP: more clients than are allowed, one that never reads, frames of nonsense, half a frame.
+many = []
+for _ in range(20):
+    s = socket.create_connection(to)
+    s.settimeout(0.5)
+    many.append(s)
+frame = struct.pack(">H", len(good)) + good
+try:
+    many[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    for _ in range(20000):
+        many[0].sendall(frame)
+except OSError:
+    pass
+for s, junk in zip(many[1:], (b"\xff\xff" + b"x" * 3000, b"\0\0" * 100, b"\0\3abc", b"\0")):
+    try:
+        s.sendall(junk)
+    except OSError:
+        pass
+time.sleep(0.5)
+PY
+# dig's own time limit for what is left of it in the queues
+lab_wait 10 answers data 192.0.2.9
+check_eq "after nonsense and greed it answers" "$(value "$(ask sane.a.test A)" data)" 192.0.2.9
+check_num "what was no query is counted" "$(counter malformed)" ">" 500
+check_num "as are too many TCP connections of one client" "$(counter limited)" ">=" 12
+
 # ---- nothing else went over the WAN ----
 
 lab_capture_stop wan

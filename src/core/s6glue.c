@@ -17,15 +17,18 @@ void s6glue_from_addr(struct s6_address *out, const struct addr *a)
 	out->port = addr_port(a);
 }
 
-void s6glue_from_name(struct s6_address *out, const char *name, uint16_t port)
+bool s6glue_from_name(struct s6_address *out, const char *name, uint16_t port)
 {
 	size_t len = strlen(name);
 
+	if (len == 0 || len > S6_NAME_MAX)
+		return false;
 	memset(out, 0, sizeof(*out));
 	out->type = S6_ADDR_NAME;
 	out->port = port;
-	out->name_len = (uint8_t)(len < S6_NAME_MAX ? len : S6_NAME_MAX);
-	memcpy(out->u.name, name, out->name_len);
+	out->name_len = (uint8_t)len;
+	memcpy(out->u.name, name, len + 1);
+	return true;
 }
 
 bool s6glue_to_addr(struct addr *out, const struct s6_address *a)

@@ -88,11 +88,9 @@ static const char *flow_via(const struct flow *f, char *buf, size_t cap)
 
 const char *flow_dst_str(const struct flow *f, char *buf, size_t cap)
 {
-	const char *name = f->front ? flow_front_name(f) : NULL;
-
-	if (!name)
+	if (!f->front || !f->name)
 		return addr_str(&f->dst, buf, cap);
-	snprintf(buf, cap, "%s:%u", name, addr_port(&f->dst));
+	snprintf(buf, cap, "%s:%u", f->name, addr_port(&f->dst)); /* front.c allows no odd octets */
 	return buf;
 }
 
@@ -166,6 +164,7 @@ static void flow_bury(struct corpse *c)
 	struct flow *f = container_of(c, struct flow, corpse);
 
 	redir_conf_put(f->conf);
+	free(f->name);
 	free(f);
 }
 
@@ -282,7 +281,7 @@ void flow_server_failed(struct flow *f, int err)
 {
 	char dst[ADDR_STRLEN];
 
-	if (addr_is_any(&f->dst)) /* a name, and the proxy alone knows where that is */
+	if (!flow_knows_server(f))
 		return;
 	if (failed_put(f->rw->redir->failed, &f->dst, err, flow_now(f)))
 		log_debug("%s has failed: %s: new connections to it are refused for a while",
@@ -295,7 +294,8 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	struct relay *r = &f->relay;
 	int fd = f->fd;
 
-	failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
+	if (flow_knows_server(f))
+		failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
 	if (f->held) {
 		flow_held_ready(f, up_fd, sent);
 		return;
@@ -538,7 +538,9 @@ struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src)
 		budget_give(&rw->redir->budget);
 		rw->counters.ended[END_NO_MEMORY]++;
 		sock_reset(fd);
+		return NULL;
 	}
+	flow_change(f, FLOW_WAIT_DATA);
 	return f;
 }
 
@@ -551,7 +553,6 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	f = flow_admit(rw, fd, src);
 	if (!f)
 		return;
-	flow_change(f, FLOW_WAIT_DATA);
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);

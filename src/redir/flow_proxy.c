@@ -216,7 +216,7 @@ static void ready(struct flow *f)
 	f->replied = true;
 	f->reply_code = S6_REPLY_SUCCESS;
 	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp;
-	if (f->conf->learn && f->server_mptcp && !addr_is_any(&f->dst))
+	if (f->conf->learn && f->server_mptcp && flow_knows_server(f))
 		learned_put(f->rw->redir->learned, &f->dst,
 			    f->server_mptcp == S6_AVAIL_YES ? LEARNED_MPTCP : LEARNED_PLAIN,
 			    LEARNED_FROM_PROXY, flow_now(f));
@@ -582,7 +582,8 @@ static void flow_dial(struct flow *f)
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
 	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain, .tos = f->tos};
+		.command = S6_CMD_CONNECT, .dst = &f->dst, .name = f->name, .chain = &at->chain,
+		.tos = f->tos};
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,
@@ -597,8 +598,6 @@ static void flow_dial(struct flow *f)
 	size_t early;
 	int rc;
 
-	if (f->front)
-		rq.name = flow_front_name(f);
 	at->request_sent = at->sent = 0;
 	at->commit = COMMIT_NOTHING;
 	f->prewarmed = f->tfo = false;

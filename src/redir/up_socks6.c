@@ -28,17 +28,20 @@ static void add_credentials(struct s6_request *req, const struct upstream *up, u
 	req->opts.n_auth_data = 1;
 }
 
-/* Where the hop is to connect to. */
-static void add_destination(struct s6_request *req, const struct up_request *rq, unsigned i)
+/* Where the hop is to connect to. False: such a name cannot be told. */
+static bool add_destination(struct s6_request *req, const struct up_request *rq, unsigned i)
 {
 	const struct upstream_chain *c = rq->chain;
+	bool last = i + 1 == c->n;
 
-	if (i + 1 == c->n && rq->name)
-		s6glue_from_name(&req->addr, rq->name, addr_port(rq->dst));
-	else if (i + 1 == c->n)
-		s6glue_from_addr(&req->addr, rq->dst);
-	else
-		s6glue_from_addr(&req->addr, &c->hop[i + 1].g.addr);
+	s6glue_from_addr(&req->addr, last ? rq->dst : &c->hop[i + 1].g.addr);
+	if (!last || !rq->name)
+		return true;
+	if (!s6glue_from_name(&req->addr, rq->name, addr_port(rq->dst)))
+		return false;
+	/* Both families, raced near the server (RFC 8305). */
+	s6_stack_set(&req->opts.stack, S6_STACK_HAPPY_EYEBALLS, S6_AVAIL_YES);
+	return true;
 }
 
 /* Without a token a replayed SYN could repeat what it asks for; so it could between two hops, where
@@ -68,7 +71,8 @@ static bool build(struct up_socks6 *u, const struct up_request *rq, unsigned i, 
 	req.command = last ? rq->command : S6_CMD_CONNECT;
 	req.addr.type = S6_ADDR_IPV4; /* NOOP: all zero */
 	if (req.command == S6_CMD_CONNECT) {
-		add_destination(&req, rq, i);
+		if (!add_destination(&req, rq, i))
+			return false;
 		s6_stack_set(&o->stack, S6_STACK_MULTIPATH,
 			     c->hop[last ? i : i + 1].up->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
 		h->wants_tfo = wants_tfo(c, i);

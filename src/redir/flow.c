@@ -101,11 +101,9 @@ static const char *flow_name_str(const struct flow *f, char *buf, size_t cap)
 
 const char *flow_dst_str(const struct flow *f, char *buf, size_t cap)
 {
-	const char *name = f->front ? flow_front_name(f) : NULL;
-
-	if (!name)
+	if (!f->front || !f->name)
 		return addr_str(&f->dst, buf, cap);
-	snprintf(buf, cap, "%s:%u", name, addr_port(&f->dst));
+	snprintf(buf, cap, "%s:%u", f->name, addr_port(&f->dst)); /* front.c allows no odd octets */
 	return buf;
 }
 
@@ -424,7 +422,7 @@ static void find_name(struct flow *f)
 	const struct buf *in = &f->relay.a.in;
 	char name[SNIFF_NAME_MAX + 1];
 
-	if (c->names == NAMES_SNI && flow_now(f) >= f->rw->names_rest_s &&
+	if (c->names == NAMES_SNI && !f->name && flow_now(f) >= f->rw->names_rest_s &&
 	    conf_ports_contain(&c->names_ports, addr_port(&f->dst)) &&
 	    addr_classify(&f->dst) == ADDR_PUBLIC &&
 	    sniff_name(buf_data(in), in->len, addr_port(&f->dst), name))
@@ -574,6 +572,7 @@ struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src)
 		sock_reset(fd);
 		return NULL;
 	}
+	flow_change(f, FLOW_WAIT_DATA);
 	return f;
 }
 
@@ -601,7 +600,6 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	f = flow_admit(rw, fd, src);
 	if (!f)
 		return;
-	flow_change(f, FLOW_WAIT_DATA);
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);

@@ -34,14 +34,8 @@ struct talk {
 
 struct flow_front {
 	enum front_kind kind;
-	char *name; /* where to; NULL: an address */
 	struct talk *talk;
 };
-
-const char *flow_front_name(const struct flow *f)
-{
-	return f->front->name;
-}
 
 const char *flow_front_entry(const struct flow *f)
 {
@@ -208,7 +202,6 @@ void flow_front_end(struct flow *f, enum end_reason reason, int err)
 	}
 	talk_over(f);
 	perclient_give(f->rw->redir->clients, &f->src);
-	free(fr->name);
 	free(fr);
 	f->front = NULL;
 }
@@ -273,15 +266,15 @@ static bool take_destination(struct flow *f)
 	struct s6_address any = {.type = S6_ADDR_IPV4, .port = dst->port};
 
 	if (dst->type == S6_ADDR_NAME) {
-		f->front->name = strdup(dst->u.name);
-		if (!f->front->name) {
+		f->name = strdup(dst->u.name);
+		if (!f->name) {
 			flow_end(f, END_NO_MEMORY, 0);
 			return false;
 		}
 		dst = &any;
 	}
 	s6glue_to_addr(&f->dst, dst);
-	if (!f->front->name && !is_allowed(f, &f->dst)) {
+	if (!f->name && !is_allowed(f, &f->dst)) {
 		flow_end(f, END_NOT_ALLOWED, 0);
 		return false;
 	}
@@ -305,7 +298,7 @@ static void begin(struct flow *f)
 		return;
 	}
 	ev_io_start(f->rw->w.loop, &f->io);
-	if (f->front->name)
+	if (f->name)
 		f->decision = DECIDE_PROXY;
 	else
 		f->decision = goes_directly(f) ? DECIDE_DIRECT : flow_decision(f);
@@ -576,13 +569,13 @@ bool flow_front_resolves(struct flow *f)
 	struct redir_worker *rw = f->rw;
 	struct talk *t;
 
-	if (!f->front || !f->front->name || !addr_is_any(&f->dst))
+	if (!f->front || !f->name || !addr_is_any(&f->dst))
 		return false;
 	t = f->front->talk;
 	if (!rw->resolver)
 		rw->resolver = resolver_new(&rw->w, NULL, f->conf->mark);
 	if (rw->resolver)
-		t->resolve = resolve_start(rw->resolver, f->front->name, addr_port(&f->dst),
+		t->resolve = resolve_start(rw->resolver, f->name, addr_port(&f->dst),
 					   AF_UNSPEC, resolved_cb, f);
 	if (!t->resolve)
 		flow_end(f, END_RESOLVE_FAILED, 0);

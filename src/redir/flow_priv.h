@@ -112,7 +112,7 @@ static inline bool flow_knows_server(const struct flow *f)
 
 /* In no state yet. NULL = out of memory. */
 struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src);
-/* The same for a connection that has come. NULL: there is no room, and it was reset. */
+/* Counted in the budget; NULL: there is no room, and the descriptor is closed. */
 struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src);
 /* Where to, as a name with its port if that is all that is known. buf: FLOW_DST_STRLEN. */
 #define FLOW_DST_STRLEN (S6_NAME_MAX + 8)
@@ -167,8 +167,7 @@ void flow_held_end(struct flow *f, enum end_reason reason, int err);
 
 /* The program has said something, and where to is not known yet. */
 void flow_front_readable(struct flow *f);
-/* The name to go to, NULL: an address. */
-const char *flow_front_name(const struct flow *f);
+/* How it came, a word. */
 const char *flow_front_entry(const struct flow *f);
 /* The upstream is open: tell the program. 0, or -errno when it has gone. */
 int flow_front_accept(struct flow *f);

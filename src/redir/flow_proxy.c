@@ -624,8 +624,6 @@ static void flow_dial(struct flow *f)
 	size_t early;
 	int rc;
 
-	if (f->front && flow_front_name(f))
-		rq.name = flow_front_name(f);
 	at->request_sent = at->sent = 0;
 	at->commit = COMMIT_NOTHING;
 	f->prewarmed = f->tfo = false;

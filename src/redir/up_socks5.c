@@ -20,18 +20,20 @@ static void write_text(struct writer *w, const char *text)
 	write_bytes(w, text, len);
 }
 
-static void write_destination(struct writer *w, const struct up_request *rq)
+static bool write_destination(struct writer *w, const struct up_request *rq)
 {
 	struct s6_address a;
 
-	if (!rq->name || !s6glue_from_name(&a, rq->name, addr_port(rq->dst)))
-		s6glue_from_addr(&a, rq->dst);
+	s6glue_from_addr(&a, rq->dst);
+	if (rq->name && !s6glue_from_name(&a, rq->name, addr_port(rq->dst)))
+		return false;
 	write_u8(w, a.type); /* the numbers are the same */
 	if (a.type == S6_ADDR_NAME)
 		write_text(w, a.u.name);
 	else
 		write_bytes(w, a.u.ip6, a.type == S6_ADDR_IPV4 ? 4 : 16);
 	write_u16(w, a.port);
+	return true;
 }
 
 bool up_socks5_request(struct up_socks6 *u, const struct up_request *rq, uint8_t *out, size_t *len)
@@ -39,6 +41,7 @@ bool up_socks5_request(struct up_socks6 *u, const struct up_request *rq, uint8_t
 	const struct upstream *up = rq->chain->hop[0].up;
 	bool has_user = up->username && up->password;
 	struct writer w = writer_of(out, UP_REQUEST_MAX);
+	bool good = true;
 
 	u->s5.command = rq->command;
 	u->s5.pipeline = (uint8_t)up->pipeline;
@@ -58,10 +61,11 @@ bool up_socks5_request(struct up_socks6 *u, const struct up_request *rq, uint8_t
 		write_u8(&w, VERSION);
 		write_u8(&w, S6_CMD_CONNECT);
 		write_u8(&w, 0);
-		write_destination(&w, rq);
+		good = write_destination(&w, rq);
 	}
-	*len = w.full ? 0 : w.len;
-	return !w.full;
+	good = good && !w.full;
+	*len = good ? w.len : 0;
+	return good;
 }
 
 size_t up_socks5_released(const struct up_socks6 *u, size_t len)

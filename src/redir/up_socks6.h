@@ -64,7 +64,7 @@ struct up_socks6 {
 struct up_request {
 	uint8_t command;        /* to the last hop: S6_CMD_CONNECT or S6_CMD_NOOP */
 	const struct addr *dst; /* for CONNECT */
-	const char *name;       /* instead of dst's address: the last hop resolves it; or NULL */
+	const char *name; /* told instead of dst's address, which the last hop then finds; or NULL */
 	/* Credentials and wishes; session and token, without them credentials are sent. What the
 	 * section of a proxy says of MPTCP and Fast Open is how it is reached by the one before it. */
 	const struct upstream_chain *chain;

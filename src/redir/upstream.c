@@ -34,7 +34,13 @@ static void kick_run(struct job *job, struct worker *w)
 /* What is kept ready for a way leads to its first proxy, as the section of that one says. */
 static int prewarm_of(const struct proxy_section *p)
 {
-	return p->via && p->via[0] ? 0 : p->prewarm;
+	bool is_via = p->via && p->via[0];
+	/* One that has died unseen would cost a connection: without tokens nobody knows how far its
+	 * first bytes have come. */
+	bool is_risky = p->protocol == PROTOCOL_SOCKS5 && p->pipeline == PIPELINE_DATA &&
+			p->prewarm == PREWARM_AUTO;
+
+	return is_via || is_risky ? 0 : p->prewarm;
 }
 
 struct upstream *upstream_new(const struct proxy_section *p, struct upstream *via,

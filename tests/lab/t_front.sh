@@ -41,6 +41,29 @@ said() {
 	PYTHON
 }
 
+# give_up HEX [ADDRESS]: 200 programs that say this and are gone a moment later, in order or not; then
+# no flow is left.
+give_up() {
+	lab_in "${LAB_FROM:-$RTR}" python3 - "$1" "${2:-::1}" <<-'PYTHON'
+		import random, socket, struct, sys, time
+		random.seed(1)
+		held = []
+		for i in range(200):
+		    s = socket.create_connection((sys.argv[2], 1080), 5)
+		    s.sendall(bytes.fromhex(sys.argv[1].replace(" ", "")))
+		    if i % 2:
+		        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+		    held.append(s)
+		    if random.random() < 0.5:
+		        time.sleep(random.random() * 0.01)
+		    while len(held) > random.randrange(20):
+		        held.pop(random.randrange(len(held))).close()
+	PYTHON
+	lab_wait 15 no_flows || { lab_ctl redir flows; return 1; }
+}
+
+no_flows() { [ "$(lab_ctl redir status --json | json - 'j["flows"]')" = 0 ]; }
+
 hex() { printf '%s' "$1" | od -An -v -tx1 | tr -d ' \n'; }
 
 # socks5 ADDRESS-HEX PORT: the code that SOCKS 5 gives for it, and how it ends
@@ -199,13 +222,11 @@ check_eq "addresses that are nobody's" "$(socks5 "$(ip4 0.0.0.0)" 80) $(socks5 "
 check_eq "early data does not lose the reply" "$(said "050100 050100$(ip4 "$SRV4")$(printf %04x $CLOSED) $GET" ::1 5)" "050005050001""000000000000 closed"
 
 # ---- what sixpathctl shows ----
-lab_in "$RTR" socat -t 5 - "SOCKS4A:127.0.0.1:$NAME:7,socksport=1080" <><(:) >/dev/null 2>&1 &
-holder=$!
+lab_bg holder "$RTR" socat "EXEC:sleep 60" "SOCKS4A:127.0.0.1:$NAME:7,socksport=1080"
 flows_name() { lab_ctl redir flows --json | json - '[(f["destination"], f["entry"], f["state"]) for f in j["flows"]]'; }
 has_flow() { flows_name | grep -qF "[\"$NAME:7\", \"socks4\", \"relay\"]"; }
 check "it stands in flows" lab_wait 5 has_flow
-kill $holder 2>/dev/null
-wait $holder 2>/dev/null
+lab_kill holder
 check_num "and in status" "$(lab_ctl redir status --json | json - 'j["counters"]["front"]')" ">=" 20
 
 # ---- slow and many ----
@@ -233,6 +254,12 @@ crowd() {
 check_eq "of 300 that do not say where to 256 may wait" "$(crowd)" 44
 check_eq "and then there is room again" "$(fetch --socks5 "[::1]:1080" "http://$SRV4/")" "$PAGE"
 
+# ---- gone in every state ----
+check "gone in the middle of a request" give_up "050100 0501"
+check "gone while the proxy asks the server" give_up "050100 050100$(ip4 "$SRV4")$(printf %04x $DROPPED)"
+check "gone while it relays" give_up "050100 050100$(ip4 "$SRV4")0007 6162"
+check "gone at a refusal" give_up "050100 050100$(ip4 "$SRV4")$(printf %04x $CLOSED) $GET"
+
 # ---- when no proxy works ----
 lab_kill proxy KILL
 is_down() { [ "$(lab_ctl redir proxies --json | json - 'j["proxies"][0]["state"]')" = down ]; }
@@ -244,6 +271,8 @@ check_eq "and the address that it gave was used" "$(tail -n 1 "$LAB_DIR/nginx-80
 check_eq "directly, refused" "$(http "$NAME:$CLOSED" | tr '\n' ' ')" "502 connection_refused "
 echo servfail >"$LAB_DIR/dns-rtr"
 check_eq "no such name" "$(http other.front.test | tr '\n' ' ')" "502 dns_error "
+echo silent >"$LAB_DIR/dns-rtr"
+check "gone while the name is asked for" give_up "050100 05010003$(printf %02x ${#NAME})$(hex $NAME)0050"
 lab_conf redir connect.on_proxy_failure=refuse
 lab_conf_write
 lab_ctl redir reload >/dev/null
@@ -270,6 +299,7 @@ check_eq "users: SOCKS 4 has no place for a password" "$(said "04010050$(ip4 "$S
 AUTH="050102 01 03 616e6e 0c $(hex "front secret")"
 check_eq "users: the router's own addresses are not theirs" "$(said "$AUTH 050100$(ip4 127.0.0.1)0050" "$RTR4" 8) $(said "$AUTH 050100$(ip4 "$RTR4")0050" "$RTR4" 8)" \
 	"0502010005020001000000000000 closed 0502010005020001000000000000 closed"
+check "users: gone while the password is checked" give_up "050102 01 03 616e6e 05 77726f6e67" "$RTR4"
 check "the log names no password" sh -c "! grep -qE 'front secret|ZnJvbnQ' '$LAB_DIR/redir.log'"
 
 # ---- a successor ----
@@ -289,7 +319,8 @@ lab_conf redir "redir.socks=[::1]:1080" redir.socks_users= "proxy home.address=[
 lab_conf_write
 lab_daemon_start redir
 lab_wait 10 is_up
-check_eq "an upstream that is ourselves: directly" "$(fetch --socks5 "[::1]:1080" "http://$SRV4/") $(last route)" "$PAGE direct"
+check_eq "an upstream that is ourselves" "$(fetch --socks5 "[::1]:1080" "http://$SRV4/")" "$PAGE"
+check "the connection goes directly" lab_wait 5 lab_logged redir "entry=socks5 route=direct"
 check "it is noticed" lab_logged redir "came back: no proxy may have the address of socks"
 lab_daemon_stop redir
 

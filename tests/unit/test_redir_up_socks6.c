@@ -62,6 +62,36 @@ static struct s6_request request(const struct up_request *rq, struct up_hop *u, 
 	return req;
 }
 
+/* A name is told as it is, both families are wanted; a longer one cannot be. */
+static void test_connect_name(void **state)
+{
+	struct upstream up = upstream_of(NULL, NULL);
+	struct addr dst = addr_of("0.0.0.0:443");
+	struct upstream_chain c = alone(&up, &in_session);
+	char name[S6_NAME_MAX + 2];
+	struct up_request rq = {
+		.command = S6_CMD_CONNECT, .dst = &dst, .name = name, .chain = &c};
+	uint8_t wire[UP_REQUEST_MAX];
+	struct up_socks6 all;
+	struct up_hop u;
+	struct s6_request req;
+	size_t len;
+
+	(void)state;
+	for (size_t n = 1; n <= S6_NAME_MAX; n++) {
+		memset(name, 'n', n);
+		name[n] = '\0';
+		req = request(&rq, &u, wire);
+		assert_int_equal(req.addr.type, S6_ADDR_NAME);
+		assert_string_equal(req.addr.u.name, name);
+		assert_int_equal(req.addr.port, 443);
+		assert_int_equal(req.opts.stack.value[S6_STACK_HAPPY_EYEBALLS], S6_AVAIL_YES);
+	}
+	memset(name, 'n', S6_NAME_MAX + 1);
+	name[S6_NAME_MAX + 1] = '\0';
+	assert_false(up_socks6_request(&all, &rq, wire, &len));
+}
+
 static void test_connect_in_session(void **state)
 {
 	struct upstream up = upstream_of("ann", "secret");
@@ -117,7 +147,7 @@ static void test_connect_wishes(void **state)
 }
 
 /* A name instead of the address; the longest one beside the longest credentials. */
-static void test_connect_name(void **state)
+static void test_longest_name(void **state)
 {
 	char longest[S6_NAME_MAX + 1], field[S6_USERPASS_MAX + 1];
 	struct upstream up = upstream_of(NULL, NULL);
@@ -757,9 +787,10 @@ static void test_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_connect_name),
 		cmocka_unit_test(test_connect_in_session),
 		cmocka_unit_test(test_connect_wishes),
-		cmocka_unit_test(test_connect_name),
+		cmocka_unit_test(test_longest_name),
 		cmocka_unit_test(test_connect_without_session),
 		cmocka_unit_test(test_noop),
 		cmocka_unit_test(test_longest_id),

@@ -116,7 +116,7 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 {
 	char src[ADDR_STRLEN], dst[FLOW_DST_STRLEN], first[32] = "-", names[128];
 	char text[S6_NAME_MAX * 4 + 1];
-	const char *name = flow_name_str(f, text, sizeof(text));
+	const char *name = f->front ? NULL : flow_name_str(f, text, sizeof(text)); /* dst has it */
 	const char *via = flow_via(f, names, sizeof(names));
 
 	if (!log_enabled(LVL_INFO))

@@ -121,6 +121,10 @@ bool conf_addrs_equal(const struct addr_list *x, const struct addr_list *y);
 bool conf_prefixes_equal(const struct prefix_list *x, const struct prefix_list *y);
 bool conf_interfaces_equal(const struct interface_list *x, const struct interface_list *y);
 bool conf_ports_equal(const struct port_list *x, const struct port_list *y);
+/* Is it in the list? */
+struct addr;
+bool conf_ports_contain(const struct port_list *l, uint16_t port);
+bool conf_prefixes_contain(const struct prefix_list *l, const struct addr *a);
 /* Unless equal, append the name to the comma separated list in buf. */
 void conf_name_changed(bool equal, const char *name, char *buf, size_t cap);
 

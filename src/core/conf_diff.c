@@ -51,6 +51,22 @@ bool conf_ports_equal(const struct port_list *x, const struct port_list *y)
 	return true;
 }
 
+bool conf_ports_contain(const struct port_list *l, uint16_t port)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (port >= l->v[i].first && port <= l->v[i].last)
+			return true;
+	return false;
+}
+
+bool conf_prefixes_contain(const struct prefix_list *l, const struct addr *a)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (prefix_contains(&l->v[i], a))
+			return true;
+	return false;
+}
+
 void conf_name_changed(bool equal, const char *name, char *buf, size_t cap)
 {
 	size_t len = strlen(buf);

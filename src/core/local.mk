@@ -2,6 +2,7 @@
 noinst_LTLIBRARIES += src/core/libcore.la
 src_core_libcore_la_SOURCES = \
 	src/core/addr.c src/core/addr.h \
+	src/core/auth.c src/core/auth.h \
 	src/core/buf.c src/core/buf.h \
 	src/core/budget.c src/core/budget.h \
 	src/core/conf.c src/core/conf.h src/core/conf_diff.c src/core/conf_parse.c \
@@ -15,6 +16,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/listener.c src/core/listener.h \
 	src/core/log.c src/core/log.h \
 	src/core/notify.c src/core/notify.h \
+	src/core/perclient.c src/core/perclient.h \
 	src/core/pipe.c src/core/pipe.h \
 	src/core/priv.c src/core/priv.h \
 	src/core/reason.c src/core/reason.h \
@@ -27,10 +29,11 @@ src_core_libcore_la_SOURCES = \
 	src/core/status.c src/core/status.h \
 	src/core/text.c src/core/text.h \
 	src/core/tune.c src/core/tune.h \
+	src/core/users.c src/core/users.h \
 	src/core/worker.c src/core/worker.h
 src_core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS)
 src_core_libcore_la_LIBADD = src/libsocks6/libsocks6.la $(EV_LIBS) $(INI_LIBS) $(CARES_LIBS) \
-	$(CAP_LIBS) $(PTHREAD_LIBS)
+	$(CAP_LIBS) $(CRYPT_LIBS) $(PTHREAD_LIBS)
 
 # Unit tests of these modules; those of configuration and control are in conf_tests.mk.
 if HAVE_CMOCKA

@@ -40,13 +40,16 @@ struct resolver {
 struct resolve {
 	struct list_node node;
 	struct resolver *r;
-	resolve_done_fn *done; /* NULL once cancelled */
+	resolve_done_fn *done; /* one of the two; both are NULL once cancelled */
+	resolve_sent_fn *sent;
 	void *owner;
 	uint16_t port;
 	bool pending; /* c-ares still has it */
 	enum resolve_error err;
 	struct addr addrs[RESOLVE_MAX];
 	unsigned n, min_ttl_s;
+	uint8_t *msg; /* for sent */
+	size_t msg_len;
 	ev_timer deliver; /* answers are given in a turn of their own */
 };
 
@@ -197,8 +200,10 @@ static void query_free(struct resolve *q)
 {
 	ev_timer_stop(q->r->w->loop, &q->deliver);
 	list_remove(&q->r->queries, &q->node);
+	free(q->msg);
 	free(q);
 }
+
 
 void resolver_free(struct resolver *r)
 {
@@ -222,8 +227,13 @@ static void deliver_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
+	q->msg = NULL;
 	query_free(q);
-	answer.done(answer.owner, answer.err, answer.addrs, answer.n, answer.min_ttl_s);
+	if (answer.done)
+		answer.done(answer.owner, answer.err, answer.addrs, answer.n, answer.min_ttl_s);
+	else
+		answer.sent(answer.owner, answer.msg, answer.msg_len);
+	free(answer.msg);
 }
 
 static void deliver_soon(struct resolve *q)
@@ -289,21 +299,31 @@ static void answer_cb(void *arg, int status, int timeouts, struct ares_addrinfo 
 	deliver_soon(q);
 }
 
-struct resolve *resolve_start(struct resolver *r, const char *name, uint16_t port, int family,
-			      resolve_done_fn *done, void *owner)
+/* NULL = out of memory. */
+static struct resolve *query_new(struct resolver *r, void *owner)
 {
-	struct ares_addrinfo_hints hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
 	struct resolve *q = calloc(1, sizeof(*q));
 
 	if (!q)
 		return NULL;
 	q->r = r;
-	q->done = done;
 	q->owner = owner;
-	q->port = port;
-	q->min_ttl_s = TTL_NUMERIC_S;
 	ev_init(&q->deliver, deliver_cb);
 	list_push(&r->queries, &q->node);
+	return q;
+}
+
+struct resolve *resolve_start(struct resolver *r, const char *name, uint16_t port, int family,
+			      resolve_done_fn *done, void *owner)
+{
+	struct ares_addrinfo_hints hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
+	struct resolve *q = query_new(r, owner);
+
+	if (!q)
+		return NULL;
+	q->done = done;
+	q->port = port;
+	q->min_ttl_s = TTL_NUMERIC_S;
 	if (addr_parse_ip(&q->addrs[0], name)) {
 		/* c-ares would ask servers for the name "1.2.3.4" when the family differs */
 		if (family == AF_UNSPEC || family == addr_family(&q->addrs[0])) {
@@ -326,12 +346,103 @@ struct resolve *resolve_start(struct resolver *r, const char *name, uint16_t por
 	return q;
 }
 
+static void sent_cb(void *arg, int status, int timeouts, unsigned char *msg, int len)
+{
+	struct resolve *q = arg;
+
+	(void)timeouts;
+	(void)status; /* with a message there is an answer, whatever c-ares thinks of it */
+	q->pending = false;
+	if (q->r->closing)
+		return; /* resolver_free frees it */
+	if (!q->sent) {
+		query_free(q);
+		return;
+	}
+	if (msg && len > 0)
+		q->msg = malloc((size_t)len);
+	if (q->msg) {
+		memcpy(q->msg, msg, (size_t)len);
+		q->msg_len = (size_t)len;
+	}
+	deliver_soon(q);
+}
+
+struct resolve *resolve_send(struct resolver *r, const uint8_t *msg, size_t len,
+			     resolve_sent_fn *done, void *owner)
+{
+	struct resolve *q = query_new(r, owner);
+
+	if (!q)
+		return NULL;
+	q->sent = done;
+	if (!get_ready(r)) {
+		deliver_soon(q);
+		return q;
+	}
+	q->pending = true;
+	ares_send(r->channel, msg, (int)len, sent_cb, q);
+	rearm(r);
+	return q;
+}
+
 void resolve_cancel(struct resolve *q)
 {
-	if (q->pending)
-		q->done = NULL; /* c-ares keeps it until it has its answer */
-	else
+	if (!q->pending) {
 		query_free(q);
+		return;
+	}
+	q->done = NULL; /* c-ares keeps it until it has its answer */
+	q->sent = NULL;
+}
+
+static bool is_one_of(const struct ares_addr_port_node *server, const struct addr *v, size_t n)
+{
+	int port = server->udp_port ? server->udp_port : 53;
+	struct addr a = {0};
+
+	if (server->family == AF_INET6) {
+		struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+
+		memcpy(&in6.sin6_addr, &server->addr.addr6, sizeof(in6.sin6_addr));
+		addr_from_sockaddr(&a, (const struct sockaddr *)&in6, sizeof(in6));
+	} else {
+		const struct sockaddr_in in = {.sin_family = AF_INET,
+					       .sin_addr = server->addr.addr4};
+
+		addr_from_sockaddr(&a, (const struct sockaddr *)&in, sizeof(in));
+	}
+	for (size_t i = 0; i < n; i++)
+		if (addr_port(&v[i]) == port &&
+		    (addr_equal_ip(&v[i], &a) ||
+		     (addr_is_any(&v[i]) &&
+		      (addr_classify(&a) == ADDR_LOOPBACK || addr_is_local(&a)))))
+			return true;
+	return false;
+}
+
+unsigned resolver_avoid(struct resolver *r, const struct addr *v, size_t n)
+{
+	struct ares_addr_port_node *all = NULL, *gone = NULL, **at = &all, *s;
+	unsigned count = 0;
+
+	if (!get_ready(r) || ares_get_servers_ports(r->channel, &all) != ARES_SUCCESS)
+		return 0;
+	while ((s = *at)) {
+		if (is_one_of(s, v, n)) {
+			*at = s->next;
+			s->next = gone;
+			gone = s;
+		} else {
+			at = &s->next;
+			count++;
+		}
+	}
+	if (gone)
+		ares_set_servers_ports(r->channel, all);
+	ares_free_data(all);
+	ares_free_data(gone);
+	return count;
 }
 
 const char *resolve_error_str(enum resolve_error err)

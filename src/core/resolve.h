@@ -31,7 +31,18 @@ typedef void resolve_done_fn(void *owner, enum resolve_error err, const struct a
  * Returns a handle valid until done or cancel, or NULL (out of memory). */
 struct resolve *resolve_start(struct resolver *r, const char *name, uint16_t port, int family,
 			      resolve_done_fn *done, void *owner);
+/* The answer to a DNS message as it came, whatever it says; len 0: none came. Never called from inside
+ * resolve_send, and not after resolve_cancel. msg may be changed, and lives as long as the call. */
+typedef void resolve_sent_fn(void *owner, uint8_t *msg, size_t len);
+/* Send a DNS message (a query with an id of its own) to the name servers: over UDP, over TCP where
+ * the answer does not fit. As resolve_start. */
+struct resolve *resolve_send(struct resolver *r, const uint8_t *msg, size_t len,
+			     resolve_sent_fn *done, void *owner);
 void resolve_cancel(struct resolve *q);
+
+/* Never ask these servers (one of an unspecified address is all of this machine's with its port):
+ * returns how many are left. */
+unsigned resolver_avoid(struct resolver *r, const struct addr *v, size_t n);
 
 const char *resolve_error_str(enum resolve_error err);
 

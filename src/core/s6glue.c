@@ -17,6 +17,20 @@ void s6glue_from_addr(struct s6_address *out, const struct addr *a)
 	out->port = addr_port(a);
 }
 
+bool s6glue_from_name(struct s6_address *out, const char *name, uint16_t port)
+{
+	size_t len = strlen(name);
+
+	if (len == 0 || len > S6_NAME_MAX)
+		return false;
+	memset(out, 0, sizeof(*out));
+	out->type = S6_ADDR_NAME;
+	out->port = port;
+	out->name_len = (uint8_t)len;
+	memcpy(out->u.name, name, len + 1);
+	return true;
+}
+
 bool s6glue_to_addr(struct addr *out, const struct s6_address *a)
 {
 	struct sockaddr_in in = {.sin_family = AF_INET};

@@ -10,6 +10,8 @@
 #include "libsocks6/socks6.h"
 
 void s6glue_from_addr(struct s6_address *out, const struct addr *a);
+/* A name of 1 to S6_NAME_MAX octets; false if it is none. */
+bool s6glue_from_name(struct s6_address *out, const char *name, uint16_t port);
 /* False for names. */
 bool s6glue_to_addr(struct addr *out, const struct s6_address *a);
 /* errno (positive) of a failed connect to the reply code that says it. */

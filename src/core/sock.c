@@ -103,6 +103,27 @@ void sock_nodelay(int fd)
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
+bool sock_fragments(int fd, sa_family_t family, bool allowed)
+{
+	if (family == AF_INET6)
+		return set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
+			       allowed ? IPV6_PMTUDISC_DONT : IPV6_PMTUDISC_DO) == 0;
+	return set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER,
+		       allowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO) == 0;
+}
+
+/* Beside IP_PKTOPTIONS this is the one way to learn it afterwards (Linux 6.18). That one tells of the
+ * SYN, too, but on IPv6 it makes the kernel keep every packet's header until it is switched off. */
+uint8_t sock_syn_tos(int fd)
+{
+	uint8_t head[128]; /* IP and TCP headers with their options; too little room is an error */
+	socklen_t len = sizeof(head);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_SAVED_SYN, head, &len) < 0 || len < 2)
+		return 0;
+	return (uint8_t)(head[0] >> 4 == 4 ? head[1] : head[0] << 4 | head[1] >> 4);
+}
+
 void sock_keepalive(int fd)
 {
 	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -141,6 +162,8 @@ int sock_open(sa_family_t family, const struct sock_wishes *wishes, struct sock_
 		got.tos = sock_tos(fd, family, wishes->tos);
 	if (wishes->ttl > 0)
 		got.ttl = set_ttl(fd, family, wishes->ttl);
+	if (wishes->fragments)
+		got.fragments = sock_fragments(fd, family, wishes->fragments > 0);
 	if (wishes->keepalive)
 		sock_keepalive(fd);
 	if (granted)
@@ -202,6 +225,8 @@ int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 	rc = wishes->transparent ? set_transparent(fd, family) : 0;
 	if (rc == 0 && bind(fd, &addr->u.sa, addr->len) < 0)
 		rc = -errno;
+	if (wishes->save_syn)
+		set_int(fd, IPPROTO_TCP, TCP_SAVE_SYN, 1);
 	if (wishes->fastopen)
 		got.fastopen = set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, wishes->fastopen) == 0;
 	if (rc == 0 && listen(fd, SOMAXCONN) < 0)
@@ -226,6 +251,8 @@ int sock_adopt(int fd, const struct sock_wishes *wishes, struct sock_granted *gr
 		rc = set_transparent(fd, (sa_family_t)family);
 	if (wishes->keepalive)
 		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	if (wishes->save_syn)
+		set_int(fd, IPPROTO_TCP, TCP_SAVE_SYN, 1);
 	if (wishes->fastopen)
 		granted->fastopen = set_int(fd, IPPROTO_TCP, TCP_FASTOPEN, wishes->fastopen) == 0;
 	return rc;

@@ -24,14 +24,16 @@ struct sock_wishes {
 	uint32_t mark;    /* SO_MARK, 0 = none */
 	int tos;          /* 0..255, or -1 = leave */
 	int ttl;          /* 1..255, or -1 = leave */
+	int fragments;    /* of IP packets: 1 = allowed, -1 = not (DF in IPv4), 0 = leave */
 	bool keepalive;
 	bool delay; /* no TCP_NODELAY yet: sock_nodelay before the second write */
+	bool save_syn; /* listener: for sock_syn_tos of what it accepts; not with mptcp */
 };
 
 /* What a wish came to. */
 struct sock_granted {
 	bool mptcp;
-	bool tos, ttl; /* the option took */
+	bool tos, ttl, fragments; /* the option took */
 	bool fastopen;
 	int mark_error; /* errno of a refused SO_MARK, or 0 */
 };
@@ -58,10 +60,15 @@ int sock_bind(int fd, const struct addr *addr, bool transparent);
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted);
 
+/* TOS octet (traffic class) of the SYN that the peer has sent; asked once, of a socket accepted from
+ * a listener with save_syn. 0 if it is unknown. */
+uint8_t sock_syn_tos(int fd);
 /* As sock_wishes.tos, on a socket that is open. */
 bool sock_tos(int fd, sa_family_t family, int tos);
 /* What is written leaves at once. Sockets are so from their beginning, but for sock_wishes.delay. */
 void sock_nodelay(int fd);
+/* As sock_wishes.fragments, on a socket that is open. */
+bool sock_fragments(int fd, sa_family_t family, bool allowed);
 /* As sock_wishes.keepalive, on a socket that is open. */
 void sock_keepalive(int fd);
 /* Keepalive after so many seconds of silence; 0 = none (any more). */

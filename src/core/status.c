@@ -99,9 +99,15 @@ void status_descriptors(struct report *r, unsigned long limit)
 
 void status_listeners(struct report *r, const struct listeners *ls, bool with_granted)
 {
+	status_listeners_as(r, "listeners", ls, with_granted);
+}
+
+void status_listeners_as(struct report *r, const char *list, const struct listeners *ls,
+			 bool with_granted)
+{
 	char text[ADDR_STRLEN];
 
-	report_list(r, "listeners");
+	report_list(r, list);
 	for (size_t i = 0; i < ls->n; i++) {
 		const struct listener *l = &ls->v[i];
 

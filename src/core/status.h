@@ -42,6 +42,9 @@ uint64_t status_descriptors_open(void);
 void status_descriptors(struct report *r, unsigned long limit);
 /* The addresses; with what the kernel does on each of them, if asked for. */
 void status_listeners(struct report *r, const struct listeners *ls, bool with_granted);
+/* The same with a name for the list. */
+void status_listeners_as(struct report *r, const char *list, const struct listeners *ls,
+			 bool with_granted);
 /* How often connections ended for each reason. */
 void status_ended(struct report *r, const uint64_t ended[END__COUNT]);
 

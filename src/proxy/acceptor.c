@@ -5,9 +5,9 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "core/perclient.h"
 #include "core/sock.h"
 #include "proxy/client.h"
-#include "proxy/perclient.h"
 #include "proxy/proxy.h"
 
 #define FASTOPEN_QUEUE 1024

@@ -6,7 +6,7 @@
 
 #include "core/s6glue.h"
 #include "core/sock.h"
-#include "proxy/perclient.h"
+#include "core/perclient.h"
 #include "proxy/udp_priv.h"
 #include "proxy/udp_reserve.h"
 

@@ -2,7 +2,7 @@
 /* How many associations there may be, and for how long: limits, idle times, who gives way. */
 #include <string.h>
 
-#include "proxy/perclient.h"
+#include "core/perclient.h"
 #include "proxy/peruser.h"
 #include "proxy/udp_priv.h"
 

@@ -9,12 +9,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/perclient.h"
 #include "core/report.h"
 #include "core/s6glue.h"
 #include "core/sock.h"
 #include "core/text.h"
 #include "proxy/client_priv.h"
-#include "proxy/perclient.h"
 #include "proxy/peruser.h"
 #include "proxy/sndlimit.h"
 

@@ -6,7 +6,6 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/assoc.c src/proxy/assoc.h src/proxy/assoc_limit.c src/proxy/assoc_name.c \
 	src/proxy/assoc_tcp.c \
 	src/proxy/assoc_table.c src/proxy/assoc_table.h \
-	src/proxy/auth.c src/proxy/auth.h \
 	src/proxy/client.c src/proxy/client.h src/proxy/client_bind.c src/proxy/client_priv.h \
 	src/proxy/happy.c src/proxy/happy.h \
 	src/proxy/issued.c src/proxy/issued.h \
@@ -15,7 +14,6 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/op_bind.c src/proxy/op_bind.h \
 	src/proxy/op_connect.c src/proxy/op_connect.h src/proxy/op_udp.c \
 	src/proxy/plain.c src/proxy/plain.h \
-	src/proxy/perclient.c src/proxy/perclient.h \
 	src/proxy/peruser.c src/proxy/peruser.h \
 	src/proxy/proxy.h src/proxy/proxy_conf.c src/proxy/proxy_conf.h src/proxy/proxy_ctl.c \
 	src/proxy/proxy_reload.c \
@@ -26,9 +24,8 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/udp_batch.c src/proxy/udp_batch.h \
 	src/proxy/udp_error.c src/proxy/udp_error.h \
 	src/proxy/udp_out.c src/proxy/udp_out.h src/proxy/udp_port.c \
-	src/proxy/udp_reserve.c src/proxy/udp_reserve.h \
-	src/proxy/users.c src/proxy/users.h
-src_proxy_libproxy_la_LIBADD = src/core/libcore.la $(CRYPT_LIBS)
+	src/proxy/udp_reserve.c src/proxy/udp_reserve.h
+src_proxy_libproxy_la_LIBADD = src/core/libcore.la
 
 sbin_PROGRAMS += src/proxy/sixpath-proxy
 src_proxy_sixpath_proxy_SOURCES = src/proxy/main.c

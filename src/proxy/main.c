@@ -7,12 +7,12 @@
 #include <unistd.h>
 
 #include "core/notify.h"
+#include "core/perclient.h"
 #include "core/priv.h"
 #include "core/sock.h"
 #include "core/status.h"
 #include "proxy/acceptor.h"
 #include "proxy/client.h"
-#include "proxy/perclient.h"
 #include "proxy/peruser.h"
 #include "proxy/proxy.h"
 #include "proxy/udp_reserve.h"

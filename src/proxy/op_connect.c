@@ -24,6 +24,7 @@ struct op_connect {
 	bool mptcp;     /* and MPTCP */
 	size_t syn_max; /* octets allowed in the SYN; 0 = no limit */
 	bool race;      /* Happy Eyeballs */
+	bool dns;       /* the DNS service is asked for (section 9), wherever it is */
 	struct resolve *resolve;
 	unsigned n, next, open; /* addresses, next one to try, attempts under way */
 	int err;                /* of the last failed attempt, positive */
@@ -159,7 +160,9 @@ static void attempt_done(struct dial *d, int err)
 	r->fell_back = d->granted.mptcp && !d->mptcp;
 	if (d->granted.mptcp)
 		plain_note(&op->pw->plain, &r->dst, d->mptcp, worker_now(&op->pw->w));
-	if (addr_is_any(&r->local))
+	if (op->dns)
+		memset(&r->local, 0, sizeof(r->local)); /* nobody's business */
+	else if (addr_is_any(&r->local))
 		addr_of_socket(r->fd, &r->local); /* complete only now if it was bound to any */
 	op_end(op, S6_REPLY_SUCCESS, END_NONE, 0);
 }
@@ -176,7 +179,9 @@ static void keep_allowed(struct op_connect *op, const struct addr *addrs, unsign
 
 static void begin(struct op_connect *op)
 {
-	if (op->n == 0)
+	if (op->n == 0 && op->dns)
+		op_end(op, S6_REPLY_REFUSED, END_CONNECT_FAILED, 0); /* there is none */
+	else if (op->n == 0)
 		op_end(op, S6_REPLY_NOT_ALLOWED, END_NOT_ALLOWED, 0);
 	else if (try_next(op))
 		schedule(op);
@@ -238,6 +243,8 @@ static void take_wishes(struct op_connect *op, const struct s6_stack *s)
 
 	sock->tos = octet_or_unset(s, S6_STACK_TOS_REMOTE);
 	sock->ttl = octet_or_unset(s, S6_STACK_TTL_REMOTE);
+	if (s6_stack_has(s, S6_STACK_NO_FRAG_REMOTE))
+		sock->fragments = s->value[S6_STACK_NO_FRAG_REMOTE] == S6_AVAIL_YES ? -1 : 1;
 	op->mptcp =
 		s6_stack_has(s, S6_STACK_MULTIPATH) && s->value[S6_STACK_MULTIPATH] == S6_AVAIL_YES;
 	op->fastopen = s6_stack_has(s, S6_STACK_TFO);
@@ -256,6 +263,21 @@ static struct op_connect *op_new(size_t room)
 	if (op)
 		op->addrs = (struct addr *)(void *)&op->attempts[room];
 	return op;
+}
+
+/* The administrator has said where it is, so the access list is not asked. Over plain TCP: it is
+ * near, and what clients wish for is meant for servers far away. */
+static void choose_dns(struct op_connect *op)
+{
+	op->dns = true;
+	op->mptcp = op->fastopen = false;
+	if (op->conf->dns.len > 0)
+		op->addrs[op->n++] = op->conf->dns;
+}
+
+static bool is_dns_service(const struct addr *dst)
+{
+	return addr_is_any(dst) && addr_port(dst) == DNS_PORT;
 }
 
 struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_connect_wish *wish,
@@ -277,7 +299,10 @@ struct op_connect *op_connect_start(struct proxy_worker *pw, const struct op_con
 	ev_timer_init(&op->limit, limit_cb, op->conf->connect_timeout_s, 0.);
 	ev_timer_init(&op->step, step_cb, 0., 0.);
 	if (numeric) {
-		keep_allowed(op, &dst, 1);
+		if (is_dns_service(&dst))
+			choose_dns(op);
+		else
+			keep_allowed(op, &dst, 1);
 		ev_feed_event(pw->w.loop, &op->step, 0); /* still in this turn */
 	} else {
 		op->resolve = resolve_start(pw->resolver, wish->dst->u.name, wish->dst->port,

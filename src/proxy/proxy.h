@@ -6,6 +6,7 @@
 #ifndef PROXY_H
 #define PROXY_H
 
+#include "core/auth.h"
 #include "core/budget.h"
 #include "core/control.h"
 #include "core/daemon.h"
@@ -16,7 +17,6 @@
 #include "core/reason.h"
 #include "core/resolve.h"
 #include "core/worker.h"
-#include "proxy/auth.h"
 #include "proxy/issued.h"
 #include "proxy/listenport.h"
 #include "proxy/plain.h"

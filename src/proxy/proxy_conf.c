@@ -22,6 +22,25 @@ static bool parse_udp_listen(const char *text, void *dst, const struct conf_key 
 	return true;
 }
 
+/* struct addr; its port may be left out; empty = none */
+static bool parse_dns(const char *text, void *dst, const struct conf_key *key, char *err,
+		      size_t errcap)
+{
+	struct addr *a = dst;
+
+	(void)key;
+	if (!*text) {
+		memset(a, 0, sizeof(*a));
+		return true;
+	}
+	if (addr_parse(a, text, DNS_PORT) && !addr_is_any(a) && addr_port(a) != 0)
+		return true;
+	snprintf(err, errcap,
+		 "must be the address of a name server that answers over TCP, such as 127.0.0.1 or "
+		 "[::1]:5353");
+	return false;
+}
+
 /* clang-format off */
 static const struct conf_key proxy_keys[] = {
 	{.name = "listen", .parse = conf_addr_list, .offset = KEY(listen), .def = "[::]:1080"},
@@ -34,6 +53,7 @@ static const struct conf_key proxy_keys[] = {
 	{.name = "log_to", .parse = conf_log_sink, .offset = KEY(log_to), .def = "auto"},
 	{.name = "control", .parse = conf_path_or_off, .offset = KEY(control), .def = PROXY_DEFAULT_CONTROL},
 	{.name = "resolve", .parse = conf_string, .offset = KEY(resolve), .def = ""},
+	{.name = "dns", .parse = parse_dns, .offset = KEY(dns), .def = ""},
 	{.name = "session_ttl", .parse = conf_seconds, .offset = KEY(session_ttl_s), .def = "1h",
 	 .min = 10, .max = 30 * 86400},
 	{.name = "token_window", .parse = conf_u32, .offset = KEY(token_window), .def = "4096",

@@ -9,10 +9,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "core/addr.h"
 #include "core/conf.h"
+#include "core/users.h"
 #include "proxy/acl.h"
 #include "proxy/issued.h"
-#include "proxy/users.h"
 
 struct proxy_conf {
 	atomic_uint refs;
@@ -28,6 +29,7 @@ struct proxy_conf {
 	int log, log_to;
 	char *control; /* R; NULL or empty = off */
 	char *resolve; /* R; name servers, empty = the system's */
+	struct addr dns; /* where CONNECT to port 53 of the unspecified address goes; unset = nowhere */
 	double session_ttl_s, request_timeout_s, waiting_timeout_s, connect_timeout_s, idle_s, dead_s;
 	uint32_t token_window;
 	int max_clients, max_per_client, max_per_user, max_sessions, max_sessions_per_user;
@@ -45,6 +47,8 @@ struct proxy_conf {
 	/* [acl], [user NAME] */
 	struct acl acl;
 };
+
+#define DNS_PORT 53
 
 #define PROXY_DEFAULT_USER    "sixpath"
 #define PROXY_DEFAULT_CONTROL "/run/sixpath/proxy.sock"

@@ -65,7 +65,12 @@ bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *
 	return false;
 }
 
-/* TOS and TTL of the client's leg: done, then asked for. */
+static uint16_t avail(bool in_effect)
+{
+	return in_effect ? S6_AVAIL_YES : S6_AVAIL_NO;
+}
+
+/* TOS, TTL and fragmentation on the client's leg: done, then asked for. */
 static void client_leg(struct client *cl, struct s6_stack *answer)
 {
 	const struct s6_stack *wish = &cl->stack;
@@ -78,6 +83,10 @@ static void client_leg(struct client *cl, struct s6_stack *answer)
 	if (s6_stack_has(wish, S6_STACK_TTL_CLIENT)) {
 		leg_set_ttl(cl->fd, (uint8_t)wish->value[S6_STACK_TTL_CLIENT]);
 		s6_stack_set(answer, S6_STACK_TTL_CLIENT, leg_ttl(cl->fd, family));
+	}
+	if (s6_stack_has(wish, S6_STACK_NO_FRAG_CLIENT)) {
+		leg_set_no_frag(cl->fd, wish->value[S6_STACK_NO_FRAG_CLIENT] == S6_AVAIL_YES);
+		s6_stack_set(answer, S6_STACK_NO_FRAG_CLIENT, avail(leg_no_frag(cl->fd, family)));
 	}
 }
 
@@ -92,11 +101,13 @@ static void remote_leg(const struct client *cl, const struct op_connect_result *
 		s6_stack_set(answer, S6_STACK_TOS_REMOTE, leg_tos(result->fd, family));
 	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE))
 		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(result->fd, family));
+	if (s6_stack_has(wish, S6_STACK_NO_FRAG_REMOTE))
+		s6_stack_set(answer, S6_STACK_NO_FRAG_REMOTE,
+			     avail(leg_no_frag(result->fd, family)));
 	if (s6_stack_has(wish, S6_STACK_TFO))
 		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)result->syn_bytes);
 	if (s6_stack_has(wish, S6_STACK_MULTIPATH))
-		s6_stack_set(answer, S6_STACK_MULTIPATH,
-			     result->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
+		s6_stack_set(answer, S6_STACK_MULTIPATH, avail(result->mptcp));
 	if (s6_stack_has(wish, S6_STACK_HAPPY_EYEBALLS) && cl->dst.type == S6_ADDR_NAME)
 		s6_stack_set(answer, S6_STACK_HAPPY_EYEBALLS, wish->value[S6_STACK_HAPPY_EYEBALLS]);
 }

@@ -215,7 +215,8 @@ static void next(struct assoc *a)
 	at->reminded = 0;
 	at->fresh = false;
 	while ((up = pool_next(at->pool, &at->tried, now_of(a), &at->chain))) {
-		if (udp_proxy(a->u, up)->no_udp_until > now_of(a))
+		if (up->protocol != PROTOCOL_SOCKS6 ||
+		    udp_proxy(a->u, up)->no_udp_until > now_of(a))
 			continue;
 		a->up = upstream_get(up);
 		upstream_flow_count(up, 1);
@@ -330,12 +331,12 @@ static void act_on(struct assoc *a, enum up_verdict v)
 		dial_again(a);
 		break;
 	case UP_AUTH_REFUSED:
-		assoc_because(a, "%s", up_verdict_str(v));
+		assoc_because(a, "%s", up_verdict_str(&at->proto, v));
 		hop_failed(a, k, UPSTREAM_REJECTED);
 		break;
 	case UP_NOT_SOCKS6:
 	case UP_MALFORMED:
-		assoc_because(a, "%s (%s)", up_verdict_str(v), s6_fault_str(h->fault));
+		assoc_because(a, "%s (%s)", up_verdict_str(&at->proto, v), s6_fault_str(h->fault));
 		hop_failed(a, k, UPSTREAM_HARD);
 		break;
 	}

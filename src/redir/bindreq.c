@@ -153,7 +153,7 @@ static bool act_on(struct bindreq *b, enum up_verdict v)
 		break;
 	case UP_SESSION_INVALID:
 		upstream_session_lost(up, b->chain.hop[k].g.session);
-		fail(b, BINDREQ_NOT_NOW, 0, "%s", up_verdict_str(v));
+		fail(b, BINDREQ_NOT_NOW, 0, "%s", up_verdict_str(&b->proto, v));
 		break;
 	case UP_TOKEN_REJECTED:
 		if (h->has_window)
@@ -163,7 +163,7 @@ static bool act_on(struct bindreq *b, enum up_verdict v)
 	case UP_AUTH_REFUSED:
 	case UP_NOT_SOCKS6:
 	case UP_MALFORMED:
-		lost(b, k, "%s", up_verdict_str(v));
+		lost(b, k, "%s", up_verdict_str(&b->proto, v));
 		break;
 	}
 	return false;

@@ -102,12 +102,16 @@ static void report_learned(struct report *r, struct redir *rd, const struct addr
 	report_seconds(r, "direct_paused", learned_direct_paused(rd->learned, now_s));
 }
 
-/* The proxy that would be tried first. */
-static const struct upstream *first_proxy(struct redir *rd)
+/* The proxy that would be tried first; udp: for an association, which takes SOCKSv6. */
+static const struct upstream *first_proxy(struct redir *rd, bool udp)
 {
-	for (unsigned i = 0; i < rd->pool->n; i++)
-		if (rd->pool->weight[i] > 0 && upstream_is_up(rd->pool->v[i]))
-			return rd->pool->v[i];
+	for (unsigned i = 0; i < rd->pool->n; i++) {
+		struct upstream *up = rd->pool->v[i];
+
+		if (rd->pool->weight[i] > 0 && upstream_is_up(up) &&
+		    (!udp || up->protocol == PROTOCOL_SOCKS6))
+			return up;
+	}
 	return NULL;
 }
 
@@ -139,7 +143,7 @@ static void report_case(struct report *r, struct redir *rd, const char *name,
 					       [FAILURE_REFUSE] = "refused"};
 	char via[128];
 	const struct upstream *proxy =
-		what == DECIDE_PROXY && rule->captured ? first_proxy(rd) : NULL;
+		what == DECIDE_PROXY && rule->captured ? first_proxy(rd, false) : NULL;
 
 	report_row(r);
 	report_str(r, "syn", name);
@@ -161,7 +165,7 @@ static void report_udp(struct report *r, struct redir *rd, const struct explain_
 		       const struct addr *dst)
 {
 	struct explain_rule rule = explain_rule_udp(f);
-	const struct upstream *proxy = rule.captured ? first_proxy(rd) : NULL;
+	const struct upstream *proxy = rule.captured ? first_proxy(rd, true) : NULL;
 	bool direct = rd->conf->on_proxy_failure == FAILURE_DIRECT;
 
 	report_row(r);

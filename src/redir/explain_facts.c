@@ -13,23 +13,7 @@
 #include "redir/rules.h"
 #include "redir/steer.h"
 
-static bool port_in(const struct port_list *l, uint16_t port)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (port >= l->v[i].first && port <= l->v[i].last)
-			return true;
-	return false;
-}
-
 #ifdef HAVE_LIBMNL
-
-static bool net_in(const struct prefix_list *l, const struct addr *a)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (prefix_contains(&l->v[i], a))
-			return true;
-	return false;
-}
 
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
@@ -239,7 +223,7 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 
 	memset(f, 0, sizeof(*f));
 	f->action = (enum bypass_action)rd->conf->action;
-	f->port = port_in(&rd->conf->ports, addr_port(dst));
+	f->port = conf_ports_contain(&rd->conf->ports, addr_port(dst));
 	f->udp = udp;
 	f->udp_captured = udp_is_wanted(rd->conf);
 	f->policy = udp_policy_of(&rd->conf->udp, addr_port(dst));
@@ -248,8 +232,8 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 		return 0;
 	held_count(rd->held, &held);
 	f->held = held.open && rd->conf->mode == MODE_TPROXY &&
-		  (port_in(&rd->conf->verify.ports, addr_port(dst)) ||
-		   net_in(&rd->conf->verify.nets, dst));
+		  (conf_ports_contain(&rd->conf->verify.ports, addr_port(dst)) ||
+		   conf_prefixes_contain(&rd->conf->verify.nets, dst));
 	f->ipv6_off = addr_family(dst) == AF_INET6 && !steer_ipv6(rd->steer);
 	rc = netlink_open(&routes, NETLINK_ROUTE);
 	if (rc < 0)
@@ -267,7 +251,7 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 	(void)src;
 	memset(f, 0, sizeof(*f));
 	f->action = (enum bypass_action)rd->conf->action;
-	f->port = port_in(&rd->conf->ports, addr_port(dst));
+	f->port = conf_ports_contain(&rd->conf->ports, addr_port(dst));
 	f->udp = udp;
 	f->udp_captured = udp_is_wanted(rd->conf);
 	f->policy = udp_policy_of(&rd->conf->udp, addr_port(dst));

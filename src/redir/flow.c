@@ -12,11 +12,15 @@
 
 #include "core/report.h"
 #include "core/sock.h"
+#include "core/text.h"
 #include "redir/flow_priv.h"
+#include "redir/front.h"
 #include "redir/origdst.h"
+#include "redir/sniff.h"
 
 /*
  * Time limits
+ *   REQUEST    REQUEST_S for a program at the front door to say where to
  *   WAIT_DATA  first_data_ms; the device may also speak later
  *   DIAL       dial_timeout, kept by the dial
  *   HANDSHAKE  dial_timeout until the authentication reply, which the proxy sends at once;
@@ -25,9 +29,13 @@
  *   HELD       CLAIM_S for the device's connection, which takes one round trip of the LAN
  *   RELAY      idle, kept by the relay
  */
-#define CLAIM_S 10.0
+#define CLAIM_S   10.0
+#define REQUEST_S 10.0
+
+#define DSCP 0xfc /* of a TOS octet; the rest is the kernel's business (ECN) */
 
 static const char *const state_words[] = {
+	[FLOW_REQUEST] = "request",
 	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",   [FLOW_HANDSHAKE] = "handshake",
 	[FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass",
 	[FLOW_HELD] = "held", [FLOW_RELAY] = "relay",
@@ -83,21 +91,47 @@ static const char *flow_via(const struct flow *f, char *buf, size_t cap)
 	return f->route == ROUTE_PROXY && f->up ? upstream_via_str(f->up, buf, cap) : NULL;
 }
 
+/* NULL = it has none. */
+static const char *flow_name_str(const struct flow *f, char *buf, size_t cap)
+{
+	if (!f->name)
+		return NULL;
+	text_escape(buf, cap, f->name);
+	return buf;
+}
+
+const char *flow_dst_str(const struct flow *f, char *buf, size_t cap)
+{
+	if (!f->front || !f->name)
+		return addr_str(&f->dst, buf, cap);
+	snprintf(buf, cap, "%s:%u", f->name, addr_port(&f->dst)); /* front.c allows no odd octets */
+	return buf;
+}
+
+static const char *flow_entry(const struct flow *f)
+{
+	return f->front ? flow_front_entry(f) : f->held ? "held" : f->only_proxy ? "own" : "captured";
+}
+
 static void log_end(const struct flow *f, enum end_reason reason, int err)
 {
-	char src[ADDR_STRLEN], dst[ADDR_STRLEN], first[32] = "-", names[128];
+	char src[ADDR_STRLEN], dst[FLOW_DST_STRLEN], first[32] = "-", names[128];
+	char text[S6_NAME_MAX * 4 + 1];
+	const char *name = f->front ? NULL : flow_name_str(f, text, sizeof(text)); /* dst has it */
 	const char *via = flow_via(f, names, sizeof(names));
 
 	if (!log_enabled(LVL_INFO))
 		return;
 	if (first_byte_s(f) >= 0)
 		snprintf(first, sizeof(first), "%.1fms", first_byte_s(f) * 1e3);
-	log_info("flow %s -> %s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
+	log_info("flow %s -> %s%s%s%s%s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
 		 "prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
-		 addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
-		 route_words[f->route], f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
+		 addr_str(&f->src, src, sizeof(src)), flow_dst_str(f, dst, sizeof(dst)),
+		 f->front ? " entry=" : "", f->front ? flow_front_entry(f) : "",
+		 name ? " name=" : "", name ? name : "", route_words[f->route],
+		 f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
 		 via ? " via=" : "", via ? via : "", f->mptcp ? "yes" : "no", f->subflows,
 		 f->tfo ? "yes" : "no", f->syn_bytes, f->prewarmed ? "yes" : "no",
 		 server_mptcp_str(f), f->relay.b.bytes_out, f->relay.b.bytes_in, first,
@@ -148,6 +182,7 @@ static void flow_bury(struct corpse *c)
 	struct flow *f = container_of(c, struct flow, corpse);
 
 	redir_conf_put(f->conf);
+	free(f->name);
 	free(f);
 }
 
@@ -167,6 +202,7 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 	log_end(f, reason, err);
 	f->state = FLOW_CLOSED;
 	flow_held_end(f, reason, err);
+	flow_front_end(f, reason, err);
 	rw->counters.ended[reason]++;
 	rw->counters.bytes_up += f->relay.b.bytes_out;
 	rw->counters.bytes_down += f->relay.b.bytes_in;
@@ -199,6 +235,9 @@ void flow_change(struct flow *f, enum flow_state state)
 {
 	f->state = state;
 	switch (state) {
+	case FLOW_REQUEST:
+		flow_deadline(f, REQUEST_S);
+		break;
 	case FLOW_WAIT_DATA:
 		flow_deadline(f, f->conf->first_data_ms / 1e3);
 		break;
@@ -258,6 +297,8 @@ void flow_server_failed(struct flow *f, int err)
 {
 	char dst[ADDR_STRLEN];
 
+	if (!flow_knows_server(f))
+		return;
 	if (failed_put(f->rw->redir->failed, &f->dst, err, flow_now(f)))
 		log_debug("%s has failed: %s: new connections to it are refused for a while",
 			  addr_str(&f->dst, dst, sizeof(dst)), strerror(err));
@@ -269,10 +310,20 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	struct relay *r = &f->relay;
 	int fd = f->fd;
 
-	failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
+	if (flow_knows_server(f))
+		failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
 	if (f->held) {
 		flow_held_ready(f, up_fd, sent);
 		return;
+	}
+	if (f->front) {
+		int rc = flow_front_accept(f);
+
+		if (rc < 0) {
+			f->at->fd = up_fd;
+			flow_end(f, END_DOWN_GONE, -rc);
+			return;
+		}
 	}
 	ev_io_stop(rw->w.loop, &f->io);
 	buf_consume(&r->a.in, &rw->w.pool, sent);
@@ -367,6 +418,21 @@ static void refuse(struct flow *f)
 		flow_next(f); /* reached by somebody else just now */
 }
 
+/* What the device's first bytes say, for the proxy to look up near the server. Only where an address
+ * means the same everywhere. */
+static void find_name(struct flow *f)
+{
+	const struct redir_conf *c = f->conf;
+	const struct buf *in = &f->relay.a.in;
+	char name[SNIFF_NAME_MAX + 1];
+
+	if (c->names == NAMES_SNI && !f->name && flow_now(f) >= f->rw->names_rest_s &&
+	    conf_ports_contain(&c->names_ports, addr_port(&f->dst)) &&
+	    addr_classify(&f->dst) == ADDR_PUBLIC &&
+	    sniff_name(buf_data(in), in->len, addr_port(&f->dst), name))
+		f->name = strdup(name);
+}
+
 void flow_go(struct flow *f, enum decision what)
 {
 	switch (what) {
@@ -383,6 +449,7 @@ void flow_go(struct flow *f, enum decision what)
 		flow_bypass(f);
 		break;
 	case DECIDE_PROXY:
+		find_name(f);
 		flow_next(f);
 		break;
 	}
@@ -401,6 +468,10 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 	(void)events;
 	if (f->state == FLOW_HELD) {
 		flow_held_readable(f);
+		return;
+	}
+	if (f->state == FLOW_REQUEST) {
+		flow_front_readable(f);
 		return;
 	}
 	if (!device_read(f))
@@ -425,6 +496,8 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 		flow_proxy_silent(f);
 	else if (f->state == FLOW_HELD)
 		flow_end(f, END_DOWN_GONE, 0);
+	else if (f->state == FLOW_REQUEST)
+		flow_end(f, END_REQUEST_TIMEOUT, 0);
 }
 
 /* ---- start ---- */
@@ -487,28 +560,53 @@ static bool find_destination(struct flow *f)
 	return false;
 }
 
-void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
+struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src)
 {
 	struct flow *f;
 
-	if (flow_held_claims(rw, fd, src))
-		return;
 	rw->counters.accepted++;
 	if (!budget_take(&rw->redir->budget, &rw->w)) {
 		rw->counters.ended[END_LIMIT]++;
 		sock_reset(fd);
-		return;
+		return NULL;
 	}
 	f = flow_new(rw, fd, src);
 	if (!f) {
 		budget_give(&rw->redir->budget);
 		rw->counters.ended[END_NO_MEMORY]++;
 		sock_reset(fd);
-		return;
+		return NULL;
 	}
+	return f;
+}
+
+void flow_start_to(struct redir_worker *rw, int fd, const struct addr *src, const struct addr *dst)
+{
+	struct flow *f = flow_admit(rw, fd, src);
+
+	if (!f)
+		return;
+	f->dst = *dst;
+	f->only_proxy = true;
+	if (!device_read(f))
+		return;
+	device_watch(f);
+	flow_next(f);
+}
+
+void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
+{
+	struct flow *f;
+
+	if (flow_held_claims(rw, fd, src))
+		return;
+	f = flow_admit(rw, fd, src);
+	if (!f)
+		return;
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
+	f->tos = (uint8_t)(f->conf->dscp ? sock_syn_tos(fd) & DSCP : 0);
 	f->decision = flow_decision(f);
 	/* Only what goes to a proxy gains from having the first bytes in the SYN. */
 	if (f->decision != DECIDE_PROXY || f->relay.a.bytes_in > 0 || f->relay.a.eof ||
@@ -522,7 +620,8 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 uint64_t flow_memory(const struct redir_worker *rw)
 {
 	return (uint64_t)rw->flows.count *
-	       (sizeof(struct flow) + (sizeof(struct attempt) + UP_REQUEST_MAX) / 4);
+		       (sizeof(struct flow) + (sizeof(struct attempt) + UP_REQUEST_MAX) / 4) +
+	       (uint64_t)rw->requests * (sizeof(struct front) + FRONT_HEAD_MAX);
 }
 
 void flow_end_all(struct redir_worker *rw, enum end_reason reason)
@@ -558,7 +657,7 @@ void flow_usage(struct redir_worker *rw, struct wan_usage *u)
 void flow_report_all(struct redir_worker *rw, struct report *r)
 {
 	struct list_node *n, *tmp;
-	char text[ADDR_STRLEN], names[128];
+	char text[FLOW_DST_STRLEN], names[128], name[S6_NAME_MAX * 4 + 1];
 
 	list_for_each_safe (&rw->flows, n, tmp) {
 		struct flow *f = container_of(n, struct flow, node);
@@ -567,7 +666,9 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 		report_row(r);
 		report_u64(r, "id", f->id * rw->redir->n_workers + rw->w.index);
 		report_str(r, "source", addr_str(&f->src, text, sizeof(text)));
-		report_str(r, "destination", addr_str(&f->dst, text, sizeof(text)));
+		report_str(r, "destination", flow_dst_str(f, text, sizeof(text)));
+		report_str(r, "name", flow_name_str(f, name, sizeof(name)));
+		report_str(r, "entry", flow_entry(f));
 		report_str(r, "route", route_words[f->route]);
 		report_str(r, "proxy", f->route == ROUTE_PROXY && f->up ? f->up->name : NULL);
 		report_str(r, "via", flow_via(f, names, sizeof(names)));

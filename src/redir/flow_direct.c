@@ -6,6 +6,7 @@
 #include "redir/flow_priv.h"
 
 #define CONNECT_S 130.0 /* about what the kernel itself would take */
+#define NEXT_S    5.0   /* where the name has other addresses */
 #define BYPASS_S  2.0   /* then the proxy is asked; before the kernel tries without MPTCP */
 #define SILENT_S  3.0   /* so long without an answer to what was sent says something */
 
@@ -13,13 +14,23 @@
 
 /* ---- plain ---- */
 
+static void direct_failed(struct flow *f, int err)
+{
+	if (flow_front_another(f)) {
+		flow_attempt_close(f);
+		flow_direct(f);
+	} else {
+		flow_end(f, END_DIRECT_FAILED, err);
+	}
+}
+
 static void direct_done(struct dial *d, int err)
 {
 	struct flow *f = d->owner;
 
 	if (err < 0) {
 		flow_server_failed(f, -err);
-		flow_end(f, END_DIRECT_FAILED, -err);
+		direct_failed(f, -err);
 	} else {
 		flow_relay(f, dial_take(d), 0);
 	}
@@ -31,16 +42,18 @@ void flow_direct(struct flow *f)
 	struct dial_wishes wishes = {
 		.dst = f->dst,
 		.sock = {.mark = f->conf->mark, .tos = flow_tos(f), .ttl = -1},
-		.timeout_s = CONNECT_S,
+		.timeout_s = flow_front_has_more(f) ? NEXT_S : CONNECT_S,
 	};
 	int rc;
 
 	flow_drop_upstream(f);
 	f->route = ROUTE_DIRECT;
 	flow_change(f, FLOW_DIRECT);
+	if (flow_front_resolves(f))
+		return;
 	rc = dial_start(&f->at->dial, &f->rw->w, &wishes, direct_done, f);
 	if (rc < 0) /* no packet has left: it says nothing about the server, and costs nothing */
-		flow_end(f, END_DIRECT_FAILED, -rc);
+		direct_failed(f, -rc);
 	else
 		loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &f->dst);
 }

@@ -183,7 +183,7 @@ void flow_hold(struct worker *w, struct held_syn *s)
 		return;
 	}
 	f->held = s;
-	f->tos = (uint8_t)(s->dscp << 2);
+	f->tos = (uint8_t)(f->conf->dscp ? s->dscp << 2 : 0);
 	f->dst = s->dst;
 	s->flow = f;
 	rw->counters.accepted++;

@@ -17,7 +17,8 @@
 #include "redir/up_socks6.h"
 
 enum flow_state {
-	FLOW_WAIT_DATA, /* holding for the device's first bytes */
+	FLOW_WAIT_DATA, /* the first: new, or holding for the device's first bytes */
+	FLOW_REQUEST,   /* came to the front door; where to is not known yet */
 	FLOW_DIAL,      /* connecting to a proxy; request and first bytes may be in the SYN */
 	FLOW_HANDSHAKE, /* connected; the replies are not complete */
 	FLOW_DIRECT,    /* connecting to the server itself */
@@ -65,6 +66,8 @@ struct flow {
 	uint64_t id;
 	enum flow_state state;
 	struct addr src, dst;
+	char *name; /* told to the proxy instead of dst's address; or NULL */
+	bool only_proxy; /* there is no other way to the destination */
 	int fd;   /* device; -1 once the relay owns it, and while its SYN is held */
 	ev_io io; /* device, until the relay takes over */
 	ev_timer deadline;
@@ -72,6 +75,7 @@ struct flow {
 	struct attempt *at; /* NULL while relaying */
 	struct loopguard_entry guard;
 	struct held_syn *held; /* NULL: it began with an accepted connection, or relays */
+	struct flow_front *front; /* NULL: it was captured */
 	size_t again;          /* octets of its SYN that the device's connection will repeat */
 
 	enum decision decision; /* made when the destination is known */
@@ -81,7 +85,7 @@ struct flow {
 	double started; /* worker_now */
 	bool mptcp, tfo, prewarmed;
 	unsigned subflows, syn_bytes;
-	uint8_t tos; /* for all legs: the DSCP of the device's SYN, as far as it is known */
+	uint8_t tos; /* for all legs: the DSCP of the device's SYN */
 	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
 	uint8_t reply_code;
 	bool replied;
@@ -99,10 +103,21 @@ static inline int flow_tos(const struct flow *f)
 	return f->tos ? f->tos : -1;
 }
 
+/* dst is the server: what becomes of the connection tells something about that address. */
+static inline bool flow_knows_server(const struct flow *f)
+{
+	return !f->name && !addr_is_any(&f->dst);
+}
+
 /* flow.c */
 
 /* In no state yet. NULL = out of memory. */
 struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src);
+/* Counted in the budget; NULL: there is no room, and the descriptor is closed. */
+struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src);
+/* Where to, as a name with its port if that is all that is known. buf: FLOW_DST_STRLEN. */
+#define FLOW_DST_STRLEN (S6_NAME_MAX + 8)
+const char *flow_dst_str(const struct flow *f, char *buf, size_t cap);
 enum decision flow_decision(struct flow *f);
 void flow_go(struct flow *f, enum decision what);
 
@@ -148,6 +163,24 @@ void flow_held_ready(struct flow *f, int up_fd, size_t sent);
 void flow_held_readable(struct flow *f);
 /* The flow ends: answer the SYN. */
 void flow_held_end(struct flow *f, enum end_reason reason, int err);
+
+/* flow_front.c */
+
+/* The program has said something, and where to is not known yet. */
+void flow_front_readable(struct flow *f);
+/* How it came, a word. */
+const char *flow_front_entry(const struct flow *f);
+/* The upstream is open: tell the program. 0, or -errno when it has gone. */
+int flow_front_accept(struct flow *f);
+/* For the way to the server itself: where to is a name, and its addresses are asked for;
+ * flow_direct is called again. */
+bool flow_front_resolves(struct flow *f);
+/* There are others of its addresses. */
+bool flow_front_has_more(const struct flow *f);
+/* f->dst did not do, and is the next one now. False if there is none. */
+bool flow_front_another(struct flow *f);
+/* The flow ends: tell the program, if it has not been told. */
+void flow_front_end(struct flow *f, enum end_reason reason, int err);
 
 /* flow_direct.c */
 

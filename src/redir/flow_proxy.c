@@ -17,8 +17,8 @@
  *   ... or after it                   the same                        reset to the device
  *   nonsense after it                 the same                        reset to the device
  *   operation fails                   that is the next hop's          what the device is told,
- *                                     failure: elsewhere (a), never   or elsewhere
- *                                     told to the device
+ *                                     failure: elsewhere (a), never   or elsewhere; told a name,
+ *                                     told to the device              again with the address (a)
  *   silent                            goes on when it, or the next    goes on when it is found
  *                                     hop, is found to be down (b)    to be down (b)
  *
@@ -29,6 +29,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -41,6 +42,7 @@
 /* An MPTCP connection whose last subflow was reset says so only by itself when it is asked. */
 #define ALIVE_S 0.1
 #define LOOK_S  0.25 /* between looks at a proxy that has not answered */
+#define NAMES_REST_S 30.0 /* a proxy that cannot look up names is told addresses for so long */
 
 static void flow_dial(struct flow *f);
 static void handshake_watch(struct flow *f);
@@ -50,11 +52,11 @@ static void handshake_watch(struct flow *f);
 static void upstream_says(struct flow *f, unsigned hop, enum upstream_failure kind)
 {
 	struct upstream *up = f->at->chain.hop[hop].up;
-	char dst[ADDR_STRLEN];
+	char dst[FLOW_DST_STRLEN];
 
 	upstream_failed(up, flow_now(f), kind, f->why);
 	log_limited(&f->rw->limit_upstream, 10, LVL_WARNING, "proxy %s failed for a flow to %s: %s",
-		    up->name, addr_str(&f->dst, dst, sizeof(dst)), f->why);
+		    up->name, flow_dst_str(f, dst, sizeof(dst)), f->why);
 }
 
 static bool at_last_hop(const struct flow *f)
@@ -96,6 +98,12 @@ static void dial_again(struct flow *f, bool same_token)
 	flow_dial(f);
 }
 
+/* Nothing of what the device has said can have got any further. */
+static bool is_mute(const struct flow *f)
+{
+	return f->relay.a.bytes_in == 0 || !up_socks6_takes_data(&f->at->proto);
+}
+
 /* The connection to the proxy ended without an authentication reply. Whether the request was
  * executed is unknown; its token tells: if it can still be spent, it was not (section 6.4). */
 static void lost_before_reply(struct flow *f)
@@ -106,7 +114,7 @@ static void lost_before_reply(struct flow *f)
 		try_elsewhere(f);
 	} else if (last_grant(f)->has_token && !at->same_again) {
 		dial_again(f, true);
-	} else if (f->relay.a.bytes_in == 0 && !at->same_again) {
+	} else if (is_mute(f) && !at->same_again) {
 		try_elsewhere(f); /* the device has said nothing that could be said twice */
 	} else {
 		flow_end(f, END_MAYBE_EXECUTED, 0);
@@ -118,7 +126,7 @@ static void lost_before_reply(struct flow *f)
 static void prewarmed_lost(struct flow *f)
 {
 	struct attempt *at = f->at;
-	bool nothing = at->commit == COMMIT_NOTHING || f->relay.a.bytes_in == 0;
+	bool nothing = at->commit == COMMIT_NOTHING || is_mute(f);
 
 	upstream_suspect(at->chain.hop[0].up);
 	at->fresh = true;
@@ -175,19 +183,50 @@ static void chain_failed(struct flow *f)
 		definitely_not(f);
 }
 
+/* Told a name the proxy could not do it, and nothing of it was taken by any server: the device's own
+ * address counts again. */
+static void name_failed(struct flow *f)
+{
+	flow_because(f, "%s, told %s", s6_reply_str(f->reply_code), f->name);
+	if (f->reply_code == S6_REPLY_FAILURE || f->reply_code == S6_REPLY_TIMED_OUT ||
+	    f->reply_code == S6_REPLY_ADDR_UNSUPPORTED)
+		f->rw->names_rest_s = flow_now(f) + NAMES_REST_S;
+	free(f->name);
+	f->name = NULL;
+	f->at->tried = 0; /* this proxy may be asked again */
+	try_elsewhere(f);
+}
+
+/* For a service of the proxy's own. */
+static bool asks_service(const struct flow *f)
+{
+	return f->only_proxy && !f->name && addr_is_any(&f->dst);
+}
+
 static void operation_failed(struct flow *f)
 {
-	uint8_t code = up_socks6_last(&f->at->proto)->code;
+	const struct up_hop *h = up_socks6_last(&f->at->proto);
+	uint8_t code = h->code;
 
 	f->replied = true;
 	f->reply_code = code;
+	if (f->name && h->server_tfo == 0 && !addr_is_any(&f->dst)) {
+		name_failed(f);
+		return;
+	}
+	if (asks_service(f)) { /* others may have it */
+		flow_because(f, "%s", s6_reply_str(code));
+		try_elsewhere(f);
+		return;
+	}
 	switch (code) {
 	case S6_REPLY_FAILURE:
 	case S6_REPLY_CMD_UNSUPPORTED:
 	case S6_REPLY_ADDR_UNSUPPORTED:
 		/* The proxy cannot; that says nothing about the server. */
 		flow_because(f, "%s", s6_reply_str(code));
-		if (code == S6_REPLY_FAILURE) /* it has too much to do, or stops */
+		/* It has too much to do, or stops; with SOCKS 5 that may mean anything. */
+		if (code == S6_REPLY_FAILURE && !f->at->proto.is_socks5)
 			upstream_busy(f->up, flow_now(f));
 		try_elsewhere(f);
 		break;
@@ -210,7 +249,7 @@ static void ready(struct flow *f)
 	f->replied = true;
 	f->reply_code = S6_REPLY_SUCCESS;
 	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp;
-	if (f->conf->learn && f->server_mptcp)
+	if (f->conf->learn && f->server_mptcp && flow_knows_server(f))
 		learned_put(f->rw->redir->learned, &f->dst,
 			    f->server_mptcp == S6_AVAIL_YES ? LEARNED_MPTCP : LEARNED_PLAIN,
 			    LEARNED_FROM_PROXY, flow_now(f));
@@ -273,7 +312,7 @@ static void act_on(struct flow *f, enum up_verdict v)
 			chain_failed(f);
 		break;
 	case UP_SESSION_INVALID:
-		flow_because(f, "%s", up_verdict_str(v));
+		flow_because(f, "%s", up_verdict_str(&f->at->proto, v));
 		session_invalid(f);
 		break;
 	case UP_TOKEN_REJECTED:
@@ -281,21 +320,21 @@ static void act_on(struct flow *f, enum up_verdict v)
 		if (h->has_window)
 			upstream_window(up, at->chain.hop[k].g.session, h->window_base,
 					h->window_size);
-		flow_because(f, "%s", up_verdict_str(v));
+		flow_because(f, "%s", up_verdict_str(&f->at->proto, v));
 		definitely_not(f);
 		break;
 	case UP_AUTH_REFUSED:
-		flow_because(f, "%s", up_verdict_str(v));
+		flow_because(f, "%s", up_verdict_str(&f->at->proto, v));
 		upstream_says(f, k, UPSTREAM_REJECTED);
 		definitely_not(f);
 		break;
 	case UP_NOT_SOCKS6:
-		flow_because(f, "%s (%s)", up_verdict_str(v), s6_fault_str(h->fault));
+		flow_because(f, "%s (%s)", up_verdict_str(&f->at->proto, v), s6_fault_str(h->fault));
 		upstream_says(f, k, UPSTREAM_HARD);
 		definitely_not(f);
 		break;
 	case UP_MALFORMED:
-		flow_because(f, "%s (%s)", up_verdict_str(v), s6_fault_str(h->fault));
+		flow_because(f, "%s (%s)", up_verdict_str(&f->at->proto, v), s6_fault_str(h->fault));
 		upstream_says(f, k, UPSTREAM_HARD);
 		if (at_last_hop(f))
 			flow_end(f, END_MAYBE_EXECUTED, 0);
@@ -357,19 +396,36 @@ static void upstream_gone(struct flow *f, const char *how, bool silent)
 		lost_before_reply(f);
 }
 
+/* What may be sent now: octets of the requests, and of what the device has said. */
+static size_t may_send(const struct flow *f, size_t *data)
+{
+	const struct attempt *at = f->at;
+
+	*data = up_socks6_takes_data(&at->proto) ? f->relay.a.in.len : 0;
+	return up_socks6_released(&at->proto, at->request_len);
+}
+
+/* So much of the requests has left. */
+static void note_sent(struct attempt *at)
+{
+	if (at->commit == COMMIT_NOTHING && at->request_sent > up_socks6_harmless(&at->proto))
+		at->commit = COMMIT_MAYBE;
+}
+
 /* Request first, then the device's bytes; they stay in the buffer until the proxy has
  * answered. Errors are left for reading to tell, after what was still sent to us. */
 static void send_up(struct flow *f)
 {
 	struct attempt *at = f->at;
 	struct buf *in = &f->relay.a.in;
+	size_t data, request = may_send(f, &data);
 
-	while (at->request_sent < at->request_len || at->sent < in->len) {
-		bool head = at->request_sent < at->request_len;
+	while (at->request_sent < request || at->sent < data) {
+		bool head = at->request_sent < request;
 		struct iovec v[2] = {
-			{at->request + at->request_sent, at->request_len - at->request_sent},
-			{in->len ? (uint8_t *)(uintptr_t)buf_data(in) + at->sent : NULL,
-			 in->len - at->sent},
+			{at->request + at->request_sent, request - at->request_sent},
+			{data ? (uint8_t *)(uintptr_t)buf_data(in) + at->sent : NULL,
+			 data - at->sent},
 		};
 		struct msghdr m = {.msg_iov = head ? v : v + 1,
 				   .msg_iovlen = head && v[1].iov_len ? 2 : 1};
@@ -384,15 +440,15 @@ static void send_up(struct flow *f)
 			continue;
 		if (n < 0)
 			return;
-		at->commit = at->commit == COMMIT_NOTHING ? COMMIT_MAYBE : at->commit;
 		if ((size_t)n > v[0].iov_len && head) {
 			at->sent += (size_t)n - v[0].iov_len;
-			at->request_sent = at->request_len;
+			at->request_sent = request;
 		} else if (head) {
 			at->request_sent += (size_t)n;
 		} else {
 			at->sent += (size_t)n;
 		}
+		note_sent(at);
 	}
 }
 
@@ -441,9 +497,10 @@ static void handshake_watch(struct flow *f)
 {
 	struct attempt *at = f->at;
 	struct ev_loop *loop = f->rw->w.loop;
+	size_t data, request = may_send(f, &data);
 	int want = EV_READ;
 
-	if (at->request_sent < at->request_len || at->sent < f->relay.a.in.len)
+	if (at->request_sent < request || at->sent < data)
 		want |= EV_WRITE;
 	if (ev_is_active(&at->io) && (at->io.events & (EV_READ | EV_WRITE)) == want)
 		return;
@@ -596,7 +653,8 @@ static void flow_dial(struct flow *f)
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
 	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain, .tos = f->tos};
+		.command = S6_CMD_CONNECT, .dst = &f->dst, .name = f->name, .chain = &at->chain,
+		.tos = f->tos};
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,
@@ -655,7 +713,7 @@ static void proxy_went_down(struct flow *f)
 	if (((f->state == FLOW_HANDSHAKE && at->commit != COMMIT_NOTHING &&
 	      !up_socks6_is_chaining(&at->proto) && !is_unheard(f)) ||
 	     (f->state == FLOW_DIAL && syn_maybe_taken(f))) &&
-	    (f->relay.a.bytes_in > 0 || at->same_again))
+	    (!is_mute(f) || at->same_again))
 		return;
 	flow_because(f, "no answer, and it was found to be down");
 	definitely_not(f);
@@ -683,8 +741,11 @@ void flow_proxy_patience_cb(struct ev_loop *loop, ev_timer *t, int events)
 void flow_next(struct flow *f)
 {
 	struct attempt *at = f->at;
-	struct upstream *up = pool_next(at->pool, &at->tried, flow_now(f), &at->chain);
+	struct upstream *up;
 
+	do
+		up = pool_next(at->pool, &at->tried, flow_now(f), &at->chain);
+	while (up && asks_service(f) && up->protocol != PROTOCOL_SOCKS6);
 	if (up) {
 		f->up = upstream_get(up);
 		upstream_flow_count(up, 1);
@@ -693,7 +754,7 @@ void flow_next(struct flow *f)
 		return;
 	}
 	f->rw->counters.fallbacks++;
-	if (f->conf->on_proxy_failure == FAILURE_DIRECT) {
+	if (f->conf->on_proxy_failure == FAILURE_DIRECT && !f->only_proxy) {
 		flow_direct(f);
 		return;
 	}

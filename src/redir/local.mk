@@ -16,13 +16,19 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
-	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
 	src/redir/demand.c src/redir/demand.h \
+	src/redir/dns.c src/redir/dns.h src/redir/dns_priv.h \
+	src/redir/dns_clients.c src/redir/dns_up.c \
+	src/redir/dnscache.c src/redir/dnscache.h \
+	src/redir/dnsmsg.c src/redir/dnsmsg.h \
+	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
 	src/redir/failed.c src/redir/failed.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
-	src/redir/flow_direct.c src/redir/flow_held.c src/redir/flow_proxy.c \
+	src/redir/flow_direct.c src/redir/flow_front.c src/redir/flow_held.c \
+	src/redir/flow_proxy.c \
 	src/redir/forward.c src/redir/forward.h \
+	src/redir/front.c src/redir/front.h \
 	src/redir/held.c src/redir/held.h \
 	src/redir/health.c src/redir/health.h \
 	src/redir/inbound.c src/redir/inbound.h \
@@ -50,7 +56,9 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/session.c src/redir/session.h \
 	src/redir/steer.c src/redir/steer.h \
 	src/redir/synpkt.c src/redir/synpkt.h \
+	src/redir/sniff.c src/redir/sniff.h \
 	src/redir/tokens.c src/redir/tokens.h \
+	src/redir/up_socks5.c src/redir/up_socks5.h \
 	src/redir/up_socks6.c src/redir/up_socks6.h \
 	src/redir/uppaths.c src/redir/uppaths.h \
 	src/redir/upstream.c src/redir/upstream.h \
@@ -93,8 +101,11 @@ redir_tests = \
 	tests/unit/test_redir_icmp_build \
 	tests/unit/test_redir_udp \
 	tests/unit/test_redir_demand \
+	tests/unit/test_redir_dnscache tests/unit/test_redir_dnsmsg \
+	tests/unit/test_redir_sniff \
 	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
+	tests/unit/test_redir_front \
 	tests/unit/test_redir_held \
 	tests/unit/test_redir_health \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
@@ -107,6 +118,7 @@ redir_tests = \
 	tests/unit/test_redir_steer \
 	tests/unit/test_redir_synpkt \
 	tests/unit/test_redir_tokens \
+	tests/unit/test_redir_up_socks5 \
 	tests/unit/test_redir_up_socks6 \
 	tests/unit/test_redir_upstream \
 	tests/unit/test_redir_wan \
@@ -136,6 +148,12 @@ tests_unit_test_redir_held_SOURCES = tests/unit/test_redir_held.c
 tests_unit_test_redir_held_LDFLAGS = -Wl,--wrap=nfqueue_open,--wrap=nfqueue_close \
 	-Wl,--wrap=nfqueue_accept,--wrap=nfqueue_drop
 tests_unit_test_redir_held_LDADD = $(redir_test_libs) $(EV_LIBS)
+tests_unit_test_redir_dnscache_SOURCES = tests/unit/test_redir_dnscache.c
+tests_unit_test_redir_dnscache_LDADD = $(redir_test_libs)
+tests_unit_test_redir_dnsmsg_SOURCES = tests/unit/test_redir_dnsmsg.c
+tests_unit_test_redir_dnsmsg_LDADD = $(redir_test_libs)
+tests_unit_test_redir_sniff_SOURCES = tests/unit/test_redir_sniff.c
+tests_unit_test_redir_sniff_LDADD = $(redir_test_libs)
 tests_unit_test_redir_health_SOURCES = tests/unit/test_redir_health.c
 tests_unit_test_redir_health_LDADD = $(redir_test_libs)
 tests_unit_test_redir_loopguard_SOURCES = tests/unit/test_redir_loopguard.c
@@ -152,6 +170,10 @@ tests_unit_test_redir_synpkt_SOURCES = tests/unit/test_redir_synpkt.c
 tests_unit_test_redir_synpkt_LDADD = $(redir_test_libs)
 tests_unit_test_redir_tokens_SOURCES = tests/unit/test_redir_tokens.c
 tests_unit_test_redir_tokens_LDADD = $(redir_test_libs)
+tests_unit_test_redir_front_SOURCES = tests/unit/test_redir_front.c tests/unit/s6_hex.h
+tests_unit_test_redir_front_LDADD = $(redir_test_libs)
+tests_unit_test_redir_up_socks5_SOURCES = tests/unit/test_redir_up_socks5.c tests/unit/s6_hex.h
+tests_unit_test_redir_up_socks5_LDADD = $(redir_test_libs)
 tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c tests/unit/s6_hex.h
 tests_unit_test_redir_up_socks6_LDADD = $(redir_test_libs)
 tests_unit_test_redir_upstream_SOURCES = tests/unit/test_redir_upstream.c tests/unit/rig.h

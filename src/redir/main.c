@@ -6,10 +6,13 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/auth.h"
 #include "core/notify.h"
+#include "core/perclient.h"
 #include "core/priv.h"
 #include "core/sock.h"
 #include "core/tune.h"
+#include "redir/dns.h"
 #include "redir/flow.h"
 #include "redir/forward.h"
 #include "redir/inbound.h"
@@ -31,8 +34,17 @@ static const struct daemon_about about = {
 #define ACCEPT_WAIT_S  2.0 /* longest wait for the first NOOPs before flows are taken */
 #define FASTOPEN_QUEUE 256
 #define CAPABILITIES   "cap_net_admin" /* for SO_MARK and IP_TRANSPARENT */
+/* A successor binds low ports, too. */
+#define CAPABILITIES_LOW CAPABILITIES ",cap_net_bind_service"
 /* To answer devices in the name of port 53, and a successor makes its own sockets for ICMP. */
-#define CAPABILITIES_UDP CAPABILITIES ",cap_net_bind_service,cap_net_raw"
+#define CAPABILITIES_UDP CAPABILITIES_LOW ",cap_net_raw"
+
+static const char *capabilities(const struct redir_conf *c)
+{
+	if (udp_is_wanted(c))
+		return CAPABILITIES_UDP;
+	return redir_conf_low_ports(c) ? CAPABILITIES_LOW : CAPABILITIES;
+}
 
 static void set_log_level(const struct redir *rd)
 {
@@ -46,6 +58,8 @@ static void visit_accept(struct worker *w, void *ctx)
 	(void)ctx;
 	listeners_start(&redir_worker_of(w)->listeners);
 	udp_begin(redir_worker_of(w)->udp);
+	dns_start(redir_worker_of(w)->dns);
+	listeners_start(&redir_worker_of(w)->front);
 }
 
 static void nothing_more(void *ctx)
@@ -192,6 +206,8 @@ static void visit_leave(struct worker *w, void *ctx)
 
 	(void)ctx;
 	listeners_close(&rw->listeners);
+	dns_stop(rw->dns);
+	listeners_close(&rw->front);
 	if (w->index == 0)
 		held_stop(rw->redir->held); /* before the other workers' turn */
 	prewarm_stop(&rw->prewarm);
@@ -312,12 +328,14 @@ static int begin_handover(struct redir *rd)
 	if (!rd->accepting || !*rd->self)
 		return -EAGAIN;
 	for (unsigned i = 0; i < rd->n_workers; i++)
-		cap += rd->workers[i].listeners.n;
+		cap += rd->workers[i].listeners.n + rd->workers[i].front.n;
 	fds = calloc(cap + 1, sizeof(*fds));
 	if (!fds)
 		return -ENOMEM;
-	for (unsigned i = 0; i < rd->n_workers; i++)
+	for (unsigned i = 0; i < rd->n_workers; i++) {
 		n += listeners_fds(&rd->workers[i].listeners, fds + n, cap - n);
+		n += listeners_fds(&rd->workers[i].front, fds + n, cap - n);
+	}
 	rc = handover_begin(&rd->handover, &rd->main, rd->self, rd->argv, fds, n,
 			    script_fd(rd->script), successor_said, rd);
 	free(fds);
@@ -369,6 +387,41 @@ static void captured(struct worker *w, int fd, const struct addr *peer)
 	flow_start(redir_worker_of(w), fd, peer);
 }
 
+static void entered(struct worker *w, int fd, const struct addr *peer)
+{
+	flow_front_start(redir_worker_of(w), fd, peer);
+}
+
+/* 0 or an exit code. */
+static int cannot_listen(const struct listeners *ls, int rc)
+{
+	char text[ADDR_STRLEN];
+
+	if (rc == 0)
+		return 0;
+	if (!ls->v)
+		return EX_OSERR;
+	log_error("cannot listen on %s: %s%s", addr_str(&ls->v[ls->n].addr, text, sizeof(text)),
+		  strerror(-rc),
+		  rc == -EADDRINUSE ? " (is another sixpath-redir running?)"
+		  : rc == -EPERM    ? " (mode = tproxy needs CAP_NET_ADMIN: start as root)"
+				    : "");
+	return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+}
+
+static int open_front(struct redir_worker *rw)
+{
+	const struct redir_conf *c = rw->conf;
+	const struct sock_wishes wishes = {
+		.reuseport = true, .tos = -1, .ttl = -1, .keepalive = true};
+
+	if (c->socks.n == 0)
+		return 0;
+	return cannot_listen(&rw->front,
+			     listeners_inherit(&rw->front, &rw->w, &c->socks, &wishes, entered,
+					       &rw->redir->inherited, daemon_workers(c->workers)));
+}
+
 /* Plain TCP: for devices that speak MPTCP themselves the port would have to be the original
  * one for further subflows, and the router's own subflows would be offered to them. */
 static int open_listeners(struct redir_worker *rw)
@@ -382,31 +435,25 @@ static int open_listeners(struct redir_worker *rw)
 		.tos = -1,
 		.ttl = -1,
 		.keepalive = true, /* inherited by accepted sockets */
+		.save_syn = true,
 	};
-	char text[ADDR_STRLEN];
-	int rc = listeners_inherit(&rw->listeners, &rw->w, &c->listen, &wishes, captured,
-				   &rw->redir->inherited, daemon_workers(c->workers));
 
-	if (rc == 0)
-		return 0;
-	if (!rw->listeners.v)
-		return EX_OSERR;
-	log_error("cannot listen on %s: %s%s",
-		  addr_str(&rw->listeners.v[rw->listeners.n].addr, text, sizeof(text)),
-		  strerror(-rc),
-		  rc == -EADDRINUSE ? " (is another sixpath-redir running?)"
-		  : rc == -EPERM    ? " (mode = tproxy needs CAP_NET_ADMIN: start as root)"
-				    : "");
-	return rc == -EPERM || rc == -EACCES ? EX_NOPERM : EX_UNAVAILABLE;
+	return cannot_listen(&rw->listeners,
+			     listeners_inherit(&rw->listeners, &rw->w, &c->listen, &wishes,
+					       captured, &rw->redir->inherited,
+					       daemon_workers(c->workers)));
 }
 
 static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned index)
 {
+	int rc;
+
 	rw->redir = rd;
 	rw->conf = redir_conf_get(rd->conf);
 	rw->pool = pool_get(rd->pool);
 	list_init(&rw->flows);
 	list_init(&rw->inbounds);
+	list_init(&rw->farewells);
 	prewarm_init(&rw->prewarm, rw);
 	rw->udp = udp_new(rw);
 	if (!rw->udp)
@@ -414,7 +461,8 @@ static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned inde
 	if (worker_init(&rw->w, index, rw) < 0)
 		return EX_OSERR;
 	prewarm_follow_pool(&rw->prewarm);
-	return open_listeners(rw);
+	rc = open_listeners(rw);
+	return rc ? rc : open_front(rw);
 }
 
 static void worker_undo(struct redir_worker *rw)
@@ -426,6 +474,9 @@ static void worker_undo(struct redir_worker *rw)
 		return;
 	}
 	listeners_free(&rw->listeners);
+	listeners_free(&rw->front);
+	flow_front_leave(rw);
+	dns_free(rw->dns);
 	prewarm_stop(&rw->prewarm);
 	udp_free(rw->udp);
 	worker_fini(&rw->w);
@@ -485,8 +536,10 @@ static int setup(struct redir *rd)
 		log_warning("rules: only a stop and a start can run a script");
 	if (udp_is_wanted(rd->conf) && (rc = icmp_sender_open(&rd->icmp)) < 0)
 		log_warning("udp: no raw socket: %s", strerror(-rc));
-	rc = priv_drop(rd->conf->user, is_default,
-		       udp_is_wanted(rd->conf) ? CAPABILITIES_UDP : CAPABILITIES);
+	rc = priv_drop(rd->conf->user, is_default, capabilities(rd->conf));
+	if (rc)
+		return rc;
+	rc = dns_open(&rd->workers[0].dns, &rd->workers[0]);
 	if (rc)
 		return rc;
 	rd->learner = learner_new(rd);
@@ -497,6 +550,12 @@ static int setup(struct redir *rd)
 	if (!rd->resolver) {
 		log_error("cannot set up name resolution: %s", strerror(errno));
 		return EX_OSERR;
+	}
+	if (rd->conf->socks.n > 0) {
+		rd->clients = perclient_new();
+		rd->auth = auth_new();
+		if (!rd->clients || !rd->auth)
+			return EX_OSERR;
 	}
 	if (rd->inherited.channel >= 0)
 		return 0; /* the control socket is our predecessor's yet */
@@ -565,6 +624,7 @@ static void undo(struct redir *rd)
 {
 	inherited_free(&rd->inherited, false);
 	script_stop(rd->script);
+	auth_free(rd->auth);
 	workers_stop(&rd->main, rd->list, rd->n_workers);
 	if (rd->signals.stop) {
 		daemon_signals_end(&rd->signals, rd->main.loop);
@@ -588,6 +648,7 @@ static void undo(struct redir *rd)
 	steer_free(rd->steer);
 	wan_keeper_stop(rd);
 	tune_restore(rd->tune);
+	perclient_free(rd->clients);
 	learner_free(rd->learner);
 	refuser_free(rd->refuser);
 	loopguard_free(rd->loopguard);

@@ -244,6 +244,28 @@ static void window_of_hop(struct noop *n)
 				h->window_base, h->window_size);
 }
 
+static void watch(struct noop *n, int events)
+{
+	if (ev_is_active(&n->io) && (n->io.events & (EV_READ | EV_WRITE)) == events)
+		return;
+	ev_io_stop(n->rd->main.loop, &n->io);
+	ev_io_set(&n->io, n->fd, events);
+	ev_io_start(n->rd->main.loop, &n->io);
+}
+
+static void send_request(struct noop *n)
+{
+	ssize_t k = 0;
+	size_t len = up_socks6_released(&n->proto, n->request_len);
+
+	if (n->sent < len)
+		k = send(n->fd, n->request + n->sent, len - n->sent, MSG_NOSIGNAL);
+	if (k > 0)
+		n->sent += (size_t)k;
+	/* errors show when reading */
+	watch(n, n->sent < len ? EV_READ | EV_WRITE : EV_READ);
+}
+
 static void verdict(struct noop *n, enum up_verdict v)
 {
 	unsigned k = n->proto.at;
@@ -252,6 +274,8 @@ static void verdict(struct noop *n, enum up_verdict v)
 
 	switch (v) {
 	case UP_MORE:
+		send_request(n); /* it may have waited for this reply */
+		break;
 	case UP_AUTHENTICATED:
 	case UP_CHAINED:
 		break;
@@ -282,7 +306,7 @@ static void verdict(struct noop *n, enum up_verdict v)
 		/* fall through */
 	case UP_NOT_SOCKS6:
 	case UP_MALFORMED:
-		because(n, "%s (%s)", up_verdict_str(v), s6_fault_str(h->fault));
+		because(n, "%s (%s)", up_verdict_str(&n->proto, v), s6_fault_str(h->fault));
 		hop_failed(n, k, UPSTREAM_HARD);
 		break;
 	}
@@ -336,30 +360,14 @@ static void parse_replies(struct noop *n)
 	verdict(n, v);
 }
 
-static void send_request(struct noop *n)
-{
-	ssize_t k;
-
-	if (n->sent == n->request_len)
-		return;
-	k = send(n->fd, n->request + n->sent, n->request_len - n->sent, MSG_NOSIGNAL);
-	if (k > 0)
-		n->sent += (size_t)k;
-	/* errors show when reading */
-}
-
 static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct noop *n = container_of(io, struct noop, io);
 	ssize_t k;
 
+	(void)loop;
 	(void)events;
 	send_request(n);
-	if (n->sent == n->request_len && (io->events & EV_WRITE)) {
-		ev_io_stop(loop, io);
-		ev_io_set(io, n->fd, EV_READ);
-		ev_io_start(loop, io);
-	}
 	k = recv(n->fd, n->reply + n->reply_len, sizeof(n->reply) - n->reply_len, 0);
 	if (k > 0) {
 		n->reply_len += (size_t)k;
@@ -389,8 +397,7 @@ static void dialled(struct dial *d, int err)
 		n->sent_s = now_of(n);
 	n->sent = d->queued;
 	n->fd = dial_take(d);
-	ev_io_set(&n->io, n->fd, EV_READ | EV_WRITE);
-	ev_io_start(n->rd->main.loop, &n->io);
+	watch(n, EV_READ | EV_WRITE);
 }
 
 /* For an answer from one address. */

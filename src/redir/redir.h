@@ -35,6 +35,7 @@ enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_BYPASS, ROUTE_COUNT };
 
 struct counters {
 	uint64_t accepted, routed[ROUTE_COUNT], ended[END__COUNT];
+	uint64_t front; /* of those accepted */
 	uint64_t mptcp, fastopen; /* connections to proxies that really used them */
 	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
 	uint64_t prewarm_used, prewarm_dead;
@@ -49,15 +50,21 @@ struct redir_worker {
 	struct redir_conf *conf; /* a reference */
 	struct pool *pool;       /* a reference */
 	struct listeners listeners; /* one for each address of "listen" */
+	struct listeners front;     /* and of "socks" */
 	struct list flows;
 	struct list inbounds; /* of [forward] sections */
 	bool leaving;         /* no more of them */
+	struct list farewells;     /* programs at the front door that were told why not */
+	unsigned requests;         /* flows that have not been told yet */
+	struct resolver *resolver; /* for the front door; NULL until it is needed */
 	struct prewarm prewarm; /* connections kept ready */
 	struct udp *udp;        /* captured UDP */
+	double names_rest_s; /* a proxy cannot look up names: they are not told until then */
+	struct dns *dns; /* the name service, at worker 0; or NULL */
 	uint64_t next_id;
 	struct counters counters;
 	struct wan_usage usage; /* of upstream connections that have ended */
-	struct log_limit limit_loop, limit_self, limit_dst, limit_upstream, limit_mark;
+	struct log_limit limit_loop, limit_self, limit_dst, limit_upstream, limit_mark, limit_front;
 };
 
 struct redir {
@@ -77,6 +84,8 @@ struct redir {
 	struct tune *tune;           /* kernel settings to set back */
 	struct held *held;           /* shared; locks itself */
 	struct icmp_sender icmp;     /* for devices whose datagrams cannot go on */
+	struct auth *auth;           /* of the front door's users; NULL: there is no front door */
+	struct perclient *clients;   /* connections of the front door; likewise */
 	struct steer *steer;         /* our rules; NULL until connections are accepted */
 	struct script *script;       /* rules by script; NULL: none */
 	struct wan_keeper *wan;      /* looks after [path] sections; NULL: there are none */

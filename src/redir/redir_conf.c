@@ -23,7 +23,9 @@ static const char *const backends[] = {"auto", "nft", "iptables", "none", NULL};
 static const char *const actions[] = {"auto", "relay", "rule", NULL};
 static const char *const roles[] = {"primary", "backup", "metered", NULL};
 static const char *const transports[] = {"auto", "udp", "tcp", NULL};
-static const char *const protocols[] = {"socks6", NULL};
+static const char *const protocols[] = {"socks6", "socks5", NULL};
+static const char *const pipelines[] = {"no", "handshake", "data", NULL};
+static const char *const names_told[] = {"no", "sni", NULL};
 static const char *const sources[] = {"transparent", "proxy-v2", "none", NULL};
 
 /* Appends the item of a comma separated list. */
@@ -124,6 +126,14 @@ static const struct conf_key redir_keys[] = {
 	 .parse = conf_path_or_off,
 	 .offset = KEY(state_dir),
 	 .def = "/var/lib/sixpath"},
+	{.name = "socks", .parse = conf_addr_list, .offset = KEY(socks), .def = ""},
+	{.name = "socks_users", .parse = conf_path, .offset = KEY(socks_users_file), .def = ""},
+	{.name = "socks_max_per_client",
+	 .parse = conf_int,
+	 .offset = KEY(socks_max_per_client),
+	 .def = "1024",
+	 .min = 4,
+	 .max = 1000000},
 	{.name = NULL},
 };
 
@@ -207,6 +217,16 @@ static const struct conf_key connect_keys[] = {
 	 .def = "75s",
 	 .min = 1,
 	 .max = 600},
+	{.name = "dscp", .parse = conf_bool, .offset = KEY(dscp), .def = "yes"},
+	{.name = "names",
+	 .parse = conf_word,
+	 .offset = KEY(names),
+	 .def = "no",
+	 .words = names_told},
+	{.name = "names_ports",
+	 .parse = conf_port_list,
+	 .offset = KEY(names_ports),
+	 .def = "80, 443"},
 	{.name = "remember_failed",
 	 .parse = conf_seconds,
 	 .offset = KEY(remember_failed_s),
@@ -269,6 +289,69 @@ static void check_udp(struct conf *c, void *ctx, void *dst, const char *name)
 			   "UDP can be captured with mode = tproxy only");
 }
 
+#define DNS_CLIENTS "127.0.0.0/8, ::1/128, " PRIVATE
+
+static const struct conf_key dns_keys[] = {
+	{.name = "listen", .parse = conf_addr_list, .offset = KEY(dns.listen), .def = ""},
+	{.name = "allow", .parse = conf_prefix_list, .offset = KEY(dns.allow), .def = DNS_CLIENTS},
+	{.name = "servers", .parse = conf_string, .offset = KEY(dns.servers), .def = ""},
+	{.name = "fallback", .parse = conf_bool, .offset = KEY(dns.fallback), .def = "yes"},
+	{.name = "cache",
+	 .parse = conf_int,
+	 .offset = KEY(dns.cache),
+	 .def = "1024",
+	 .min = 0,
+	 .max = 65536},
+	{.name = "cache_ttl",
+	 .parse = conf_seconds,
+	 .offset = KEY(dns.cache_ttl_s),
+	 .def = "1d",
+	 .min = 1,
+	 .max = 7 * 86400},
+	{.name = NULL},
+};
+
+static bool is_named(const struct addr_list *l, const struct addr *a)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (addr_equal(&l->v[i], a))
+			return true;
+	return false;
+}
+
+/* "servers" one by one: they are c-ares' to read, but what is wrong is told now. */
+static void check_dns(struct conf *c, void *ctx, void *dst, const char *name)
+{
+	const struct redir_conf *r = ctx;
+	const char *at = r->dns.servers ? r->dns.servers : "";
+	char text[ADDR_STRLEN + 2];
+	struct addr a;
+
+	(void)dst;
+	while (*at) {
+		size_t len;
+
+		at += strspn(at, " ,");
+		len = strcspn(at, ", ");
+		if (len == 0)
+			return;
+		snprintf(text, sizeof(text), "%.*s", (int)len, at);
+		if (!addr_parse(&a, text, 53)) {
+			conf_error(c, "dns", name, "servers",
+				   "\"%s\" is no address: name servers are given as 192.0.2.53, "
+				   "[2001:db8::53]:5353",
+				   text);
+			return;
+		}
+		if (is_named(&r->dns.listen, &a)) {
+			conf_error(c, "dns", name, "servers",
+				   "%s is where we listen: name other servers", text);
+			return;
+		}
+		at += len;
+	}
+}
+
 /* int: 0 to PREWARM_MAX, or auto */
 static bool parse_prewarm(const char *text, void *dst, const struct conf_key *key, char *err,
 			  size_t errcap)
@@ -290,6 +373,11 @@ static const struct conf_key proxy_keys[] = {
 	 .offset = PROXY(protocol),
 	 .def = "socks6",
 	 .words = protocols},
+	{.name = "pipeline",
+	 .parse = conf_word,
+	 .offset = PROXY(pipeline),
+	 .def = "no",
+	 .words = pipelines},
 	{.name = "username", .parse = conf_string, .offset = PROXY(username), .def = ""},
 	{.name = "password",
 	 .parse = conf_string,
@@ -429,18 +517,50 @@ static void check_path(struct conf *c, void *ctx, void *dst, const char *name)
 	}
 }
 
+static bool is_set(const char *text)
+{
+	return text && *text;
+}
+
+/* Who can reach it without a password could use the proxies, and this machine to get further. */
+static void check_socks(struct conf *c, const struct redir_conf *r, const char *name)
+{
+	char text[ADDR_STRLEN];
+
+	for (size_t i = 0; i < r->socks.n; i++) {
+		const struct addr *a = &r->socks.v[i];
+
+		for (size_t k = 0; k < r->listen.n; k++)
+			if (addr_port(&r->listen.v[k]) == addr_port(a))
+				conf_error(c, "redir", name, "socks",
+					   "port %u is that of listen: use another one",
+					   addr_port(a));
+		if (!is_set(r->socks_users_file) && addr_classify(a) != ADDR_LOOPBACK)
+			conf_error(c, "redir", name, "socks",
+				   "%s can be reached by others: set socks_users = FILE (written "
+				   "with \"sixpathctl passwd\"), or use a loopback address such as "
+				   "[::1]:%u",
+				   addr_str(a, text, sizeof(text)), addr_port(a));
+	}
+}
+
 static void check_redir(struct conf *c, void *ctx, void *dst, const char *name)
 {
-	const struct redir_conf *r = dst;
+	struct redir_conf *r = dst;
+	char err[256];
 
 	(void)ctx;
 	if (r->listen.n == 0)
 		conf_error(c, "redir", name, "listen", "must name at least one address");
-}
-
-static bool is_set(const char *text)
-{
-	return text && *text;
+	check_socks(c, r, name);
+	if (!is_set(r->socks_users_file))
+		return;
+	r->socks_users = users_load(r->socks_users_file, err, sizeof(err));
+	if (!r->socks_users)
+		conf_error(c, "redir", name, "socks_users",
+			   "cannot use \"%s\": %s (it must be readable by the user the daemon runs "
+			   "as; write it with \"sixpathctl passwd\")",
+			   r->socks_users_file, err);
 }
 
 #define FIELD_MAX 255 /* RFC 1929 */
@@ -490,6 +610,9 @@ static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 		conf_error(c, "proxy", name, "username", "must have at most %d octets", FIELD_MAX);
 	if (is_set(p->password) && strlen(p->password) > FIELD_MAX)
 		conf_error(c, "proxy", name, "password", "must have at most %d octets", FIELD_MAX);
+	if (p->pipeline != PIPELINE_NO && p->protocol != PROTOCOL_SOCKS5)
+		conf_error(c, "proxy", name, "pipeline",
+			   "is for protocol = socks5; SOCKSv6 needs no handshake");
 }
 
 struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p)
@@ -513,6 +636,11 @@ static void check_via(struct conf *c, const struct redir_conf *r, const struct p
 	if (!redir_conf_via(r, p)) {
 		conf_error(c, "proxy", p->name, "via",
 			   "there is no section [proxy %s]: name another proxy's section", p->via);
+		return;
+	}
+	if (p->protocol != PROTOCOL_SOCKS6 || redir_conf_via(r, p)->protocol != PROTOCOL_SOCKS6) {
+		conf_error(c, "proxy", p->name, "via",
+			   "both this proxy and that of [proxy %s] need protocol = socks6", p->via);
 		return;
 	}
 	while ((hop = redir_conf_via(r, hop)) && hop != p && ++hops <= UPSTREAM_HOPS)
@@ -603,6 +731,7 @@ static void check_forward(struct conf *c, void *ctx, void *dst, const char *name
 {
 	const struct redir_conf *r = ctx;
 	const struct forward_section *f = dst;
+	const struct proxy_section *p = redir_conf_forward_proxy(r, f);
 
 	if (r->forwards.count == FORWARDS_MAX + 1)
 		conf_error(c, "forward", name, NULL, "there may be at most %d forwards",
@@ -617,13 +746,17 @@ static void check_forward(struct conf *c, void *ctx, void *dst, const char *name
 	if (f->listen.n > 1)
 		conf_error(c, "forward", name, "listen", "must be one port or ADDRESS:PORT");
 	check_targets(c, f);
-	if (is_set(f->proxy) && !redir_conf_forward_proxy(r, f))
+	if (is_set(f->proxy) && !p)
 		conf_error(c, "forward", name, "proxy",
 			   "there is no section [proxy %s]: name another proxy's section",
 			   f->proxy);
 	else if (!is_set(f->proxy) && r->proxies.count > 1)
 		conf_error(c, "forward", name, NULL,
 			   "proxy is missing: set proxy = NAME, there are several");
+	else if (p && p->protocol != PROTOCOL_SOCKS6)
+		conf_error(c, "forward", name, "proxy",
+			   "[proxy %s] needs protocol = socks6: SOCKS 5 has no such ports",
+			   p->name);
 	else
 		check_listen(c, r, f);
 }
@@ -670,6 +803,7 @@ static const struct conf_section file_sections[] = {
 	{.name = "connect", .keys = connect_keys},
 	{.name = "rules", .keys = rules_keys},
 	{.name = "udp", .keys = udp_keys, .check = check_udp},
+	{.name = "dns", .keys = dns_keys, .check = check_dns},
 	{.name = "bypass", .keys = bypass_keys, .check = check_proxies}, /* the last one */
 	{.name = NULL},
 };
@@ -711,10 +845,17 @@ static void conf_free(struct redir_conf *c)
 	free(c->user);
 	free(c->control);
 	free(c->state_dir);
+	free(c->socks.v);
+	free(c->socks_users_file);
+	users_free(c->socks_users);
 	free(c->capture.v);
 	free(c->ports.v);
 	free(c->verify.ports.v);
 	free(c->verify.nets.v);
+	free(c->names_ports.v);
+	free(c->dns.listen.v);
+	free(c->dns.allow.v);
+	free(c->dns.servers);
 	free(c->exclude.v);
 	free(c->udp.proxy.v);
 	free(c->udp.direct.v);
@@ -793,6 +934,14 @@ bool redir_conf_poses(const struct redir_conf *c)
 	return false;
 }
 
+bool redir_conf_low_ports(const struct redir_conf *c)
+{
+	for (size_t i = 0; i < c->dns.listen.n; i++)
+		if (addr_port(&c->dns.listen.v[i]) < IPPORT_RESERVED)
+			return true;
+	return false;
+}
+
 bool redir_conf_by_script(const struct redir_conf *c)
 {
 	if (!c->install || c->backend == RULES_NONE || (c->capture.n == 0 && !c->capture_local))
@@ -837,6 +986,10 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
 	conf_name_changed(old->tune == new->tune, "tune", buf, cap);
 	conf_name_changed(conf_text_equal(old->state_dir, new->state_dir), "state_dir", buf, cap);
+	conf_name_changed(conf_addrs_equal(&old->dns.listen, &new->dns.listen), "[dns] listen", buf,
+			  cap);
+	conf_name_changed(conf_text_equal(old->dns.servers, new->dns.servers), "servers", buf, cap);
+	conf_name_changed(conf_addrs_equal(&old->socks, &new->socks), "socks", buf, cap);
 	/* Capabilities that were given up do not come back. */
 	if (!by_script)
 		conf_name_changed(!wants_udp(new) || wants_udp(old), "udp", buf, cap);

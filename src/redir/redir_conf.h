@@ -12,6 +12,7 @@
 #include "core/addr.h"
 #include "core/conf.h"
 #include "core/list.h"
+#include "core/users.h"
 
 enum redir_mode { MODE_TPROXY, MODE_REDIRECT };
 enum on_failure { FAILURE_NEXT, FAILURE_DIRECT, FAILURE_REFUSE };
@@ -24,6 +25,15 @@ enum bypass_action {
 	BYPASS_RULE   /* no SYN to them is captured */
 };
 
+/* What an upstream speaks. */
+enum protocol { PROTOCOL_SOCKS6, PROTOCOL_SOCKS5 };
+/* What leaves together, to a proxy of SOCKS 5. */
+enum pipeline {
+	PIPELINE_NO,        /* each message after the reply to the one before */
+	PIPELINE_HANDSHAKE, /* method, credentials and request */
+	PIPELINE_DATA       /* and the first bytes */
+};
+
 #define PREWARM_AUTO (-1)
 #define PREWARM_MAX  16
 
@@ -32,7 +42,8 @@ struct proxy_section {
 	struct list_node node; /* in redir_conf.proxies, as in the file */
 	char *name;
 	struct hostport address;
-	int protocol;
+	int protocol; /* enum protocol */
+	int pipeline; /* enum pipeline; with SOCKS 5 */
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
 	int priority;
@@ -66,6 +77,19 @@ struct path_section {
 	struct list_node node; /* in redir_conf.paths, as in the file */
 	char *name, *device;
 	int role; /* enum wan_role */
+};
+
+/* What a proxy is told of the server. */
+enum names_told { NAMES_NO, NAMES_SNI };
+
+/* [dns]; those marked R need a restart */
+struct dns_conf {
+	struct addr_list listen; /* R; empty = off */
+	struct prefix_list allow;
+	char *servers; /* R; for when no proxy works; NULL or "" = the system's */
+	bool fallback;
+	int cache; /* answers */
+	double cache_ttl_s;
 };
 
 /* What a forward's server sees of the peer. */
@@ -103,6 +127,10 @@ struct redir_conf {
 	int memory_mib;  /* 0 = auto */
 	double drain_s;
 	char *state_dir; /* R; NULL = nothing is kept */
+	struct addr_list socks;  /* R; the front door; may be empty */
+	char *socks_users_file;
+	struct users *socks_users; /* NULL: no name is asked for, only this machine is served */
+	int socks_max_per_client;
 	/* [rules] */
 	bool install;
 	int backend; /* enum rules_backend */
@@ -124,6 +152,11 @@ struct redir_conf {
 	double idle_s, dead_s, dial_timeout_s, reply_timeout_s;
 	double remember_failed_s; /* 0 = not at all */
 	struct verify verify; /* hold SYNs to these */
+	bool dscp; /* the device's goes all the way */
+	int names; /* enum names_told */
+	struct port_list names_ports;
+	/* [dns] */
+	struct dns_conf dns;
 	struct udp_conf udp;
 	/* [proxy NAME] */
 	struct list proxies;
@@ -143,6 +176,8 @@ void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
 
 /* Is there anything that verify means? */
 bool redir_conf_verifies(const struct redir_conf *c);
+/* Is there a port that only the privileged may listen on, beside those opened as root? */
+bool redir_conf_low_ports(const struct redir_conf *c);
 /* The section that p->via names; NULL = none. */
 struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/status.h"
+#include "redir/dns.h"
 #include "redir/explain.h"
 #include "redir/flow.h"
 #include "redir/inbound.h"
@@ -21,11 +22,13 @@ struct gathered {
 	struct counters sum;
 	uint64_t flows, prewarm_ready;
 	struct udp_counters udp;
+	struct dns_counts dns;
 };
 
 static void add_counters(struct counters *sum, const struct counters *c)
 {
 	sum->accepted += c->accepted;
+	sum->front += c->front;
 	for (int i = 0; i < ROUTE_COUNT; i++)
 		sum->routed[i] += c->routed[i];
 	for (int i = 0; i < END__COUNT; i++)
@@ -53,12 +56,14 @@ static void visit_counters(struct worker *w, struct survey *s)
 	g->flows += rw->flows.count;
 	g->prewarm_ready += prewarm_ready(&rw->prewarm);
 	udp_add_counters(rw->udp, &g->udp);
+	dns_count(rw->dns, &g->dns);
 }
 
 static void report_counters(struct report *r, const struct counters *c)
 {
 	report_object(r, "counters");
 	report_u64(r, "accepted", c->accepted);
+	report_u64(r, "front", c->front);
 	report_u64(r, "proxied", c->routed[ROUTE_PROXY]);
 	report_u64(r, "direct", c->routed[ROUTE_DIRECT]);
 	report_u64(r, "bypassed", c->routed[ROUTE_BYPASS]);
@@ -141,9 +146,12 @@ static void status_done(struct survey *s)
 	status_descriptors(r, rd->nofile);
 	budget_report(&rd->budget, "capturing", r);
 	status_listeners(r, &rd->workers[0].listeners, false); /* the others' are the same */
+	status_listeners_as(r, "socks", &rd->workers[0].front, false);
 	report_held(r, rd->held);
 	report_failed(r, rd);
 	udp_report_counters(r, &g->udp);
+	if (rd->conf->dns.listen.n > 0)
+		dns_report(r, &g->dns);
 	report_counters(r, &g->sum);
 }
 
@@ -228,6 +236,7 @@ static void report_upstream(struct report *r, const struct pool *pool, unsigned 
 	report_str(r, "address",
 		   up->n_addrs ? addr_str(&up->addrs[up->current], text, sizeof(text)) : NULL);
 	report_str(r, "via", upstream_via_str(up, via, sizeof(via)));
+	report_str(r, "protocol", up->protocol == PROTOCOL_SOCKS5 ? "socks5" : "socks6");
 	report_u64(r, "priority", (uint64_t)pool->priority[i]);
 	report_u64(r, "weight", (uint64_t)pool->weight[i]);
 	report_str(r, "state", upstream_way_str(up, look.via_up));
@@ -246,7 +255,10 @@ static void report_upstream(struct report *r, const struct pool *pool, unsigned 
 	report_u64(r, "failed", up->n_failed);
 	report_u64(r, "sessions_opened", up->n_sessions);
 	report_u64(r, "sessions_lost", up->n_lost);
-	report_bool(r, "tfo", up->tfo == 1 || (up->tfo && !uppaths_any_paused(&up->paths, now_s)));
+	report_bool(r, "tfo",
+		    up->protocol == PROTOCOL_SOCKS6 &&
+			    (up->tfo == 1 ||
+			     (up->tfo && !uppaths_any_paused(&up->paths, now_s))));
 	report_seconds(r, "rtt", look.rtt_us ? look.rtt_us / 1e6 : -1.);
 	report_str(r, "last_error", up->last_error[0] ? up->last_error : NULL);
 	pthread_mutex_unlock(&up->lock);

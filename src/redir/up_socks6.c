@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/s6glue.h"
+#include "redir/up_socks5.h"
 
 #define WINDOW_WISH 4096 /* tokens */
 
@@ -27,15 +28,20 @@ static void add_credentials(struct s6_request *req, const struct upstream *up, u
 	req->opts.n_auth_data = 1;
 }
 
-/* Where the hop is to connect to. */
-static void add_destination(struct s6_request *req, const struct up_request *rq, unsigned i)
+/* Where the hop is to connect to. False: such a name cannot be told. */
+static bool add_destination(struct s6_request *req, const struct up_request *rq, unsigned i)
 {
 	const struct upstream_chain *c = rq->chain;
+	bool last = i + 1 == c->n;
 
-	if (i + 1 == c->n)
-		s6glue_from_addr(&req->addr, rq->dst);
-	else
-		s6glue_from_addr(&req->addr, &c->hop[i + 1].g.addr);
+	s6glue_from_addr(&req->addr, last ? rq->dst : &c->hop[i + 1].g.addr);
+	if (!last || !rq->name)
+		return true;
+	if (!s6glue_from_name(&req->addr, rq->name, addr_port(rq->dst)))
+		return false;
+	/* Both families, raced near the server (RFC 8305). */
+	s6_stack_set(&req->opts.stack, S6_STACK_HAPPY_EYEBALLS, S6_AVAIL_YES);
+	return true;
 }
 
 /* Without a token a replayed SYN could repeat what it asks for; so it could between two hops, where
@@ -80,7 +86,8 @@ static bool build(struct up_socks6 *u, const struct up_request *rq, unsigned i, 
 	req.command = last ? rq->command : S6_CMD_CONNECT;
 	req.addr.type = S6_ADDR_IPV4; /* NOOP: all zero */
 	if (req.command == S6_CMD_CONNECT) {
-		add_destination(&req, rq, i);
+		if (!add_destination(&req, rq, i))
+			return false;
 		s6_stack_set(&o->stack, S6_STACK_MULTIPATH,
 			     c->hop[last ? i : i + 1].up->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
 		h->wants_tfo = wants_tfo(c, i);
@@ -123,6 +130,9 @@ bool up_socks6_request(struct up_socks6 *u, const struct up_request *rq, uint8_t
 	memset(u, 0, sizeof(*u));
 	u->n = rq->chain->n;
 	*len = 0;
+	u->is_socks5 = rq->chain->hop[0].up->protocol == PROTOCOL_SOCKS5;
+	if (u->is_socks5) /* never one of several */
+		return up_socks5_request(u, rq, out, len);
 	for (unsigned i = 0; i < u->n; i++) {
 		if (!build(u, rq, i, out + *len, &more))
 			return false;
@@ -137,6 +147,21 @@ bool up_socks6_syn_safe(const struct up_socks6 *u)
 		if (!u->hop[i].has_token)
 			return false;
 	return true;
+}
+
+size_t up_socks6_released(const struct up_socks6 *u, size_t len)
+{
+	return u->is_socks5 ? up_socks5_released(u, len) : len;
+}
+
+size_t up_socks6_harmless(const struct up_socks6 *u)
+{
+	return u->is_socks5 ? (size_t)u->s5.greeting_len + u->s5.credentials_len : 0;
+}
+
+bool up_socks6_takes_data(const struct up_socks6 *u)
+{
+	return !u->is_socks5 || u->s5.pipeline == PIPELINE_DATA;
 }
 
 unsigned up_socks6_missing(const struct up_socks6 *u)
@@ -269,6 +294,8 @@ enum up_verdict up_socks6_feed(struct up_socks6 *u, const uint8_t *data, size_t 
 	enum up_verdict v = UP_READY;
 
 	*used = 0;
+	if (u->is_socks5)
+		return up_socks5_feed(u, data, len, used);
 	if (h->wait == UP_WAIT_AUTH)
 		return read_auth(h, data, len, used);
 	if (h->wait == UP_WAIT_OP)
@@ -281,10 +308,10 @@ enum up_verdict up_socks6_feed(struct up_socks6 *u, const uint8_t *data, size_t 
 
 bool up_socks6_is_mismatch(const struct up_socks6 *u, const uint8_t *data, size_t len)
 {
-	return u->hop[u->at].wait == UP_WAIT_AUTH && len == 1 && data[0] == S6_VERSION;
+	return !u->is_socks5 && u->hop[u->at].wait == UP_WAIT_AUTH && len == 1 && data[0] == S6_VERSION;
 }
 
-const char *up_verdict_str(enum up_verdict v)
+const char *up_verdict_str(const struct up_socks6 *u, enum up_verdict v)
 {
 	switch (v) {
 	case UP_MORE:
@@ -298,7 +325,7 @@ const char *up_verdict_str(enum up_verdict v)
 	case UP_REPLY:
 		return "operation failed";
 	case UP_NOT_SOCKS6:
-		return "it does not speak SOCKSv6";
+		return u->is_socks5 ? "it does not speak SOCKS 5" : "it does not speak SOCKSv6";
 	case UP_AUTH_REFUSED:
 		return "authentication refused";
 	case UP_SESSION_INVALID:

@@ -52,6 +52,14 @@ struct up_hop {
 
 struct up_socks6 {
 	unsigned at, n; /* whose replies come next; how many there are */
+	bool is_socks5; /* up_socks5.c does it */
+	struct {
+		uint8_t step;     /* enum up_socks5_step */
+		uint8_t command;  /* S6_CMD_CONNECT or S6_CMD_NOOP */
+		uint8_t method;   /* the one that we offer */
+		uint8_t pipeline; /* enum pipeline */
+		uint16_t greeting_len, credentials_len; /* parts of the request */
+	} s5;
 	struct up_hop hop[UPSTREAM_HOPS];
 };
 
@@ -59,6 +67,7 @@ struct up_request {
 	uint8_t command;        /* to the last hop: CONNECT, BIND, UDP_ASSOCIATE or NOOP */
 	/* For CONNECT; for BIND what is to be bound; for UDP_ASSOCIATE the address wished for there. */
 	const struct addr *dst;
+	const char *name; /* told instead of dst's address, which the last hop then finds; or NULL */
 	unsigned backlog; /* for BIND, in a session: peers may wait; 0 = no option */
 	/* Credentials and wishes; session and token, without them credentials are sent. What the
 	 * section of a proxy says of MPTCP and Fast Open is how it is reached by the one before it. */
@@ -75,6 +84,13 @@ bool up_socks6_request(struct up_socks6 *u, const struct up_request *rq, uint8_t
 /* May the requests and what the device has said be put into a SYN? Whatever is repeated there,
  * every hop recognizes by its token. */
 bool up_socks6_syn_safe(const struct up_socks6 *u);
+
+/* Of the requests (len octets) so many may be sent now; all of them, but for SOCKS 5. */
+size_t up_socks6_released(const struct up_socks6 *u, size_t len);
+/* So many of their first octets make no proxy act. */
+size_t up_socks6_harmless(const struct up_socks6 *u);
+/* May the device's bytes be sent before the replies are complete? */
+bool up_socks6_takes_data(const struct up_socks6 *u);
 
 /* What came from hop 0; *used octets were replies. Call again after UP_AUTHENTICATED and
  * UP_CHAINED. */
@@ -106,6 +122,7 @@ bool up_socks6_unheard(const struct up_socks6 *u);
  * then, that it is no SOCKSv6 proxy? (A lone version octet is a version mismatch.) */
 bool up_socks6_is_mismatch(const struct up_socks6 *u, const uint8_t *data, size_t len);
 
-const char *up_verdict_str(enum up_verdict v);
+/* of: whose verdict it is. */
+const char *up_verdict_str(const struct up_socks6 *u, enum up_verdict v);
 
 #endif

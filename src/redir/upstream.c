@@ -34,7 +34,13 @@ static void kick_run(struct job *job, struct worker *w)
 /* What is kept ready for a way leads to its first proxy, as the section of that one says. */
 static int prewarm_of(const struct proxy_section *p)
 {
-	return p->via && p->via[0] ? 0 : p->prewarm;
+	bool is_via = p->via && p->via[0];
+	/* One that has died unseen would cost a connection: without tokens nobody knows how far its
+	 * first bytes have come. */
+	bool is_risky = p->protocol == PROTOCOL_SOCKS5 && p->pipeline == PIPELINE_DATA &&
+			p->prewarm == PREWARM_AUTO;
+
+	return is_via || is_risky ? 0 : p->prewarm;
 }
 
 struct upstream *upstream_new(const struct proxy_section *p, struct upstream *via,
@@ -52,6 +58,8 @@ struct upstream *upstream_new(const struct proxy_section *p, struct upstream *vi
 	up->username = copy(p->username);
 	up->password = copy(p->password);
 	up->via = via ? upstream_get(via) : NULL;
+	up->protocol = p->protocol;
+	up->pipeline = p->pipeline;
 	up->mptcp = p->mptcp;
 	up->tfo = p->tfo;
 	atomic_init(&up->prewarm, prewarm_of(p));
@@ -94,8 +102,9 @@ bool upstream_matches(const struct upstream *up, const struct proxy_section *p,
 	return up->via == via && conf_text_equal(up->name, p->name) &&
 	       conf_text_equal(up->host, p->address.host) && up->port == p->address.port &&
 	       conf_text_equal(up->username, p->username) &&
-	       conf_text_equal(up->password, p->password) && up->mptcp == p->mptcp &&
-	       up->tfo == p->tfo && up->udp_port == p->udp_port;
+	       conf_text_equal(up->password, p->password) && up->protocol == p->protocol &&
+	       up->pipeline == p->pipeline && up->mptcp == p->mptcp && up->tfo == p->tfo &&
+	       up->udp_port == p->udp_port;
 }
 
 void upstream_adjust(struct upstream *up, const struct proxy_section *p)
@@ -205,12 +214,20 @@ static bool some_path_paused(const struct upstream *up, double now_s)
 	return up->tfo == 2 && uppaths_any_paused(&up->paths, now_s);
 }
 
+/* Data in a SYN need a token, which SOCKS 5 has not. */
+static bool may_tfo(const struct upstream *up)
+{
+	return up->tfo != 0 && up->protocol == PROTOCOL_SOCKS6;
+}
+
 bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr)
 {
 	bool paused;
 
+	if (!may_tfo(up))
+		return false;
 	if (up->tfo != 2)
-		return up->tfo == 1;
+		return true;
 	pthread_mutex_lock(&up->lock);
 	paused = some_path_paused(up, now_s);
 	pthread_mutex_unlock(&up->lock);
@@ -234,14 +251,14 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 	if (ok) {
 		g->addr = up->addrs[up->current];
 		/* What is in a SYN may arrive although no answer comes. */
-		g->tfo = up->tfo != 0 && !up->health.trouble;
+		g->tfo = may_tfo(up) && !up->health.trouble;
 		paused = some_path_paused(up, now_s);
-		g->tfo_works = up->tfo != 0 && up->tfo_works;
+		g->tfo_works = may_tfo(up) && up->tfo_works;
 		g->patience_s = patience(up->rtt_us);
 		grant_session(up, g);
 		if (g->in_session)
 			g->has_token = tokens_take(&up->session.tokens, &g->token);
-		if (!g->has_token)
+		if (!g->has_token && up->protocol == PROTOCOL_SOCKS6)
 			kick(up); /* a new session or window is due */
 	}
 	pthread_mutex_unlock(&up->lock);

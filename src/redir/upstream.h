@@ -32,6 +32,7 @@ struct upstream {
 	char *name, *host, *username, *password;
 	uint16_t port;
 	struct upstream *via; /* a reference, or NULL: it is dialled */
+	int protocol, pipeline; /* enum protocol, enum pipeline */
 	int mptcp, tfo;
 	uint16_t udp_port; /* for datagrams; 0: port */
 	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */

@@ -31,12 +31,14 @@ EXTRA_DIST += \
 	tests/lab/run \
 	tests/lab/s6dissect.py \
 	tests/lab/soak \
+	tests/lab/stackoptions.py \
 	tests/lab/t_badproxy.sh \
 	tests/lab/t_bond.sh \
 	tests/lab/t_budget.sh \
 	tests/lab/t_bulk.sh \
 	tests/lab/t_conf.sh \
 	tests/lab/t_daemon.sh \
+	tests/lab/t_dns.sh \
 	tests/lab/t_doctor.sh \
 	tests/lab/t_eof.sh \
 	tests/lab/t_explain.sh \
@@ -46,9 +48,11 @@ EXTRA_DIST += \
 	tests/lab/t_fallback.sh \
 	tests/lab/t_forward.sh \
 	tests/lab/t_faults.sh \
+	tests/lab/t_front.sh \
 	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \
 	tests/lab/t_matrix.sh \
+	tests/lab/t_options.sh \
 	tests/lab/t_overload.sh \
 	tests/lab/t_ownrules.sh \
 	tests/lab/t_passive.sh \
@@ -58,7 +62,9 @@ EXTRA_DIST += \
 	tests/lab/t_rig.sh \
 	tests/lab/t_rules.sh \
 	tests/lab/t_script.sh \
+	tests/lab/t_sni.sh \
 	tests/lab/t_soak.sh \
+	tests/lab/t_socks5up.sh \
 	tests/lab/t_steer.sh \
 	tests/lab/t_syn.sh \
 	tests/lab/t_synack.sh \

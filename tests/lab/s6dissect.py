@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Lists the TCP SYNs of a capture with their options and the SOCKSv6 request they carry.
 
-    s6dissect.py [--dport PORT] [--payload] FILE.pcap
+    s6dissect.py [--dport PORT] [--sport PORT] [--payload] [--all] FILE.pcap
     s6dissect.py --udp [--port PORT] FILE.pcap
 
-One JSON line for each SYN and SYN+ACK: --dport keeps those to this port, --payload those
-that carry payload. With --udp one for each whole UDP packet, from or to this port, with the message
-of an association that it may be. Written from the specification and sharing no code with libsocks6, so that
+One JSON line for each SYN and SYN+ACK: --dport keeps those to this port, --sport those from it,
+--payload those that carry payload; --all lists all other segments, too. With --udp one for each whole
+UDP packet, from or to this port, with the message of an association that it may be. Written from the
+specification and sharing no code with libsocks6, so that
 tests compare two opinions. Passwords are shown by their length only.
 """
 import argparse
@@ -76,24 +77,27 @@ def ip_packet(link, data):
 
 
 def tcp_segment(ip):
-    """Source, destination and TCP segment of an IP packet, or None."""
+    """What the IP header says (TOS octet, TTL, DF), and the TCP segment, or None."""
     version = ip[0] >> 4
     if version == 4 and len(ip) >= 20:
         header, total, frag = (ip[0] & 15) * 4, *struct.unpack_from("!HxxH", ip, 2)
         if ip[9] != TCP or frag & 0x1FFF:
             return None
         src, dst = ip[12:16], ip[16:20]
+        tos, ttl, df = ip[1], ip[8], bool(frag & 0x4000)
     elif version == 6 and len(ip) >= 40:
         header, total = 40, 40 + struct.unpack_from("!H", ip, 4)[0]
         if ip[6] != TCP:
             return None
         src, dst = ip[8:24], ip[24:40]
+        tos, ttl, df = struct.unpack_from("!H", ip)[0] >> 4 & 255, ip[7], None
     else:
         return None
     segment = ip[header:total]
     if len(segment) < 20:
         return None
-    return str(ipaddress.ip_address(src)), str(ipaddress.ip_address(dst)), segment
+    return {"src": str(ipaddress.ip_address(src)), "dst": str(ipaddress.ip_address(dst)),
+            "tos": tos, "ttl": ttl, "df": df}, segment
 
 
 def udp_packet(ip):
@@ -313,16 +317,16 @@ def describe_udp(when, facts, payload):
 
 # ---- the list ----
 
-def describe(when, src, dst, seg):
+def describe(when, ip, seg):
     sport, dport, seq = struct.unpack_from("!HHI", seg, 0)
     header = (seg[12] >> 4) * 4
     if header < 20 or header > len(seg):
         return None
     payload = seg[header:]
-    out = {"time": round(when, 6), "src": src, "sport": sport, "dst": dst, "dport": dport,
+    out = {"time": round(when, 6), "sport": sport, "dport": dport, **ip,
            "seq": seq, "ack": bool(seg[13] & 0x10), "options": tcp_options(seg[20:header]),
-           "payload_len": len(payload)}
-    if payload and not out["ack"]:
+           "payload_len": len(payload), "syn": bool(seg[13] & 0x02)}
+    if payload and out["syn"] and not out["ack"]:
         out["socks6"] = socks(payload)
     return out
 
@@ -330,9 +334,11 @@ def describe(when, src, dst, seg):
 def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     args.add_argument("--dport", type=int)
+    args.add_argument("--sport", type=int)
     args.add_argument("--payload", action="store_true")
     args.add_argument("--udp", action="store_true")
     args.add_argument("--port", type=int)
+    args.add_argument("--all", action="store_true")
     args.add_argument("file")
     a = args.parse_args()
     with open(a.file, "rb") as f:
@@ -344,10 +350,11 @@ def main():
                     print(json.dumps(describe_udp(when, *found)))
                 continue
             found = tcp_segment(ip) if ip else None
-            if not found or not found[2][13] & 0x02:
+            if not found or not (a.all or found[1][13] & 0x02):
                 continue
             row = describe(when, *found)
-            if row and a.dport in (None, row["dport"]) and (row["payload_len"] or not a.payload):
+            if row and a.dport in (None, row["dport"]) and a.sport in (None, row["sport"]) and \
+                    (row["payload_len"] or not a.payload):
                 print(json.dumps(row))
     return 0
 

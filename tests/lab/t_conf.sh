@@ -40,6 +40,7 @@ good() { # DAEMON FILE
 	check "$1 accepts $2" "$SIXPATH_BUILD/src/$1/sixpath-$1" -t -c "$2"
 }
 
+echo ann:secret >"$LAB_DIR/bad-users" # in clear
 for d in redir proxy; do
 	s=$d # the main section is called like the daemon
 	bad $d $s "listen = 1.2.3.4" port
@@ -54,6 +55,17 @@ for d in redir proxy; do
 	bad $d $s "lisen = 1080" "did you mean" listen
 	bad $d $s "nonsense = 1" unknown
 done
+bad redir connect "dscp = perhaps" perhaps yes no
+bad redir connect "names = host" host no sni
+bad redir connect "names_ports = https" https
+bad redir dns "listen = 192.168.1.1" port
+bad redir dns "allow = 10.0.0.0/33" 10.0.0.0/33
+bad redir dns "servers = ns.example.net" ns.example.net 192.0.2.53
+bad redir dns "fallback = maybe" maybe yes no
+bad redir dns "cache = 65537" 65536
+bad redir dns "cache = -1" 65536
+bad redir dns "cache_ttl = 8d" 8d
+bad redir dns "cache_size = 3" unknown
 bad redir redir "mode = magic" magic tproxy redirect
 bad redir redir "tune = maybe" maybe yes no
 bad redir redir "memory = lots" lots auto MiB
@@ -63,6 +75,14 @@ bad redir redir "memory = 99999999 MiB" 65536
 bad redir redir "drain = -1" -1
 bad redir redir "drain = 2d" 2d 1d
 bad redir redir "state_dir = var" var absolute
+bad redir redir "socks = here" here port
+bad redir redir "socks = 0.0.0.0:1080" 0.0.0.0:1080 "reached by others" socks_users
+bad redir redir "socks = [::1]:1080, [fd00::1]:1080" "[fd00::1]:1080" socks_users
+bad redir redir "socks = [::1]:1077" 1077 listen
+bad redir redir "socks_users = users" users absolute
+bad redir redir "socks_users = /nonexistent/users" "/nonexistent/users" "No such file" "sixpathctl passwd"
+bad redir redir "socks_users = $LAB_DIR/bad-users" "line 1" hash
+bad redir redir "socks_max_per_client = 3" 3 1000000
 bad redir rules "install = perhaps" perhaps yes no
 bad redir rules "backend = pf" pf auto nft iptables none
 bad redir rules "capture = eth0, a/b" a/b interface
@@ -125,7 +145,9 @@ bad redir connect "reply_timeout = 601" 10m
 bad redir connect "idel = 10" "did you mean" idle
 bad redir "proxy p" "address = :1080" ":1080"
 bad redir "proxy p" "address = host:0" "host:0"
-bad redir "proxy p" "protocol = socks4" socks4 socks6
+bad redir "proxy p" "protocol = socks4" socks4 socks6 socks5
+bad redir "proxy p" "pipeline = yes" yes no handshake data
+bad redir "proxy p" "pipeline = data" "protocol = socks5"
 bad redir "proxy p" "mptcp = maybe" maybe auto
 bad redir "proxy p" "tfo = maybe" maybe auto
 bad redir "proxy p" "priority = 1001" 1001 1000
@@ -144,6 +166,7 @@ bad redir connect "balance = fair" fair weight latency
 bad redir "proxy p" "password_file = /nonexistent/secret" "/nonexistent/secret"
 bad redir "proxy p" "username = home" password
 bad redir "proxy p" "pasword = x" "did you mean" password
+bad proxy proxy "dns = ns.example.net" ns.example.net 127.0.0.1
 bad proxy proxy "mptcp = maybe" maybe auto
 bad proxy proxy "tfo = 3" auto
 bad proxy proxy "session_ttl = 1" 10
@@ -166,7 +189,6 @@ bad proxy proxy "max_binds = -1" 65535
 bad proxy proxy "max_binds_per_user = all" all
 bad proxy proxy "max_sessions = 0" 1
 bad proxy proxy "max_sessions_per_user = 0" 1
-bad proxy proxy "dns = yes" unknown
 bad proxy auth "users = /nonexistent/users" "/nonexistent/users"
 bad proxy auth "users = relative" relative
 bad proxy acl "allow = 10.0.0.0/33" "10.0.0.0/33"

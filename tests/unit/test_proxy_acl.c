@@ -9,9 +9,9 @@
 
 #include <cmocka.h>
 
+#include "core/perclient.h"
 #include "proxy/acl.h"
 #include "proxy/happy.h"
-#include "proxy/perclient.h"
 
 static struct addr ip(const char *text)
 {

@@ -13,9 +13,9 @@
 
 #include <cmocka.h>
 
+#include "core/auth.h"
+#include "core/users.h"
 #include "core/worker.h"
-#include "proxy/auth.h"
-#include "proxy/users.h"
 
 #define DEADLINE_S 20.0
 

@@ -54,6 +54,7 @@ static void check_defaults(const struct proxy_conf *c)
 	assert_true(c->log == LVL_INFO && c->log_to == SINK_AUTO);
 	assert_string_equal(c->control, "/run/sixpath/proxy.sock");
 	assert_string_equal(c->resolve, "");
+	assert_true(c->dns.len == 0);
 	assert_true(c->session_ttl_s == 3600 && c->request_timeout_s == 10);
 	assert_true(c->connect_timeout_s == 30 && c->idle_s == 7440 && c->dead_s == 120);
 	assert_int_equal(c->token_window, 4096);
@@ -110,15 +111,15 @@ static void test_sample(void **state)
 		fail_msg("%s", err);
 	check_defaults(c);
 	proxy_conf_put(c);
-	assert_int_equal(keys, 38);
+	assert_int_equal(keys, 39);
 }
 
 static void test_good_values(void **state)
 {
-	char err[1024];
+	char err[1024], text[ADDR_STRLEN];
 	struct proxy_conf *c = load("[proxy]\n"
 				    "listen = 1081, 127.0.0.1:1080\nworkers = 4\nmptcp = no\n"
-				    "tfo = yes\ncontrol = \"\"\nresolve = 127.0.0.1:53\n"
+				    "tfo = yes\ndns = 127.0.0.53\ncontrol = \"\"\nresolve = 127.0.0.1:53\n"
 				    "token_window = 65536\nsession_ttl = 10\nidle = 1h\n"
 				    "udp_listen = 1082\n[udp]\nidle = 2m\n"
 				    "[acl]\nallow = 10.0.0.0/8, fd00::/8\ndeny = 1.1.1.1\n",
@@ -129,6 +130,7 @@ static void test_good_values(void **state)
 		fail_msg("%s", err);
 	assert_true(c->listen.n == 2 && c->workers == 4 && c->mptcp == 0 && c->tfo == 1);
 	assert_true(!c->control || !*c->control);
+	assert_string_equal(addr_str(&c->dns, text, sizeof(text)), "127.0.0.53:53");
 	assert_true(c->token_window == 65536 && c->session_ttl_s == 10 && c->idle_s == 3600);
 	assert_true(c->acl.allow.n == 2 && c->acl.deny.n == 1);
 	assert_true(c->udp_idle_s == 120 && !c->udp_listen.as_listen);
@@ -164,6 +166,9 @@ static void test_bad_values(void **state)
 		"log = loud",
 		"log_to = printer",
 		"control = relative/path",
+		"dns = ns.example.net",
+		"dns = 0.0.0.0",
+		"dns = [::1]:0",
 		"session_ttl = 9",
 		"session_ttl = 31d",
 		"session_ttl = soon",

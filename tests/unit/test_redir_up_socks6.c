@@ -62,6 +62,36 @@ static struct s6_request request(const struct up_request *rq, struct up_hop *u, 
 	return req;
 }
 
+/* A name is told as it is, both families are wanted; a longer one cannot be. */
+static void test_connect_name(void **state)
+{
+	struct upstream up = upstream_of(NULL, NULL);
+	struct addr dst = addr_of("0.0.0.0:443");
+	struct upstream_chain c = alone(&up, &in_session);
+	char name[S6_NAME_MAX + 2];
+	struct up_request rq = {
+		.command = S6_CMD_CONNECT, .dst = &dst, .name = name, .chain = &c};
+	uint8_t wire[UP_REQUEST_MAX];
+	struct up_socks6 all;
+	struct up_hop u;
+	struct s6_request req;
+	size_t len;
+
+	(void)state;
+	for (size_t n = 1; n <= S6_NAME_MAX; n++) {
+		memset(name, 'n', n);
+		name[n] = '\0';
+		req = request(&rq, &u, wire);
+		assert_int_equal(req.addr.type, S6_ADDR_NAME);
+		assert_string_equal(req.addr.u.name, name);
+		assert_int_equal(req.addr.port, 443);
+		assert_int_equal(req.opts.stack.value[S6_STACK_HAPPY_EYEBALLS], S6_AVAIL_YES);
+	}
+	memset(name, 'n', S6_NAME_MAX + 1);
+	name[S6_NAME_MAX + 1] = '\0';
+	assert_false(up_socks6_request(&all, &rq, wire, &len));
+}
+
 static void test_connect_in_session(void **state)
 {
 	struct upstream up = upstream_of("ann", "secret");
@@ -150,6 +180,41 @@ static void test_connect_wishes(void **state)
 	assert_int_equal(req.addr.port, 65535);
 	assert_int_equal(req.opts.stack.value[S6_STACK_MULTIPATH], S6_AVAIL_NO);
 	assert_false(s6_stack_has(&req.opts.stack, S6_STACK_TFO));
+}
+
+/* A name instead of the address; the longest one beside the longest credentials. */
+static void test_longest_name(void **state)
+{
+	char longest[S6_NAME_MAX + 1], field[S6_USERPASS_MAX + 1];
+	struct upstream up = upstream_of(NULL, NULL);
+	struct addr dst = addr_of("203.0.113.5:443");
+	struct upstream_chain c = alone(&up, &in_session);
+	struct up_request rq = {
+		.command = S6_CMD_CONNECT, .dst = &dst, .name = "www.example.net", .chain = &c};
+	struct up_socks6 all;
+	uint8_t wire[UP_REQUEST_MAX];
+	struct up_hop u;
+	struct s6_request req = request(&rq, &u, wire);
+	size_t len;
+
+	(void)state;
+	assert_int_equal(req.addr.type, S6_ADDR_NAME);
+	assert_string_equal(req.addr.u.name, "www.example.net");
+	assert_int_equal(req.addr.port, 443);
+	assert_true(s6_stack_has(&req.opts.stack, S6_STACK_HAPPY_EYEBALLS));
+	assert_int_equal(req.opts.stack.value[S6_STACK_HAPPY_EYEBALLS], S6_AVAIL_YES);
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[sizeof(longest) - 1] = '\0';
+	memset(field, 'y', sizeof(field) - 1);
+	field[sizeof(field) - 1] = '\0';
+	up = upstream_of(field, field);
+	c.hop[0].g = no_session;
+	rq.name = longest;
+	rq.tos = 0xb8;
+	req = request(&rq, &u, wire);
+	assert_string_equal(req.addr.u.name, longest);
+	rq.name = "";
+	assert_false(up_socks6_request(&all, &rq, wire, &len));
 }
 
 static void test_connect_without_session(void **state)
@@ -442,6 +507,7 @@ static void test_replies(void **state)
 /* The table above leaves no verdict out, and each has words of its own. */
 static void test_verdicts(void **state)
 {
+	const struct up_socks6 u = {.n = 1};
 	uint32_t seen = 1u << UP_MORE | 1u << UP_AUTHENTICATED | 1u << UP_CHAINED;
 
 	(void)state;
@@ -450,9 +516,9 @@ static void test_verdicts(void **state)
 	assert_int_equal(seen, (2u << UP_MALFORMED) - 1);
 	for (int v = UP_MORE; v <= UP_MALFORMED; v++)
 		for (int w = UP_MORE; w < v; w++)
-			assert_string_not_equal(up_verdict_str((enum up_verdict)v),
-						up_verdict_str((enum up_verdict)w));
-	assert_string_equal(up_verdict_str((enum up_verdict)(UP_MALFORMED + 1)), "unknown");
+			assert_string_not_equal(up_verdict_str(&u, (enum up_verdict)v),
+						up_verdict_str(&u, (enum up_verdict)w));
+	assert_string_equal(up_verdict_str(&u, (enum up_verdict)(UP_MALFORMED + 1)), "unknown");
 }
 
 /* IDs that would not fit into our SYN are not kept; a usable one may still come. */
@@ -757,9 +823,11 @@ static void test_missing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_connect_name),
 		cmocka_unit_test(test_connect_in_session),
 		cmocka_unit_test(test_bind),
 		cmocka_unit_test(test_connect_wishes),
+		cmocka_unit_test(test_longest_name),
 		cmocka_unit_test(test_connect_without_session),
 		cmocka_unit_test(test_noop),
 		cmocka_unit_test(test_longest_id),

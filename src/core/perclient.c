@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "proxy/perclient.h"
+#include "core/perclient.h"
 
 #include <pthread.h>
 #include <stdlib.h>

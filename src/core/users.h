@@ -3,8 +3,8 @@
  * The users file: lines "user:hash" with hashes of crypt(3), '#' comments. Read once,
  * immutable afterwards; part of a configuration snapshot.
  */
-#ifndef PROXY_USERS_H
-#define PROXY_USERS_H
+#ifndef SIXPATH_USERS_H
+#define SIXPATH_USERS_H
 
 #include <stddef.h>
 #include <stdint.h>

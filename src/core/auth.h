@@ -7,8 +7,8 @@
  * that was right is known for half a minute, so that many connections of a client at once
  * (after a restart) cost one computation.
  */
-#ifndef PROXY_AUTH_H
-#define PROXY_AUTH_H
+#ifndef SIXPATH_AUTH_H
+#define SIXPATH_AUTH_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "proxy/users.h"
+#include "core/users.h"
 
 #include <crypt.h>
 #include <errno.h>

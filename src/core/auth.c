@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "proxy/auth.h"
+#include "core/auth.h"
 
 #include <crypt.h>
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "libsocks6/socks6.h"
-#include "proxy/perclient.h"
+#include "core/perclient.h"
 
 #define QUEUE_MAX      256
 #define QUEUE_SHARE    2 /* one address may have one in so many of its places */

@@ -3,8 +3,8 @@
  * How many connections each client address has: IPv4 addresses one by one, IPv6 by /64.
  * Shared by all workers, locks itself. Memory is bounded by the total it allows.
  */
-#ifndef PROXY_PERCLIENT_H
-#define PROXY_PERCLIENT_H
+#ifndef SIXPATH_PERCLIENT_H
+#define SIXPATH_PERCLIENT_H
 
 #include <stdbool.h>
 

@@ -329,4 +329,5 @@ lab_conf redir "redir.socks=0.0.0.0:1080" redir.socks_users=
 lab_conf_write
 "$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/redir.conf" >"$LAB_DIR/check.log" 2>&1
 check_eq "open to all without users is refused" "$? $(grep -c 'socks: .*0.0.0.0:1080 can be reached by others: set socks_users' "$LAB_DIR/check.log")" "1 1"
+rm -rf "/etc/netns/$RTR"
 lab_end

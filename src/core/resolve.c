@@ -204,7 +204,6 @@ static void query_free(struct resolve *q)
 	free(q);
 }
 
-
 void resolver_free(struct resolver *r)
 {
 	struct list_node *n;

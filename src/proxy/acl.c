@@ -5,19 +5,11 @@
 
 #define LOW_PORTS 1024 /* below: for the system's own services */
 
-static bool in_list(const struct prefix_list *list, const struct addr *a)
-{
-	for (size_t i = 0; i < list->n; i++)
-		if (prefix_contains(&list->v[i], a))
-			return true;
-	return false;
-}
-
 bool acl_allows(const struct acl *acl, const struct addr *dst)
 {
-	if (in_list(&acl->deny, dst))
+	if (conf_prefixes_contain(&acl->deny, dst))
 		return false;
-	return in_list(&acl->allow, dst) || addr_classify(dst) == ADDR_PUBLIC;
+	return conf_prefixes_contain(&acl->allow, dst) || addr_classify(dst) == ADDR_PUBLIC;
 }
 
 /* ---- ports ---- */
@@ -35,14 +27,6 @@ static const struct port_list *ports_of(const struct acl *acl, const char *user)
 			return &u->bind;
 	}
 	return &no_ports;
-}
-
-static bool has_port(const struct port_list *l, uint16_t port)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (port >= l->v[i].first && port <= l->v[i].last)
-			return true;
-	return false;
 }
 
 static unsigned count(const struct port_list *l)
@@ -67,7 +51,7 @@ static uint16_t nth(const struct port_list *l, unsigned i)
 
 bool acl_may_bind(const struct acl *acl, const char *user, uint16_t port)
 {
-	return has_port(&acl->bind, port) || has_port(ports_of(acl, user), port);
+	return conf_ports_contain(&acl->bind, port) || conf_ports_contain(ports_of(acl, user), port);
 }
 
 unsigned acl_bind_count(const struct acl *acl, const char *user)

@@ -233,14 +233,8 @@ static bool is_allowed(const struct flow *f, const struct addr *a)
 /* As a captured connection: the rules leave these alone. */
 static bool goes_directly(const struct flow *f)
 {
-	const struct prefix_list *exclude = &f->conf->exclude;
-
-	if (addr_classify(&f->dst) == ADDR_LOOPBACK || addr_is_local(&f->dst))
-		return true;
-	for (size_t i = 0; i < exclude->n; i++)
-		if (prefix_contains(&exclude->v[i], &f->dst))
-			return true;
-	return false;
+	return addr_classify(&f->dst) == ADDR_LOOPBACK || addr_is_local(&f->dst) ||
+	       conf_prefixes_contain(&f->conf->exclude, &f->dst);
 }
 
 /* Takes what the program has sent behind its request for the first bytes. */

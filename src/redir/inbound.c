@@ -442,6 +442,8 @@ void inbound_report_all(struct redir_worker *rw, struct report *r)
 		report_u64(r, "id", in->id * rw->redir->n_workers + rw->w.index);
 		report_str(r, "source", addr_str(&in->peer, text, sizeof(text)));
 		report_str(r, "destination", addr_str(&in->server, text, sizeof(text)));
+		report_null(r, "name");
+		report_str(r, "entry", "forward");
 		report_str(r, "route", "forward");
 		report_str(r, "proxy", in->shared->up->name);
 		report_null(r, "via");

@@ -27,7 +27,7 @@
 static const struct daemon_about about = {
 	.name = "sixpath-redir",
 	.config = "/etc/sixpath/redir.conf",
-	.purpose = "sends captured TCP connections through a SOCKSv6 proxy over MPTCP",
+	.purpose = "sends captured TCP and UDP through a SOCKSv6 proxy over MPTCP",
 	.takes_proxy = true,
 };
 

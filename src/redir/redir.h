@@ -52,15 +52,15 @@ struct redir_worker {
 	struct listeners listeners; /* one for each address of "listen" */
 	struct listeners front;     /* and of "socks" */
 	struct list flows;
-	struct list inbounds; /* of [forward] sections */
-	bool leaving;         /* no more of them */
+	struct list inbounds;      /* of [forward] sections */
+	bool leaving;              /* no more of them */
 	struct list farewells;     /* programs at the front door that were told why not */
 	unsigned requests;         /* flows that have not been told yet */
 	struct resolver *resolver; /* for the front door; NULL until it is needed */
-	struct prewarm prewarm; /* connections kept ready */
-	struct udp *udp;        /* captured UDP */
-	double names_rest_s; /* a proxy cannot look up names: they are not told until then */
-	struct dns *dns; /* the name service, at worker 0; or NULL */
+	struct prewarm prewarm;    /* connections kept ready */
+	struct udp *udp;           /* captured UDP */
+	double names_rest_s;       /* a proxy cannot look up names: they are not told until then */
+	struct dns *dns;           /* the name service, at worker 0; or NULL */
 	uint64_t next_id;
 	struct counters counters;
 	struct wan_usage usage; /* of upstream connections that have ended */

@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "redir/udp_policy.h"
 
-static bool in(const struct port_list *l, uint16_t port)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (port >= l->v[i].first && port <= l->v[i].last)
-			return true;
-	return false;
-}
-
 bool udp_enabled(const struct udp_conf *c)
 {
 	return c->proxy.n > 0 || c->refuse.n > 0;
@@ -16,18 +8,18 @@ bool udp_enabled(const struct udp_conf *c)
 
 enum udp_policy udp_policy_of(const struct udp_conf *c, uint16_t port)
 {
-	if (in(&c->refuse, port))
+	if (conf_ports_contain(&c->refuse, port))
 		return UDP_REFUSE;
-	if (in(&c->direct, port) || !in(&c->proxy, port))
+	if (conf_ports_contain(&c->direct, port) || !conf_ports_contain(&c->proxy, port))
 		return UDP_DIRECT;
 	return UDP_PROXY;
 }
 
 enum udp_policy udp_policy_captured(const struct udp_conf *c, uint16_t port)
 {
-	if (in(&c->refuse, port))
+	if (conf_ports_contain(&c->refuse, port))
 		return UDP_REFUSE;
-	return in(&c->direct, port) ? UDP_DIRECT : UDP_PROXY;
+	return conf_ports_contain(&c->direct, port) ? UDP_DIRECT : UDP_PROXY;
 }
 
 const char *udp_policy_str(enum udp_policy p)
@@ -40,9 +32,9 @@ const char *udp_policy_str(enum udp_policy p)
 
 enum udp_transport udp_transport_of(const struct udp_conf *c, uint16_t port)
 {
-	if (in(&c->udp_ports, port))
+	if (conf_ports_contain(&c->udp_ports, port))
 		return UDP_BY_UDP;
-	if (in(&c->tcp_ports, port))
+	if (conf_ports_contain(&c->tcp_ports, port))
 		return UDP_BY_TCP;
 	return (enum udp_transport)c->transport;
 }

@@ -43,7 +43,7 @@ enum end_reason {
 	END_BIND_FAILED, /* the port cannot be had */
 	END_NO_PEER,     /* nobody connected to the bound port in time */
 	END_TAKEN_OVER,  /* another request has the bound port now, or it is closed */
-	END_LIMIT, /* too many connections */
+	END_LIMIT,       /* too many connections */
 	END__COUNT
 };
 

@@ -51,7 +51,8 @@ static uint16_t nth(const struct port_list *l, unsigned i)
 
 bool acl_may_bind(const struct acl *acl, const char *user, uint16_t port)
 {
-	return conf_ports_contain(&acl->bind, port) || conf_ports_contain(ports_of(acl, user), port);
+	return conf_ports_contain(&acl->bind, port) ||
+	       conf_ports_contain(ports_of(acl, user), port);
 }
 
 unsigned acl_bind_count(const struct acl *acl, const char *user)

@@ -46,10 +46,9 @@
 #define LOOK_S        2.0
 
 static const char *const state_words[] = {
-	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",   [CLIENT_CONNECT] = "connect",
-	[CLIENT_BIND] = "bind",       [CLIENT_CONTROL] = "control",
-	[CLIENT_RELAY] = "relay",     [CLIENT_DRAIN] = "drain", [CLIENT_CLOSED] = "closed",
-	[CLIENT_UDP] = "udp",
+	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",       [CLIENT_CONNECT] = "connect",
+	[CLIENT_BIND] = "bind",       [CLIENT_CONTROL] = "control", [CLIENT_RELAY] = "relay",
+	[CLIENT_DRAIN] = "drain",     [CLIENT_CLOSED] = "closed",   [CLIENT_UDP] = "udp",
 };
 
 /* ---- ending ---- */

@@ -191,8 +191,7 @@ static void check_users(struct conf *c, void *ctx, void *dst, const char *name)
 		if (!p->users_file || !*p->users_file)
 			conf_error(c, "user", user, NULL,
 				   "there are no users: set users in [auth]");
-		else if (p->users &&
-			 !users_hash(p->users, (const uint8_t *)user, strlen(user)))
+		else if (p->users && !users_hash(p->users, (const uint8_t *)user, strlen(user)))
 			conf_error(c, "user", user, NULL,
 				   "there is no such user in %s (names are case-sensitive)",
 				   p->users_file);

@@ -29,7 +29,7 @@ struct proxy_conf {
 	int log, log_to;
 	char *control; /* R; NULL or empty = off */
 	char *resolve; /* R; name servers, empty = the system's */
-	struct addr dns; /* where CONNECT to port 53 of the unspecified address goes; unset = nowhere */
+	struct addr dns; /* the DNS service: CONNECT to port 53 of any address; unset = none */
 	double session_ttl_s, request_timeout_s, waiting_timeout_s, connect_timeout_s, idle_s, dead_s;
 	uint32_t token_window;
 	int max_clients, max_per_client, max_per_user, max_sessions, max_sessions_per_user;

@@ -113,7 +113,8 @@ static void remote_leg(const struct client *cl, const struct op_connect_result *
 }
 
 /* Complete it and send it, and what is to follow it. */
-static bool send_op(struct client *cl, struct s6_op_reply *reply, const uint8_t *next, size_t next_len)
+static bool send_op(struct client *cl, struct s6_op_reply *reply, const uint8_t *next,
+		    size_t next_len)
 {
 	uint8_t out[REPLY_MAX];
 	size_t len;

@@ -63,7 +63,8 @@ struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
 struct explain_rule explain_rule_udp(const struct explain_facts *f)
 {
 	if (!f->udp_captured)
-		return PASSES("udp", "UDP is not captured: proxy and refuse in [udp] name no ports");
+		return PASSES("udp",
+			      "UDP is not captured: proxy and refuse in [udp] name no ports");
 	if (!f->rules)
 		return TAKEN("script", "the rules are not ours; if they capture it:");
 	if (!f->interface)
@@ -173,7 +174,10 @@ static void report_udp(struct report *r, struct redir *rd, const struct explain_
 	report_str(r, "rule", rule.name);
 	report_bool(r, "captured", rule.captured);
 	report_str(r, "route",
-		   !rule.captured ? "none" : proxy ? "proxy" : direct ? "direct" : "none");
+		   !rule.captured ? "none"
+		   : proxy        ? "proxy"
+		   : direct       ? "direct"
+				  : "none");
 	report_str(r, "why", rule.why);
 	report_str(r, "then",
 		   rule.refused     ? "the kernel answers that the port is unreachable"
@@ -182,8 +186,9 @@ static void report_udp(struct report *r, struct redir *rd, const struct explain_
 		   : direct         ? "directly"
 				    : "refused");
 	report_str(r, "transport",
-		   rule.captured ? udp_transport_str(udp_transport_of(&rd->conf->udp, addr_port(dst)))
-				 : NULL);
+		   rule.captured
+			   ? udp_transport_str(udp_transport_of(&rd->conf->udp, addr_port(dst)))
+			   : NULL);
 	report_str(r, "proxy", proxy ? proxy->name : NULL);
 }
 
@@ -200,8 +205,9 @@ void explain_command(struct control_request *rq, void *ctx)
 
 	if ((control_argc(rq) != 2 && !udp) || !addr_parse_ip(&src, control_argv(rq, 0)) ||
 	    !addr_parse(&dst, control_argv(rq, 1), -1)) {
-		control_fail(rq, "usage: explain SRC DST:PORT [udp], for instance explain 192.168.1.10 "
-				 "203.0.113.2:443 or explain fd00::10 [2001:db8::2]:443");
+		control_fail(rq,
+			     "usage: explain SRC DST:PORT [udp], for instance explain 192.168.1.10 "
+			     "203.0.113.2:443 or explain fd00::10 [2001:db8::2]:443");
 		return;
 	}
 	if (addr_family(&src) != addr_family(&dst)) {

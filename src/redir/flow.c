@@ -35,11 +35,9 @@
 #define DSCP 0xfc /* of a TOS octet; the rest is the kernel's business (ECN) */
 
 static const char *const state_words[] = {
-	[FLOW_REQUEST] = "request",
-	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",   [FLOW_HANDSHAKE] = "handshake",
-	[FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass",
-	[FLOW_HELD] = "held", [FLOW_RELAY] = "relay",
-	[FLOW_CLOSED] = "closed",
+	[FLOW_REQUEST] = "request",     [FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",
+	[FLOW_HANDSHAKE] = "handshake", [FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass",
+	[FLOW_HELD] = "held",           [FLOW_RELAY] = "relay",         [FLOW_CLOSED] = "closed",
 };
 
 static const char *const route_words[] = {
@@ -110,7 +108,10 @@ const char *flow_dst_str(const struct flow *f, char *buf, size_t cap)
 
 static const char *flow_entry(const struct flow *f)
 {
-	return f->front ? flow_front_entry(f) : f->held ? "held" : f->only_proxy ? "own" : "captured";
+	return f->front        ? flow_front_entry(f)
+	       : f->held       ? "held"
+	       : f->only_proxy ? "own"
+			       : "captured";
 }
 
 static void log_end(const struct flow *f, enum end_reason reason, int err)
@@ -124,19 +125,18 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 		return;
 	if (first_byte_s(f) >= 0)
 		snprintf(first, sizeof(first), "%.1fms", first_byte_s(f) * 1e3);
-	log_info("flow %s -> %s%s%s%s%s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s syn_bytes=%u "
-		 "prewarm=%s "
+	log_info("flow %s -> %s%s%s%s%s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s "
+		 "syn_bytes=%u prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
 		 addr_str(&f->src, src, sizeof(src)), flow_dst_str(f, dst, sizeof(dst)),
 		 f->front ? " entry=" : "", f->front ? flow_front_entry(f) : "",
 		 name ? " name=" : "", name ? name : "", route_words[f->route],
-		 f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
-		 via ? " via=" : "", via ? via : "", f->mptcp ? "yes" : "no", f->subflows,
-		 f->tfo ? "yes" : "no", f->syn_bytes, f->prewarmed ? "yes" : "no",
-		 server_mptcp_str(f), f->relay.b.bytes_out, f->relay.b.bytes_in, first,
-		 flow_now(f) - f->started, end_reason_str(reason),
-		 f->replied && f->reply_code ? " reply=" : "",
+		 f->route == ROUTE_PROXY && f->up ? f->up->name : "-", via ? " via=" : "",
+		 via ? via : "", f->mptcp ? "yes" : "no", f->subflows, f->tfo ? "yes" : "no",
+		 f->syn_bytes, f->prewarmed ? "yes" : "no", server_mptcp_str(f),
+		 f->relay.b.bytes_out, f->relay.b.bytes_in, first, flow_now(f) - f->started,
+		 end_reason_str(reason), f->replied && f->reply_code ? " reply=" : "",
 		 f->replied && f->reply_code ? s6_reply_str(f->reply_code) : "",
 		 err ? " error=" : "", err ? strerror(err) : "", f->why[0] ? " upstream=" : "",
 		 f->why);

@@ -23,8 +23,7 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src);
 
 /* A connection of our own, such as one end of a socket pair: to dst through a proxy, or not at all.
  * Takes the descriptor; what can be read from it now is sent with the request. It may end at once. */
-void flow_start_to(struct redir_worker *rw, int fd, const struct addr *src,
-		   const struct addr *dst);
+void flow_start_to(struct redir_worker *rw, int fd, const struct addr *src, const struct addr *dst);
 /* The same for one that came to the front door. */
 void flow_front_start(struct redir_worker *rw, int fd, const struct addr *src);
 /* Before the worker's loop ends: programs that were told why not are waited for no longer. */

@@ -482,10 +482,11 @@ static bool is_our_own(const struct flow *f)
 
 	if (addr_of_socket(f->fd, &at) < 0 || !loopguard_has(f->rw->redir->loopguard, &f->src, &at))
 		return false;
-	log_limited(&f->rw->limit_loop, 1, LVL_ERROR,
-		    "front door: our own connection %s -> %s came back: no proxy may have the address "
-		    "of socks",
-		    addr_str(&f->src, src, sizeof(src)), addr_str(&at, door, sizeof(door)));
+	log_limited(
+		&f->rw->limit_loop, 1, LVL_ERROR,
+		"front door: our own connection %s -> %s came back: no proxy may have the address "
+		"of socks",
+		addr_str(&f->src, src, sizeof(src)), addr_str(&at, door, sizeof(door)));
 	return true;
 }
 
@@ -571,8 +572,8 @@ bool flow_front_resolves(struct flow *f)
 	if (!rw->resolver)
 		rw->resolver = resolver_new(&rw->w, NULL, f->conf->mark);
 	if (rw->resolver)
-		t->resolve = resolve_start(rw->resolver, f->name, addr_port(&f->dst),
-					   AF_UNSPEC, resolved_cb, f);
+		t->resolve = resolve_start(rw->resolver, f->name, addr_port(&f->dst), AF_UNSPEC,
+					   resolved_cb, f);
 	if (!t->resolve)
 		flow_end(f, END_RESOLVE_FAILED, 0);
 	return true;

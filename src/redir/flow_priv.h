@@ -66,7 +66,7 @@ struct flow {
 	uint64_t id;
 	enum flow_state state;
 	struct addr src, dst;
-	char *name; /* told to the proxy instead of dst's address; or NULL */
+	char *name;      /* told to the proxy instead of dst's address; or NULL */
 	bool only_proxy; /* there is no other way to the destination */
 	int fd;   /* device; -1 once the relay owns it, and while its SYN is held */
 	ev_io io; /* device, until the relay takes over */
@@ -85,7 +85,7 @@ struct flow {
 	double started; /* worker_now */
 	bool mptcp, tfo, prewarmed;
 	unsigned subflows, syn_bytes;
-	uint8_t tos; /* for all legs: the DSCP of the device's SYN */
+	uint8_t tos;          /* for all legs: the DSCP of the device's SYN */
 	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
 	uint8_t reply_code;
 	bool replied;

@@ -329,12 +329,14 @@ static void act_on(struct flow *f, enum up_verdict v)
 		definitely_not(f);
 		break;
 	case UP_NOT_SOCKS6:
-		flow_because(f, "%s (%s)", up_verdict_str(&f->at->proto, v), s6_fault_str(h->fault));
+		flow_because(f, "%s (%s)", up_verdict_str(&f->at->proto, v),
+			     s6_fault_str(h->fault));
 		upstream_says(f, k, UPSTREAM_HARD);
 		definitely_not(f);
 		break;
 	case UP_MALFORMED:
-		flow_because(f, "%s (%s)", up_verdict_str(&f->at->proto, v), s6_fault_str(h->fault));
+		flow_because(f, "%s (%s)", up_verdict_str(&f->at->proto, v),
+			     s6_fault_str(h->fault));
 		upstream_says(f, k, UPSTREAM_HARD);
 		if (at_last_hop(f))
 			flow_end(f, END_MAYBE_EXECUTED, 0);
@@ -652,9 +654,11 @@ static void flow_dial(struct flow *f)
 {
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
-	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &f->dst, .name = f->name, .chain = &at->chain,
-		.tos = f->tos};
+	struct up_request rq = {.command = S6_CMD_CONNECT,
+				.dst = &f->dst,
+				.name = f->name,
+				.chain = &at->chain,
+				.tos = f->tos};
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,

@@ -481,8 +481,9 @@ static void tell_return_path(const struct redir *rd)
 	if (!redir_conf_poses(c) || steer_rules(rd->steer))
 		return;
 	if (c->mode == MODE_TPROXY)
-		log_notice("forwards: the rules are not ours: source = transparent works where they "
-			   "capture the server's interface");
+		log_notice(
+			"forwards: the rules are not ours: source = transparent works where they "
+			"capture the server's interface");
 	else
 		log_warning("forwards: source = transparent needs our own rules (install = yes) or "
 			    "mode = tproxy: set source = proxy-v2 or none");

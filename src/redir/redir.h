@@ -35,7 +35,7 @@ enum route { ROUTE_NONE, ROUTE_PROXY, ROUTE_DIRECT, ROUTE_BYPASS, ROUTE_COUNT };
 
 struct counters {
 	uint64_t accepted, routed[ROUTE_COUNT], ended[END__COUNT];
-	uint64_t front; /* of those accepted */
+	uint64_t front;           /* of those accepted */
 	uint64_t mptcp, fastopen; /* connections to proxies that really used them */
 	uint64_t tokens_rejected, sessions_invalid, retries, fallbacks;
 	uint64_t prewarm_used, prewarm_dead;

@@ -127,7 +127,7 @@ struct redir_conf {
 	int memory_mib;  /* 0 = auto */
 	double drain_s;
 	char *state_dir; /* R; NULL = nothing is kept */
-	struct addr_list socks;  /* R; the front door; may be empty */
+	struct addr_list socks; /* R; the front door; may be empty */
 	char *socks_users_file;
 	struct users *socks_users; /* NULL: no name is asked for, only this machine is served */
 	int socks_max_per_client;
@@ -152,8 +152,8 @@ struct redir_conf {
 	double idle_s, dead_s, dial_timeout_s, reply_timeout_s;
 	double remember_failed_s; /* 0 = not at all */
 	struct verify verify; /* hold SYNs to these */
-	bool dscp; /* the device's goes all the way */
-	int names; /* enum names_told */
+	bool dscp;            /* the device's goes all the way */
+	int names;            /* enum names_told */
 	struct port_list names_ports;
 	/* [dns] */
 	struct dns_conf dns;

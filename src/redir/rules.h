@@ -154,8 +154,9 @@ int rules_seen(struct rules *r, rules_seen_fn *fn, void *ctx);
 
 /* Packets that each deciding rule has seen, by chain ("capture", "capture_local") and the name
  * in the rule's comment ("local", "user-bypass", "upstream", "user-proxy", "exclude", "mp-join",
- * "learned", "port", "paused", "failed", "capture", "no-listener", "own"; for datagrams chains "capture_udp" and "capture_udp_local",
- * and "reply", "refused", "direct"). 0 or -errno. */
+ * "learned", "port", "paused", "failed", "capture", "no-listener", "own"; for
+ * datagrams chains "capture_udp" and "capture_udp_local", and "reply", "refused", "direct"). 0 or
+ * -errno. */
 typedef void rules_counter_fn(void *ctx, const char *chain, const char *name, uint64_t packets);
 int rules_counters(struct rules *r, rules_counter_fn *fn, void *ctx);
 

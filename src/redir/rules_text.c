@@ -90,8 +90,8 @@ const char *rules_conf_bad(const struct rules_conf *c)
 	for (size_t i = 0; i < c->n_verify; i++)
 		if (c->verify[i].first == 0 || c->verify[i].first > c->verify[i].last)
 			return "verify has a bad range";
-	if (wants_udp(c) && (bad_ranges(&c->udp_proxy) || bad_ranges(&c->udp_direct) ||
-			     bad_ranges(&c->udp_refuse)))
+	if (wants_udp(c) &&
+	    (bad_ranges(&c->udp_proxy) || bad_ranges(&c->udp_direct) || bad_ranges(&c->udp_refuse)))
 		return "[udp] has a bad range of ports";
 	if (has_bad(&c->exclude))
 		return "exclude has a bad prefix";
@@ -357,8 +357,8 @@ static void put_udp_policy(FILE *f, const struct rules_conf *c, const char *take
 
 /* As put_capture, for datagrams: each is decided about by itself. Answers of this network's own
  * servers are replies to connection tracking; ours to devices are not tracked (put_untracked). */
-static void put_capture_udp(FILE *f, const struct rules_conf *c, const char *name,
-			    const char *take, bool local)
+static void put_capture_udp(FILE *f, const struct rules_conf *c, const char *name, const char *take,
+			    bool local)
 {
 	fprintf(f, "\tchain %s {\n", name);
 	if (!c->v6)
@@ -557,8 +557,8 @@ static void put_returning(FILE *f, const struct rules_conf *c)
 		   "policy accept;\n");
 	for (int v6 = 0; v6 <= c->v6; v6++)
 		fprintf(f,
-			"\t\t%s saddr . tcp sport @servers%c socket transparent 1 meta mark set meta "
-			"mark | 0x%08x accept\n",
+			"\t\t%s saddr . tcp sport @servers%c socket transparent 1 meta mark set "
+			"meta mark | 0x%08x accept\n",
 			v6 ? "ip6" : "ip", v6 ? '6' : '4', RULES_FWMARK);
 	fprintf(f, "\t}\n");
 }

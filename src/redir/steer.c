@@ -23,7 +23,8 @@ struct steer {
 	struct rules *rules;     /* NULL: not ours */
 	struct bypass *bypass;   /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
-	struct addr servers[FORWARDS_MAX * FORWARD_TARGETS]; /* of [forward], as told to the rules */
+	/* of [forward], as told to the rules */
+	struct addr servers[FORWARDS_MAX * FORWARD_TARGETS];
 	size_t n_servers;
 	bool v6, no_owner;
 	bool queue; /* nft queues packets for us */

@@ -308,7 +308,8 @@ enum up_verdict up_socks6_feed(struct up_socks6 *u, const uint8_t *data, size_t 
 
 bool up_socks6_is_mismatch(const struct up_socks6 *u, const uint8_t *data, size_t len)
 {
-	return !u->is_socks5 && u->hop[u->at].wait == UP_WAIT_AUTH && len == 1 && data[0] == S6_VERSION;
+	return !u->is_socks5 && u->hop[u->at].wait == UP_WAIT_AUTH && len == 1 &&
+	       data[0] == S6_VERSION;
 }
 
 const char *up_verdict_str(const struct up_socks6 *u, enum up_verdict v)

@@ -54,20 +54,20 @@ struct up_socks6 {
 	unsigned at, n; /* whose replies come next; how many there are */
 	bool is_socks5; /* up_socks5.c does it */
 	struct {
-		uint8_t step;     /* enum up_socks5_step */
-		uint8_t command;  /* S6_CMD_CONNECT or S6_CMD_NOOP */
-		uint8_t method;   /* the one that we offer */
-		uint8_t pipeline; /* enum pipeline */
+		uint8_t step;                           /* enum up_socks5_step */
+		uint8_t command;                        /* S6_CMD_CONNECT or S6_CMD_NOOP */
+		uint8_t method;                         /* the one that we offer */
+		uint8_t pipeline;                       /* enum pipeline */
 		uint16_t greeting_len, credentials_len; /* parts of the request */
 	} s5;
 	struct up_hop hop[UPSTREAM_HOPS];
 };
 
 struct up_request {
-	uint8_t command;        /* to the last hop: CONNECT, BIND, UDP_ASSOCIATE or NOOP */
+	uint8_t command; /* to the last hop: CONNECT, BIND, UDP_ASSOCIATE or NOOP */
 	/* For CONNECT; for BIND what is to be bound; for UDP_ASSOCIATE the address wished for there. */
 	const struct addr *dst;
-	const char *name; /* told instead of dst's address, which the last hop then finds; or NULL */
+	const char *name; /* told instead of dst's address, for the last hop to find; or NULL */
 	unsigned backlog; /* for BIND, in a session: peers may wait; 0 = no option */
 	/* Credentials and wishes; session and token, without them credentials are sent. What the
 	 * section of a proxy says of MPTCP and Fast Open is how it is reached by the one before it. */

@@ -247,6 +247,8 @@ forwards "listen = 8443" "to = 192.168.1.10:443"
 check_eq "a forward without a proxy where there are several" "$rc$(grep -c 'proxy is missing' <<<"$out")" 11
 forwards "listen = 8443" "to = 192.168.1.10:443" "proxy = c"
 check_eq "a forward of a proxy that there is not" "$rc$(grep -c 'forward.conf:8: .*no section \[proxy c\]' <<<"$out")" 11
+forwards "listen = 8443" "to = 192.168.1.10:443" "proxy = old" "[proxy old]" "address = 192.0.2.3" "protocol = socks5"
+check_eq "a forward of a proxy that speaks SOCKS 5" "$rc$(grep -c 'forward.conf:8: .*\[proxy old\] needs protocol = socks6' <<<"$out")" 11
 forwards "to = 192.168.1.10:443" "proxy = a"
 check_eq "a forward without a port" "$rc$(grep -c 'listen is missing' <<<"$out")" 11
 forwards "listen = 8443" "proxy = a"

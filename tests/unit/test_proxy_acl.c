@@ -173,10 +173,8 @@ static void test_perclient(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_default),
-		cmocka_unit_test(test_lists),
-		cmocka_unit_test(test_bind_ports),
-		cmocka_unit_test(test_happy_order),
+		cmocka_unit_test(test_default),    cmocka_unit_test(test_lists),
+		cmocka_unit_test(test_bind_ports), cmocka_unit_test(test_happy_order),
 		cmocka_unit_test(test_perclient),
 	};
 

@@ -117,13 +117,14 @@ static void test_sample(void **state)
 static void test_good_values(void **state)
 {
 	char err[1024], text[ADDR_STRLEN];
-	struct proxy_conf *c = load("[proxy]\n"
-				    "listen = 1081, 127.0.0.1:1080\nworkers = 4\nmptcp = no\n"
-				    "tfo = yes\ndns = 127.0.0.53\ncontrol = \"\"\nresolve = 127.0.0.1:53\n"
-				    "token_window = 65536\nsession_ttl = 10\nidle = 1h\n"
-				    "udp_listen = 1082\n[udp]\nidle = 2m\n"
-				    "[acl]\nallow = 10.0.0.0/8, fd00::/8\ndeny = 1.1.1.1\n",
-				    err, sizeof(err));
+	struct proxy_conf *c =
+		load("[proxy]\n"
+		     "listen = 1081, 127.0.0.1:1080\nworkers = 4\nmptcp = no\n"
+		     "tfo = yes\ndns = 127.0.0.53\ncontrol = \"\"\nresolve = 127.0.0.1:53\n"
+		     "token_window = 65536\nsession_ttl = 10\nidle = 1h\n"
+		     "udp_listen = 1082\n[udp]\nidle = 2m\n"
+		     "[acl]\nallow = 10.0.0.0/8, fd00::/8\ndeny = 1.1.1.1\n",
+		     err, sizeof(err));
 
 	(void)state;
 	if (!c)

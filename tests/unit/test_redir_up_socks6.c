@@ -69,8 +69,7 @@ static void test_connect_name(void **state)
 	struct addr dst = addr_of("0.0.0.0:443");
 	struct upstream_chain c = alone(&up, &in_session);
 	char name[S6_NAME_MAX + 2];
-	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &dst, .name = name, .chain = &c};
+	struct up_request rq = {.command = S6_CMD_CONNECT, .dst = &dst, .name = name, .chain = &c};
 	uint8_t wire[UP_REQUEST_MAX];
 	struct up_socks6 all;
 	struct up_hop u;
@@ -134,8 +133,7 @@ static void test_bind(void **state)
 	struct upstream up = upstream_of("ann", "secret");
 	struct addr port = addr_of("[::]:8443"), bound = addr_of("203.0.113.5:40002");
 	struct upstream_chain c = alone(&up, &in_session);
-	struct up_request rq = {
-		.command = S6_CMD_BIND, .dst = &port, .backlog = 300, .chain = &c};
+	struct up_request rq = {.command = S6_CMD_BIND, .dst = &port, .backlog = 300, .chain = &c};
 	uint8_t wire[UP_REQUEST_MAX];
 	struct up_socks6 all;
 	struct up_hop u;

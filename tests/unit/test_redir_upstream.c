@@ -329,6 +329,26 @@ static void test_tfo_wishes(void **state)
 	}
 }
 
+/* It has neither session nor tokens: nothing goes into a SYN, and nobody is to open one. */
+static void test_socks5(void **state)
+{
+	struct scene *s = *state;
+	struct addr a = addr_of("192.0.2.1");
+	struct upstream_grant g;
+
+	s->up->protocol = PROTOCOL_SOCKS5;
+	upstream_set_addrs(s->up, &a, 1);
+	upstream_proven(s->up, 1, &a, 1000);
+	for (int wish = 1; wish <= 2; wish++) {
+		s->up->tfo = wish;
+		s->up->tfo_works = true;
+		assert_true(upstream_grant(s->up, 2, &g));
+		assert_false(g.tfo || g.tfo_works || g.in_session || g.has_token);
+		assert_false(upstream_tfo_allowed(s->up, 2, &a));
+		assert_int_equal(kicks(s), 0);
+	}
+}
+
 static void test_tfo_backs_off(void **state)
 {
 	static const double pauses[] = {60, 120, 240, 480, 960, 1920, 3600, 3600, 3600};
@@ -679,6 +699,12 @@ static void test_matches(void **state)
 	q = p, q.mptcp = 0;
 	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.tfo = 1;
+	assert_false(upstream_matches(s->up, &q, NULL));
+	q = p, q.protocol = PROTOCOL_SOCKS5;
+	assert_false(upstream_matches(s->up, &q, NULL));
+	q = p, q.pipeline = PIPELINE_DATA;
+	assert_false(upstream_matches(s->up, &q, NULL));
+	q = p, q.udp_port = 1081;
 	assert_false(upstream_matches(s->up, &q, NULL));
 	q = p, q.priority = 11, q.weight = 3, q.prewarm = 4;
 	assert_true(upstream_matches(s->up, &q, NULL));
@@ -1110,6 +1136,7 @@ int main(void)
 		ON_STAGE(test_kicks),
 		ON_STAGE(test_kick_keeps_it),
 		ON_STAGE(test_tfo_wishes),
+		ON_STAGE(test_socks5),
 		ON_STAGE(test_tfo_backs_off),
 		ON_STAGE(test_tfo_not_taken),
 		ON_STAGE(test_tfo_by_path),

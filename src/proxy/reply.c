@@ -165,11 +165,15 @@ static void bind_leg(const struct client *cl, const struct op_bind_reply *result
 		leg_set_ttl(result->fd, (uint8_t)wish->value[S6_STACK_TTL_REMOTE]);
 		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(result->fd, family));
 	}
+	if (s6_stack_has(wish, S6_STACK_NO_FRAG_REMOTE) && result->fd >= 0) {
+		leg_set_no_frag(result->fd, wish->value[S6_STACK_NO_FRAG_REMOTE] == S6_AVAIL_YES);
+		s6_stack_set(answer, S6_STACK_NO_FRAG_REMOTE,
+			     avail(leg_no_frag(result->fd, family)));
+	}
 	if (s6_stack_has(wish, S6_STACK_TFO))
 		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)result->syn_bytes);
 	if (s6_stack_has(wish, S6_STACK_MULTIPATH))
-		s6_stack_set(answer, S6_STACK_MULTIPATH,
-			     result->mptcp ? S6_AVAIL_YES : S6_AVAIL_NO);
+		s6_stack_set(answer, S6_STACK_MULTIPATH, avail(result->mptcp));
 	if (s6_stack_has(wish, S6_STACK_BACKLOG) && first)
 		s6_stack_set(answer, S6_STACK_BACKLOG, (uint16_t)result->backlog);
 }

@@ -251,7 +251,7 @@ static int dial_server(struct inbound *in)
 {
 	struct dial_wishes wishes = {
 		.dst = in->server,
-		.sock = {.mark = in->conf->mark, .tos = -1, .ttl = -1},
+		.sock = {.mark = in->conf->mark, .tos = -1, .ttl = -1, .keepalive = true},
 		.timeout_s = SERVER_S,
 	};
 	int rc = -EADDRNOTAVAIL;

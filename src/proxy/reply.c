@@ -90,24 +90,37 @@ static void client_leg(struct client *cl, struct s6_stack *answer)
 	}
 }
 
-/* Every supported option is answered with what is really done (section 6.1). */
+/* The far leg, told by its socket (-1: another worker's). Every supported option is answered with what
+ * is really done (section 6.1). */
+static void far_leg(const struct s6_stack *wish, int fd, sa_family_t family,
+		    struct s6_stack *answer)
+{
+	if (fd < 0)
+		return;
+	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE))
+		s6_stack_set(answer, S6_STACK_TOS_REMOTE, leg_tos(fd, family));
+	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE))
+		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(fd, family));
+	if (s6_stack_has(wish, S6_STACK_NO_FRAG_REMOTE))
+		s6_stack_set(answer, S6_STACK_NO_FRAG_REMOTE, avail(leg_no_frag(fd, family)));
+}
+
+static void far_connection(const struct s6_stack *wish, unsigned syn_bytes, bool mptcp,
+			   struct s6_stack *answer)
+{
+	if (s6_stack_has(wish, S6_STACK_TFO))
+		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)syn_bytes);
+	if (s6_stack_has(wish, S6_STACK_MULTIPATH))
+		s6_stack_set(answer, S6_STACK_MULTIPATH, avail(mptcp));
+}
+
 static void remote_leg(const struct client *cl, const struct op_connect_result *result,
 		       struct s6_stack *answer)
 {
 	const struct s6_stack *wish = &cl->stack;
-	sa_family_t family = addr_family(&result->dst);
 
-	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE))
-		s6_stack_set(answer, S6_STACK_TOS_REMOTE, leg_tos(result->fd, family));
-	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE))
-		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(result->fd, family));
-	if (s6_stack_has(wish, S6_STACK_NO_FRAG_REMOTE))
-		s6_stack_set(answer, S6_STACK_NO_FRAG_REMOTE,
-			     avail(leg_no_frag(result->fd, family)));
-	if (s6_stack_has(wish, S6_STACK_TFO))
-		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)result->syn_bytes);
-	if (s6_stack_has(wish, S6_STACK_MULTIPATH))
-		s6_stack_set(answer, S6_STACK_MULTIPATH, avail(result->mptcp));
+	far_leg(wish, result->fd, addr_family(&result->dst), answer);
+	far_connection(wish, result->syn_bytes, result->mptcp, answer);
 	if (s6_stack_has(wish, S6_STACK_HAPPY_EYEBALLS) && cl->dst.type == S6_ADDR_NAME)
 		s6_stack_set(answer, S6_STACK_HAPPY_EYEBALLS, wish->value[S6_STACK_HAPPY_EYEBALLS]);
 }
@@ -149,31 +162,27 @@ bool reply_assoc(struct client *cl, const struct assoc_result *result)
 	return send_op(cl, &reply, result->init, sizeof(result->init));
 }
 
-/* Of the listening socket, whose connections inherit it, or of the peer's connection. Fast Open: what
- * has come in its SYN. */
+/* On the listening socket, whose connections inherit it, or on the peer's connection. */
+static void set_far_leg(const struct s6_stack *wish, int fd)
+{
+	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE))
+		leg_set_tos(fd, (uint8_t)wish->value[S6_STACK_TOS_REMOTE]);
+	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE))
+		leg_set_ttl(fd, (uint8_t)wish->value[S6_STACK_TTL_REMOTE]);
+	if (s6_stack_has(wish, S6_STACK_NO_FRAG_REMOTE))
+		leg_set_no_frag(fd, wish->value[S6_STACK_NO_FRAG_REMOTE] == S6_AVAIL_YES);
+}
+
+/* Fast Open: what has come in the peer's SYN. */
 static void bind_leg(const struct client *cl, const struct op_bind_reply *result, bool first,
 		     struct s6_stack *answer)
 {
 	const struct s6_stack *wish = &cl->stack;
-	sa_family_t family = addr_family(&result->addr);
 
-	if (s6_stack_has(wish, S6_STACK_TOS_REMOTE) && result->fd >= 0) {
-		leg_set_tos(result->fd, (uint8_t)wish->value[S6_STACK_TOS_REMOTE]);
-		s6_stack_set(answer, S6_STACK_TOS_REMOTE, leg_tos(result->fd, family));
-	}
-	if (s6_stack_has(wish, S6_STACK_TTL_REMOTE) && result->fd >= 0) {
-		leg_set_ttl(result->fd, (uint8_t)wish->value[S6_STACK_TTL_REMOTE]);
-		s6_stack_set(answer, S6_STACK_TTL_REMOTE, leg_ttl(result->fd, family));
-	}
-	if (s6_stack_has(wish, S6_STACK_NO_FRAG_REMOTE) && result->fd >= 0) {
-		leg_set_no_frag(result->fd, wish->value[S6_STACK_NO_FRAG_REMOTE] == S6_AVAIL_YES);
-		s6_stack_set(answer, S6_STACK_NO_FRAG_REMOTE,
-			     avail(leg_no_frag(result->fd, family)));
-	}
-	if (s6_stack_has(wish, S6_STACK_TFO))
-		s6_stack_set(answer, S6_STACK_TFO, (uint16_t)result->syn_bytes);
-	if (s6_stack_has(wish, S6_STACK_MULTIPATH))
-		s6_stack_set(answer, S6_STACK_MULTIPATH, avail(result->mptcp));
+	if (result->fd >= 0)
+		set_far_leg(wish, result->fd);
+	far_leg(wish, result->fd, addr_family(&result->addr), answer);
+	far_connection(wish, result->syn_bytes, result->mptcp, answer);
 	if (s6_stack_has(wish, S6_STACK_BACKLOG) && first)
 		s6_stack_set(answer, S6_STACK_BACKLOG, (uint16_t)result->backlog);
 }

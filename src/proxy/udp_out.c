@@ -36,7 +36,7 @@ static int set_int(int fd, int level, int option, int value)
 
 /* ---- bound ---- */
 
-static int open_at(const struct addr *at)
+int udp_socket(const struct addr *at, bool share)
 {
 	sa_family_t family = addr_family(at);
 	int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc = 0;
@@ -45,6 +45,8 @@ static int open_at(const struct addr *at)
 		return -errno;
 	if (family == AF_INET6)
 		rc = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !addr_is_any(at));
+	if (rc == 0 && share)
+		rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	if (rc == 0 && bind(fd, &at->u.sa, at->len) < 0)
 		rc = -errno;
 	if (rc == 0)
@@ -56,7 +58,7 @@ static int open_at(const struct addr *at)
 /* Bound to `at` as completed by the kernel. Descriptor or -errno. */
 static int open_bound(struct addr *at)
 {
-	int fd = open_at(at), rc = fd < 0 ? fd : addr_of_socket(fd, at);
+	int fd = udp_socket(at, false), rc = fd < 0 ? fd : addr_of_socket(fd, at);
 
 	if (fd >= 0 && rc < 0)
 		close(fd);
@@ -90,7 +92,7 @@ static int open_spare(const struct addr *at, struct addr *spare_at)
 	addr_set_port(spare_at, udp_out_counterpart(addr_port(at)));
 	if (addr_port(spare_at) == 0)
 		return -EADDRNOTAVAIL;
-	fd = open_at(spare_at);
+	fd = udp_socket(spare_at, false);
 	if (fd >= 0)
 		setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
 	return fd;

@@ -34,6 +34,10 @@ struct udp_out {
 	struct s6_stack answer; /* what came of the options */
 };
 
+/* A bound UDP socket, of both families where the address is [::]; share: with other workers.
+ * Descriptor or -errno. */
+int udp_socket(const struct addr *at, bool share);
+
 /* 0 or -errno. */
 int udp_out_open(struct udp_out *out, const struct udp_out_wish *wish);
 

@@ -210,25 +210,6 @@ static void choose_worker(int fd, unsigned workers)
 		log_debug("UDP: no filter that chooses the worker: %s", strerror(errno));
 }
 
-static int open_port(const struct addr *at, bool share)
-{
-	sa_family_t family = addr_family(at);
-	int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (family == AF_INET6)
-		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, !addr_is_any(at));
-	if (share)
-		rc = set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-	if (rc == 0 && bind(fd, &at->u.sa, at->len) < 0)
-		rc = -errno;
-	if (rc == 0)
-		return fd;
-	close(fd);
-	return rc;
-}
-
 /* It is for all clients of a worker. */
 static void enlarge(int fd, int force, int ask)
 {
@@ -243,7 +224,7 @@ static int add_port(struct udp *u, const struct addr *at)
 	int fd = inherited_datagram(&u->pw->proxy->inherited, at, u->pw->w.index, workers);
 
 	if (fd < 0) {
-		fd = open_port(at, true);
+		fd = udp_socket(at, true);
 		if (fd < 0)
 			return fd;
 		enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
@@ -267,7 +248,7 @@ static int check_free(const struct udp *u, const struct addr *at)
 
 	if (u->pw->w.index > 0 || inherited_has_datagram(&u->pw->proxy->inherited, at))
 		return 0;
-	fd = open_port(at, false);
+	fd = udp_socket(at, false);
 	if (fd >= 0)
 		close(fd);
 	return fd < 0 ? fd : 0;

@@ -32,39 +32,9 @@ static struct explain_rule take(const struct explain_facts *f, struct explain_ru
 	return taken;
 }
 
-struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
+/* Those that SYNs and datagrams have in common; without a name: none of them decides. */
+static struct explain_rule first_rules(const struct explain_facts *f)
 {
-	bool learned = f->learned &&
-		       (f->action == BYPASS_RULE || (f->action == BYPASS_AUTO && mp_capable));
-
-	if (!f->rules)
-		return TAKEN("script", "the rules are not ours; if they capture it:");
-	if (!f->interface)
-		return PASSES("interface", "it does not come in on an interface of capture");
-	if (f->ipv6_off)
-		return PASSES("family", "IPv6 is not captured here");
-	if (f->local)
-		return PASSES("local", "the destination is this host, or no unicast address");
-	if (f->user_bypass)
-		return PASSES("user-bypass", "in a bypass set of inet sixpath_user");
-	if (f->upstream)
-		return PASSES("upstream", "the destination is one of the proxies");
-	if (f->user_proxy)
-		return take(f, TAKEN("user-proxy", "in a proxy set of inet sixpath_user"));
-	if (f->exclude)
-		return PASSES("exclude", "the destination is in exclude, or never captured");
-	if (learned)
-		return PASSES("learned", "the server is known to speak MPTCP");
-	if (!f->port)
-		return PASSES("port", "the port is not in ports");
-	return take(f, TAKEN("capture", "nothing says otherwise"));
-}
-
-struct explain_rule explain_rule_udp(const struct explain_facts *f)
-{
-	if (!f->udp_captured)
-		return PASSES("udp",
-			      "UDP is not captured: proxy and refuse in [udp] name no ports");
 	if (!f->rules)
 		return TAKEN("script", "the rules are not ours; if they capture it:");
 	if (!f->interface)
@@ -81,6 +51,33 @@ struct explain_rule explain_rule_udp(const struct explain_facts *f)
 		return TAKEN("user-proxy", "in a proxy set of inet sixpath_user");
 	if (f->exclude)
 		return PASSES("exclude", "the destination is in exclude, or never captured");
+	return (struct explain_rule){0};
+}
+
+struct explain_rule explain_rule(const struct explain_facts *f, bool mp_capable)
+{
+	struct explain_rule rule = first_rules(f);
+	bool learned = f->learned &&
+		       (f->action == BYPASS_RULE || (f->action == BYPASS_AUTO && mp_capable));
+
+	if (rule.name)
+		return rule.captured && f->rules ? take(f, rule) : rule;
+	if (learned)
+		return PASSES("learned", "the server is known to speak MPTCP");
+	if (!f->port)
+		return PASSES("port", "the port is not in ports");
+	return take(f, TAKEN("capture", "nothing says otherwise"));
+}
+
+struct explain_rule explain_rule_udp(const struct explain_facts *f)
+{
+	struct explain_rule rule = first_rules(f);
+
+	if (!f->udp_captured)
+		return PASSES("udp",
+			      "UDP is not captured: proxy and refuse in [udp] name no ports");
+	if (rule.name)
+		return rule;
 	switch (f->policy) {
 	case UDP_REFUSE:
 		return REFUSED("refused", "the port is in refuse of [udp]");

@@ -640,7 +640,8 @@ def t_stack():
         want(answered(octet(TOS_C, 0x28), octet(TTL_C, 44)), {TOS_C: 0x2800, TTL_C: 44 << 8})
         want(answered(octet(TOS_C, 0x28), octet(TTL_C, 44), to=("::1", PORT)),
              {TOS_C: 0x2800, TTL_C: 44 << 8})
-        want(answered(octet(NOFRAG, 2), stack(BACKLOG, 4)), {}, "unsupported: silence")
+        want(answered(octet(NOFRAG, 2), stack(BACKLOG, 4)), {NOFRAG: 0x200}, "none for CONNECT: silence")
+        want(answered(octet(NOFRAG, 1)), {NOFRAG: 0x100})
         # MPTCP sockets take no TTL: the answer is what is used
         want(answered(octet(TTL_R, 33), octet(MULTIPATH, 2), port=7005),
              {TTL_R: 64 << 8, MULTIPATH: 0x200})

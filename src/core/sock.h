@@ -60,6 +60,7 @@ int sock_bind(int fd, const struct addr *addr, bool transparent);
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted);
 
+#define SOCK_DSCP 0xfc /* of a TOS octet; the rest is the kernel's business (ECN) */
 /* TOS octet (traffic class) of the SYN that the peer has sent; asked once, of a socket accepted from
  * a listener with save_syn. 0 if it is unknown. */
 uint8_t sock_syn_tos(int fd);

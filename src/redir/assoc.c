@@ -344,7 +344,7 @@ struct assoc *assoc_new(struct udp *u, const struct assoc_key *key, const struct
 	a->node.key = *key;
 	a->number = u->next_number++;
 	a->fd = a->dfd = -1;
-	a->tos = d->tos & 0xfc; /* not the congestion bits */
+	a->tos = d->tos;
 	a->wish = udp_transport_of(&u->rw->conf->udp, addr_port(&d->dst));
 	/* What fits into no UDP datagram with a header before it. */
 	if (a->wish == UDP_BY_AUTO && d->len > UDP_PAYLOAD_MAX - UDP_HEAD_MAX)

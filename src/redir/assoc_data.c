@@ -122,7 +122,7 @@ void assoc_send(struct assoc *a, const struct udp_datagram *d)
 		break;
 	case ASSOC_UP:
 		if (!too_big(a, d->len)) {
-			to_proxy(a, &d->dst, d->tos & 0xfc, d->data, d->len);
+			to_proxy(a, &d->dst, d->tos, d->data, d->len);
 		} else if (a->wish == UDP_BY_AUTO) {
 			a->wish = UDP_BY_TCP;
 			assoc_keep(a, d);
@@ -157,7 +157,7 @@ void assoc_keep(struct assoc *a, const struct udp_datagram *d)
 		return;
 	}
 	k->dst = d->dst;
-	k->tos = d->tos & 0xfc;
+	k->tos = d->tos;
 	k->len = (uint16_t)d->len;
 	if (d->len)
 		memcpy(k->data, d->data, d->len);

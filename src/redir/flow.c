@@ -32,8 +32,6 @@
 #define CLAIM_S   10.0
 #define REQUEST_S 10.0
 
-#define DSCP 0xfc /* of a TOS octet; the rest is the kernel's business (ECN) */
-
 static const char *const state_words[] = {
 	[FLOW_REQUEST] = "request",     [FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",
 	[FLOW_HANDSHAKE] = "handshake", [FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass",
@@ -606,7 +604,7 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
-	f->tos = (uint8_t)(f->conf->dscp ? sock_syn_tos(fd) & DSCP : 0);
+	f->tos = (uint8_t)(f->conf->dscp ? sock_syn_tos(fd) & SOCK_DSCP : 0);
 	f->decision = flow_decision(f);
 	/* Only what goes to a proxy gains from having the first bytes in the SYN. */
 	if (f->decision != DECIDE_PROXY || f->relay.a.bytes_in > 0 || f->relay.a.eof ||

@@ -125,6 +125,7 @@ static bool datagram_of(struct udp *u, int i, struct udp_datagram *d)
 	d->data = udp_batch_data(&u->batch, i);
 	d->len = u->batch.h[i].msg_len;
 	take_control(h, d);
+	d->tos = u->rw->conf->dscp ? d->tos & SOCK_DSCP : 0;
 	return udp_batch_from(&u->batch, i, &d->src) && d->dst.len != 0 &&
 	       addr_family(&d->src) == addr_family(&d->dst) && addr_port(&d->src) != 0;
 }

@@ -23,7 +23,7 @@
 /* What a device has sent. data is valid during the call. */
 struct udp_datagram {
 	struct addr src, dst;
-	uint8_t ttl, tos;
+	uint8_t ttl, tos; /* tos: the DSCP, or 0 where it is not to be kept */
 	const uint8_t *data;
 	size_t len;
 };

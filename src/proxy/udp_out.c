@@ -36,7 +36,7 @@ static int set_int(int fd, int level, int option, int value)
 
 /* ---- bound ---- */
 
-int udp_socket(const struct addr *at, bool share)
+int udp_bound_socket(const struct addr *at, bool share)
 {
 	sa_family_t family = addr_family(at);
 	int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), rc = 0;
@@ -58,7 +58,7 @@ int udp_socket(const struct addr *at, bool share)
 /* Bound to `at` as completed by the kernel. Descriptor or -errno. */
 static int open_bound(struct addr *at)
 {
-	int fd = udp_socket(at, false), rc = fd < 0 ? fd : addr_of_socket(fd, at);
+	int fd = udp_bound_socket(at, false), rc = fd < 0 ? fd : addr_of_socket(fd, at);
 
 	if (fd >= 0 && rc < 0)
 		close(fd);
@@ -92,7 +92,7 @@ static int open_spare(const struct addr *at, struct addr *spare_at)
 	addr_set_port(spare_at, udp_out_counterpart(addr_port(at)));
 	if (addr_port(spare_at) == 0)
 		return -EADDRNOTAVAIL;
-	fd = udp_socket(spare_at, false);
+	fd = udp_bound_socket(spare_at, false);
 	if (fd >= 0)
 		setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
 	return fd;

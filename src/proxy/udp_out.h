@@ -36,7 +36,7 @@ struct udp_out {
 
 /* A bound UDP socket, of both families where the address is [::]; share: with other workers.
  * Descriptor or -errno. */
-int udp_socket(const struct addr *at, bool share);
+int udp_bound_socket(const struct addr *at, bool share);
 
 /* 0 or -errno. */
 int udp_out_open(struct udp_out *out, const struct udp_out_wish *wish);

@@ -224,7 +224,7 @@ static int add_port(struct udp *u, const struct addr *at)
 	int fd = inherited_datagram(&u->pw->proxy->inherited, at, u->pw->w.index, workers);
 
 	if (fd < 0) {
-		fd = udp_socket(at, true);
+		fd = udp_bound_socket(at, true);
 		if (fd < 0)
 			return fd;
 		enlarge(fd, SO_RCVBUFFORCE, SO_RCVBUF);
@@ -248,7 +248,7 @@ static int check_free(const struct udp *u, const struct addr *at)
 
 	if (u->pw->w.index > 0 || inherited_has_datagram(&u->pw->proxy->inherited, at))
 		return 0;
-	fd = udp_socket(at, false);
+	fd = udp_bound_socket(at, false);
 	if (fd >= 0)
 		close(fd);
 	return fd < 0 ? fd : 0;

@@ -214,8 +214,10 @@ lab_daemon_stop redir
 # libnftables is loaded when it is wanted; where it is not installed, scripts do the work.
 lib=$(ldconfig -p | sed -n 's/.*libnftables\.so\.1 .*=> //p' | head -n 1)
 if [ -n "$lib" ]; then
+	# shellcheck disable=SC2034 # read by lab_daemon
 	LAB_WRAP_redir=(unshare -m sh -c 'mount --bind /dev/null "$0" && exec "$@"' "$(readlink -f "$lib")")
 	start tproxy rules.backend=auto
+	# shellcheck disable=SC2034
 	LAB_WRAP_redir=()
 	check_eq "no libnftables here: captured by script" "$(status rules)/$(probe "$SRV4")/$(who)" script/want/proxy
 	lab_daemon_stop redir

@@ -155,7 +155,7 @@ const uint8_t *buf_data(const struct buf *b)
 void buf_consume(struct buf *b, struct bufpool *p, size_t n)
 {
 	assert(n <= b->len);
-	b->off = (b->off + (uint32_t)n) & (BUF_BIG * 2 - 1);
+	b->off = (b->off + (uint32_t)n) & (BUF_BIG * 2 - 1); /* the compiler sees that it fits */
 	b->len -= (uint32_t)n;
 	if (b->len == 0)
 		buf_clear(b, p);

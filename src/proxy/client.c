@@ -327,6 +327,8 @@ static void handshake_over(struct synwatch_entry *e)
 {
 	struct client *cl = container_of(e, struct client, syn);
 
+	note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
+	cl->pw->counters.mptcp_clients += cl->mptcp;
 	if (cl->held_len > 0 && !send_now(cl, NULL, 0))
 		return;
 	if (cl->state == CLIENT_DRAIN)
@@ -356,7 +358,10 @@ bool client_send_soon(struct client *cl, const void *data, size_t len)
 
 static void relay_closing(struct relay *r)
 {
-	note_facts_at_end(container_of(r, struct client, relay), r->a.fd);
+	struct client *cl = container_of(r, struct client, relay);
+
+	synwatch_remove(&cl->pw->synwatch, &cl->syn);
+	note_facts_at_end(cl, r->a.fd);
 }
 
 static size_t relay_room(struct relay *r, double *wait_s)

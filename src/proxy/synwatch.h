@@ -2,9 +2,9 @@
 /*
  * Accepted MPTCP connections with Fast Open have a trap (measured on Linux 6.18): what is
  * written before the third packet of the handshake has come is not sent when it comes, but
- * only after a further write; and where that packet comes without MPTCP (the SYN-ACK was lost
- * once), a half-close asked for before it makes the kernel drop what was written. So nothing is
- * written before, and the owner is told when it may. Level-triggered epoll does not tell when that
+ * only after a further write; where that packet comes without MPTCP (the SYN-ACK was lost once)
+ * it may stay there for ever, and a half-close asked for before makes the kernel drop it. So
+ * nothing is written before, and the owner is told when it may. Level-triggered epoll does not tell when that
  * is; edge-triggered epoll does: each worker has an epoll of its own for such sockets, itself
  * watched by the loop. A timer looks after those whose event was missed, ever more slowly until
  * another socket is added.

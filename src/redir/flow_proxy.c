@@ -674,6 +674,7 @@ static void flow_dial(struct flow *f)
 	size_t early;
 	int rc;
 
+	explicit_bzero(at->request, at->request_len); /* an earlier one may have been longer */
 	at->request_sent = at->sent = 0;
 	at->commit = COMMIT_NOTHING;
 	f->prewarmed = f->tfo = false;

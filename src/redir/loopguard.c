@@ -33,8 +33,8 @@ void loopguard_free(struct loopguard *g)
 	free(g);
 }
 
-/* Of 64 bits, so that with 100,000 entries one look in 10^14 finds a pair that is not there; and
- * nobody can choose one who does not know the seeds. */
+/* Of 64 bits, so that with 100,000 entries one look in 10^14 finds a pair that is not there. A device
+ * that found such a pair on purpose would harm its own connection only. */
 static uint64_t key_of(const struct loopguard *g, const struct addr *local,
 		       const struct addr *remote)
 {

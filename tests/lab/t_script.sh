@@ -211,6 +211,21 @@ check "nothing to capture: no script" test ! -e "$LAB_DIR/said"
 check "nothing to capture: no guard" no_guard
 lab_daemon_stop redir
 
+# libnftables is loaded when it is wanted; where it is not installed, scripts do the work.
+lib=$(ldconfig -p | sed -n 's/.*libnftables\.so\.1 .*=> //p' | head -n 1)
+if [ -n "$lib" ]; then
+	# shellcheck disable=SC2034 # read by lab_daemon
+	LAB_WRAP_redir=(unshare -m sh -c 'mount --bind /dev/null "$0" && exec "$@"' "$(readlink -f "$lib")")
+	start tproxy rules.backend=auto
+	# shellcheck disable=SC2034
+	LAB_WRAP_redir=()
+	check_eq "no libnftables here: captured by script" "$(status rules)/$(probe "$SRV4")/$(who)" script/want/proxy
+	lab_daemon_stop redir
+	unchanged "no libnftables here: nothing is left"
+else
+	skip "no libnftables here" "cannot find the library"
+fi
+
 # Own connections of the router, too.
 start tproxy rules.capture_local=yes
 check_eq "capture_local" "$(LAB_FROM=$RTR probe "$SRV4")/$(who)" want/proxy

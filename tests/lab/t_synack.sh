@@ -35,13 +35,16 @@ lab_up --wire --wan1 5 --wan2 5
 lab_serve srv "$SRV" http:80 duplex:5000
 lab_daemons --redir bypass.learn=no
 n=0
+mptcp_clients() { lab_ctl proxy status --json | json - 'j["counters"]["mptcp_clients"]'; }
 for a in "$SRV4" "$SRV6"; do
+	mptcp=$(mptcp_clients)
 	for _ in 1 2 3; do
 		check_eq "$a: whole" "$(probe "$a" 80 --send "$PAGE")" "eof 95"
 		n=$((n + 1))
 	done
 	lab_wait 5 flows $n
 	check_eq "$a: with data in the SYN" "$(last_flow tfo)" yes
+	check_num "$a: the proxy counts them as MPTCP" "$(($(mptcp_clients) - mptcp))" ">=" 3
 
 	lose 1
 	check_eq "$a: the server closes behind its page" "$(probe "$a" 80 --send "$PAGE")" "eof 95"

@@ -28,10 +28,9 @@
 #define CLAIM_S 10.0
 
 static const char *const state_words[] = {
-	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",   [FLOW_HANDSHAKE] = "handshake",
-	[FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass",
-	[FLOW_HELD] = "held", [FLOW_RELAY] = "relay",
-	[FLOW_CLOSED] = "closed",
+	[FLOW_WAIT_DATA] = "wait-data", [FLOW_DIAL] = "dial",     [FLOW_HANDSHAKE] = "handshake",
+	[FLOW_DIRECT] = "direct",       [FLOW_BYPASS] = "bypass", [FLOW_HELD] = "held",
+	[FLOW_RELAY] = "relay",         [FLOW_CLOSED] = "closed",
 };
 
 static const char *const route_words[] = {
@@ -46,7 +45,7 @@ void flow_because(struct flow *f, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(f->why, sizeof(f->why), fmt, ap);
+	vsnprintf(f->at->why, sizeof(f->at->why), fmt, ap);
 	va_end(ap);
 }
 
@@ -54,15 +53,16 @@ void flow_because(struct flow *f, const char *fmt, ...)
 
 void flow_note_facts(struct flow *f)
 {
-	bool may = f->at ? f->at->dial.mptcp : f->mptcp;
-	int fd = f->state == FLOW_RELAY ? f->relay.b.fd : f->at ? f->at->fd : -1;
+	bool relays = f->state == FLOW_RELAY;
+	bool may = relays ? f->mptcp : f->at->dial.mptcp;
+	int fd = relays ? f->relay.b.fd : f->at->fd;
 	unsigned n = 0;
 
 	if (!may || fd < 0 || !sock_mptcp(fd, &n))
 		return;
 	f->mptcp = true; /* a connection that is closing does not say any more */
 	if (n > f->subflows)
-		f->subflows = n;
+		f->subflows = (uint16_t)n;
 }
 
 static const char *server_mptcp_str(const struct flow *f)
@@ -74,7 +74,7 @@ static const char *server_mptcp_str(const struct flow *f)
 
 static double first_byte_s(const struct flow *f)
 {
-	return f->relay.b.first_in > 0 ? f->relay.b.first_in - f->started : -1.;
+	return f->first_s;
 }
 
 /* The proxies before the one that is named; NULL = none. */
@@ -83,10 +83,18 @@ static const char *flow_via(const struct flow *f, char *buf, size_t cap)
 	return f->route == ROUTE_PROXY && f->up ? upstream_via_str(f->up, buf, cap) : NULL;
 }
 
+static const char *flow_why(const struct flow *f)
+{
+	if (f->state != FLOW_RELAY)
+		return f->at->why;
+	return f->why ? f->why : "";
+}
+
 static void log_end(const struct flow *f, enum end_reason reason, int err)
 {
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN], first[32] = "-", names[128];
-	const char *via = flow_via(f, names, sizeof(names));
+	struct addr from = flow_src(f), to = flow_dst(f);
+	const char *via = flow_via(f, names, sizeof(names)), *why = flow_why(f);
 
 	if (!log_enabled(LVL_INFO))
 		return;
@@ -96,7 +104,7 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 		 "prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
-		 addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
+		 addr_str(&from, src, sizeof(src)), addr_str(&to, dst, sizeof(dst)),
 		 route_words[f->route], f->route == ROUTE_PROXY && f->up ? f->up->name : "-",
 		 via ? " via=" : "", via ? via : "", f->mptcp ? "yes" : "no", f->subflows,
 		 f->tfo ? "yes" : "no", f->syn_bytes, f->prewarmed ? "yes" : "no",
@@ -104,8 +112,7 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 		 flow_now(f) - f->started, end_reason_str(reason),
 		 f->replied && f->reply_code ? " reply=" : "",
 		 f->replied && f->reply_code ? s6_reply_str(f->reply_code) : "",
-		 err ? " error=" : "", err ? strerror(err) : "", f->why[0] ? " upstream=" : "",
-		 f->why);
+		 err ? " error=" : "", err ? strerror(err) : "", why[0] ? " upstream=" : "", why);
 }
 
 void flow_drop_upstream(struct flow *f)
@@ -134,21 +141,31 @@ void flow_attempt_close(struct flow *f)
 
 static void attempt_free(struct flow *f)
 {
-	if (!f->at)
-		return;
+	ev_timer_stop(f->rw->w.loop, &f->at->deadline);
 	ev_timer_stop(f->rw->w.loop, &f->at->patience);
+	ev_io_stop(f->rw->w.loop, &f->at->dev_io);
+	redir_conf_put(f->at->conf);
 	explicit_bzero(f->at->request, f->at->request_len);
 	pool_put(f->at->pool);
 	free(f->at);
-	f->at = NULL;
+}
+
+/* It came to nothing. */
+static void attempt_over(struct flow *f, bool in_order)
+{
+	int fd = f->at->dev_fd;
+
+	flow_attempt_close(f);
+	attempt_free(f);
+	if (fd >= 0 && in_order)
+		close(fd);
+	else if (fd >= 0)
+		sock_reset(fd);
 }
 
 static void flow_bury(struct corpse *c)
 {
-	struct flow *f = container_of(c, struct flow, corpse);
-
-	redir_conf_put(f->conf);
-	free(f);
+	free(container_of(c, struct flow, corpse));
 }
 
 /* The device sees an orderly end only if the connection ended in order. */
@@ -160,28 +177,22 @@ static bool ends_in_order(enum end_reason reason)
 void flow_end(struct flow *f, enum end_reason reason, int err)
 {
 	struct redir_worker *rw = f->rw;
-	struct ev_loop *loop = rw->w.loop;
 
 	if (f->state == FLOW_CLOSED)
 		return;
 	log_end(f, reason, err);
-	f->state = FLOW_CLOSED;
 	flow_held_end(f, reason, err);
+	if (f->state == FLOW_RELAY)
+		free(f->why);
+	else
+		attempt_over(f, ends_in_order(reason));
+	f->at = NULL;
+	f->state = FLOW_CLOSED;
 	rw->counters.ended[reason]++;
 	rw->counters.bytes_up += f->relay.b.bytes_out;
 	rw->counters.bytes_down += f->relay.b.bytes_in;
-	ev_io_stop(loop, &f->io);
-	ev_timer_stop(loop, &f->deadline);
-	if (f->at)
-		flow_attempt_close(f);
-	attempt_free(f);
 	loopguard_remove(rw->redir->loopguard, &f->guard);
 	buf_clear(&f->relay.a.in, &rw->w.pool);
-	if (f->fd >= 0 && ends_in_order(reason))
-		close(f->fd);
-	else if (f->fd >= 0)
-		sock_reset(f->fd);
-	f->fd = -1;
 	flow_drop_upstream(f);
 	budget_give(&rw->redir->budget);
 	list_remove(&rw->flows, &f->node);
@@ -191,8 +202,8 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 
 void flow_deadline(struct flow *f, double s)
 {
-	f->deadline.repeat = s > 0 ? s : 0.;
-	ev_timer_again(f->rw->w.loop, &f->deadline); /* starts, moves or stops it */
+	f->at->deadline.repeat = s > 0 ? s : 0.;
+	ev_timer_again(f->rw->w.loop, &f->at->deadline); /* starts, moves or stops it */
 }
 
 void flow_change(struct flow *f, enum flow_state state)
@@ -200,10 +211,10 @@ void flow_change(struct flow *f, enum flow_state state)
 	f->state = state;
 	switch (state) {
 	case FLOW_WAIT_DATA:
-		flow_deadline(f, f->conf->first_data_ms / 1e3);
+		flow_deadline(f, f->at->conf->first_data_ms / 1e3);
 		break;
 	case FLOW_HANDSHAKE:
-		flow_deadline(f, f->conf->dial_timeout_s);
+		flow_deadline(f, f->at->conf->dial_timeout_s);
 		break;
 	case FLOW_HELD:
 		flow_deadline(f, CLAIM_S);
@@ -223,13 +234,17 @@ void flow_change(struct flow *f, enum flow_state state)
 static void relay_first(struct relay *r, struct end *e)
 {
 	struct flow *f = container_of(r, struct flow, relay);
-
 	struct sock_info info;
+	struct addr dst;
 
+	if (e == &r->b)
+		f->first_s = (float)(flow_now(f) - f->started);
 	if (e == &r->b && f->route == ROUTE_BYPASS && sock_info(e->fd, &info) == 0)
 		flow_bypass_first(f, info.mptcp);
-	if (e == &r->b && r->a.bytes_in == 0)
-		firstdata_server_first(&f->rw->redir->firstdata, addr_port(&f->dst), flow_now(f));
+	if (e != &r->b || r->a.bytes_in > 0)
+		return;
+	dst = flow_dst(f);
+	firstdata_server_first(&f->rw->redir->firstdata, addr_port(&dst), flow_now(f));
 }
 
 static void relay_closing(struct relay *r)
@@ -238,7 +253,7 @@ static void relay_closing(struct relay *r)
 
 	if (log_enabled(LVL_INFO))
 		flow_note_facts(f);
-	if (f->conf->paths.count > 0)
+	if (f->on_paths)
 		wan_usage_add(&f->rw->usage, r->b.fd);
 }
 
@@ -254,47 +269,55 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	flow_end(f, reason, err);
 }
 
+static const struct relay_ops relay_ops = {
+	.done = relay_done, .first = relay_first, .closing = relay_closing};
+
 void flow_server_failed(struct flow *f, int err)
 {
+	struct addr to = flow_dst(f);
 	char dst[ADDR_STRLEN];
 
-	if (failed_put(f->rw->redir->failed, &f->dst, err, flow_now(f)))
+	if (failed_put(f->rw->redir->failed, &to, err, flow_now(f)))
 		log_debug("%s has failed: %s: new connections to it are refused for a while",
-			  addr_str(&f->dst, dst, sizeof(dst)), strerror(err));
+			  addr_str(&to, dst, sizeof(dst)), strerror(err));
 }
 
 void flow_relay(struct flow *f, int up_fd, size_t sent)
 {
 	struct redir_worker *rw = f->rw;
 	struct relay *r = &f->relay;
-	int fd = f->fd;
+	struct attempt *at = f->at;
+	struct addr dst = flow_dst(f);
+	int fd = at->dev_fd;
+	char *why;
 
-	failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
-	if (f->held) {
+	failed_succeeded(rw->redir->failed, &dst, flow_now(f));
+	if (at->held) {
 		flow_held_ready(f, up_fd, sent);
 		return;
 	}
-	ev_io_stop(rw->w.loop, &f->io);
+	ev_io_stop(rw->w.loop, &at->dev_io); /* before it is copied */
 	buf_consume(&r->a.in, &rw->w.pool, sent);
 	r->b.bytes_out = sent;
-	f->fd = -1;
-	f->mptcp = f->at->dial.mptcp;
-	f->subflows = f->at->dial.subflows;
-	r->b.fell_back = f->at->dial.granted.mptcp && !f->mptcp && !f->prewarmed;
-	r->a.io = f->io;
-	r->b.io = f->at->io.fd == up_fd ? f->at->io : f->at->dial.io;
-	attempt_free(f);
+	r->idle_s = (float)at->conf->idle_s;
+	r->dead_s = (float)at->conf->dead_s;
+	r->b.mortal = true;
+	r->b.fell_back = at->dial.granted.mptcp && !at->dial.mptcp && !f->prewarmed;
+	r->a.io = at->dev_io;
+	r->b.io = at->io.fd == up_fd ? at->io : at->dial.io;
+	f->mptcp = at->dial.mptcp;
+	f->subflows = (uint16_t)at->dial.subflows;
+	f->on_paths = at->conf->paths.count > 0;
+	why = at->why[0] ? strdup(at->why) : NULL; /* no memory: the log does without */
 	rw->counters.routed[f->route]++;
 	flow_change(f, FLOW_RELAY);
-	r->first = relay_first;
-	r->closing = relay_closing;
-	r->b.dead_s = f->conf->dead_s;
-	relay_start(r, &rw->w, fd, up_fd, f->conf->idle_s, relay_done);
+	attempt_free(f);
+	f->why = why;
+	relay_start(r, &rw->w, fd, up_fd, &relay_ops);
 	rw->counters.mptcp += f->mptcp;
 	rw->counters.fastopen += f->tfo;
 	if (r->b.in.len > 0) {
 		r->b.bytes_in = r->b.in.len;
-		r->b.first_in = flow_now(f);
 		relay_first(r, &r->b);
 	}
 }
@@ -303,18 +326,19 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 
 static void device_watch(struct flow *f)
 {
-	bool want = f->fd >= 0 && !f->relay.a.eof && f->relay.a.in.len < BUF_SIZE;
+	bool want = f->at->dev_fd >= 0 && !f->relay.a.eof && f->relay.a.in.len < BUF_SIZE;
 
 	if (want)
-		ev_io_start(f->rw->w.loop, &f->io);
+		ev_io_start(f->rw->w.loop, &f->at->dev_io);
 	else
-		ev_io_stop(f->rw->w.loop, &f->io);
+		ev_io_stop(f->rw->w.loop, &f->at->dev_io);
 }
 
 /* Take what the device has sent. False when the flow has ended. */
 static bool device_read(struct flow *f)
 {
 	struct relay *r = &f->relay;
+	struct addr dst;
 	size_t room;
 	uint8_t *at = buf_room(&r->a.in, &f->rw->w.pool, &room);
 	ssize_t n;
@@ -322,12 +346,12 @@ static bool device_read(struct flow *f)
 
 	if (!at)
 		return true; /* full; or no memory, then the next event tries again */
-	n = recv(f->fd, at, room, 0);
+	n = recv(f->at->dev_fd, at, room, 0);
 	err = errno;
 	if (n > 0) {
 		if (r->a.bytes_in == 0) {
-			r->a.first_in = flow_now(f);
-			firstdata_client_first(&f->rw->redir->firstdata, addr_port(&f->dst));
+			dst = flow_dst(f);
+			firstdata_client_first(&f->rw->redir->firstdata, addr_port(&dst));
 		}
 		buf_added(&r->a.in, (size_t)n);
 		r->a.bytes_in += (uint64_t)n;
@@ -348,18 +372,20 @@ static bool device_read(struct flow *f)
 static void end_loop(struct flow *f)
 {
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN];
+	struct addr from = flow_src(f), to = flow_dst(f);
 
 	log_limited(&f->rw->limit_loop, 1, LVL_ERROR,
 		    "our own connection %s -> %s was captured: exclude packets with mark 0x%x "
 		    "from the redirection rules",
-		    addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
-		    f->conf->mark);
+		    addr_str(&from, src, sizeof(src)), addr_str(&to, dst, sizeof(dst)),
+		    f->at->conf->mark);
 	flow_end(f, END_LOOP, 0);
 }
 
 static void refuse(struct flow *f)
 {
-	int err = failed_look(f->rw->redir->failed, &f->dst, flow_now(f), false);
+	struct addr dst = flow_dst(f);
+	int err = failed_look(f->rw->redir->failed, &dst, flow_now(f), false);
 
 	if (err)
 		flow_end(f, END_FAILED_LATELY, err);
@@ -390,12 +416,14 @@ void flow_go(struct flow *f, enum decision what)
 
 enum decision flow_decision(struct flow *f)
 {
-	return decide(f->rw->redir, f->conf, f->at->pool, &f->src, &f->dst, flow_now(f), true);
+	struct addr src = flow_src(f), dst = flow_dst(f);
+
+	return decide(f->rw->redir, f->at->conf, f->at->pool, &src, &dst, flow_now(f), true);
 }
 
 static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 {
-	struct flow *f = container_of(io, struct flow, io);
+	struct flow *f = io->data;
 
 	(void)loop;
 	(void)events;
@@ -407,7 +435,7 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 		return;
 	device_watch(f);
 	if (f->state == FLOW_WAIT_DATA && (f->relay.a.bytes_in > 0 || f->relay.a.eof)) {
-		flow_go(f, f->decision);
+		flow_go(f, f->at->decision);
 	} else if (f->state == FLOW_HANDSHAKE || f->state == FLOW_DIAL) {
 		flow_proxy_more(f);
 	}
@@ -415,12 +443,12 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 
 static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
-	struct flow *f = container_of(t, struct flow, deadline);
+	struct flow *f = t->data;
 
 	(void)events;
 	ev_timer_stop(loop, t);
 	if (f->state == FLOW_WAIT_DATA)
-		flow_go(f, f->decision);
+		flow_go(f, f->at->decision);
 	else if (f->state == FLOW_HANDSHAKE)
 		flow_proxy_silent(f);
 	else if (f->state == FLOW_HELD)
@@ -431,7 +459,9 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
 {
-	struct flow *f = calloc(1, sizeof(*f));
+	bool v6 = addr_family(src) == AF_INET6;
+	struct flow *f = calloc(1, offsetof(struct flow, addrs) +
+					   2 * (v6 ? ADDR_PACKED_V6 : ADDR_PACKED_V4));
 
 	if (!f)
 		return NULL;
@@ -442,38 +472,53 @@ struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
 	}
 	memset(f->at, 0, offsetof(struct attempt, chain));
 	f->rw = rw;
-	f->conf = redir_conf_get(rw->conf);
+	f->at->conf = redir_conf_get(rw->conf);
 	f->id = ++rw->next_id;
-	f->src = *src;
-	f->fd = fd;
+	f->v6 = v6;
+	addr_pack(src, f->addrs);
+	f->first_s = -1;
+	f->at->dev_fd = fd;
 	f->started = worker_now(&rw->w);
 	f->at->pool = pool_get(rw->pool);
 	f->at->fd = f->at->dial.fd = -1;
 	relay_init(&f->relay);
-	ev_io_init(&f->io, device_io_cb, fd, EV_READ);
+	ev_io_init(&f->at->dev_io, device_io_cb, fd, EV_READ);
 	ev_io_init(&f->at->io, flow_proxy_io_cb, -1, 0);
 	f->at->io.data = f;
 	ev_init(&f->at->patience, flow_proxy_patience_cb);
 	f->at->patience.data = f;
-	ev_init(&f->deadline, deadline_cb);
+	f->at->dev_io.data = f;
+	ev_init(&f->at->deadline, deadline_cb);
+	f->at->deadline.data = f;
 	list_push(&rw->flows, &f->node);
 	return f;
+}
+
+bool flow_set_dst(struct flow *f, const struct addr *dst)
+{
+	if (addr_family(dst) != flow_family(f))
+		return false;
+	addr_pack(dst, f->addrs + (f->v6 ? ADDR_PACKED_V6 : ADDR_PACKED_V4));
+	return true;
 }
 
 /* False when the flow has ended. */
 static bool find_destination(struct flow *f)
 {
 	struct redir_worker *rw = f->rw;
+	const struct redir_conf *c = f->at->conf;
+	struct addr from = flow_src(f), to;
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN];
 
-	switch (origdst_find(f->fd, (enum redir_mode)f->conf->mode, &f->conf->listen, &f->dst)) {
+	switch (origdst_find(f->at->dev_fd, (enum redir_mode)c->mode, &c->listen, &to)) {
 	case ORIGDST_OK:
-		return true;
+		if (flow_set_dst(f, &to))
+			return true;
+		break;
 	case ORIGDST_SELF:
 		log_limited(&rw->limit_self, 1, LVL_WARNING,
 			    "%s connected to our own listener %s: nothing to redirect",
-			    addr_str(&f->src, src, sizeof(src)),
-			    addr_str(&f->dst, dst, sizeof(dst)));
+			    addr_str(&from, src, sizeof(src)), addr_str(&to, dst, sizeof(dst)));
 		flow_end(f, END_LOOP, 0);
 		return false;
 	case ORIGDST_UNKNOWN:
@@ -481,8 +526,8 @@ static bool find_destination(struct flow *f)
 	}
 	log_limited(&rw->limit_dst, 1, LVL_WARNING,
 		    "%s: the original destination is unknown (is mode = %s what the rules do?)",
-		    addr_str(&f->src, src, sizeof(src)),
-		    f->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
+		    addr_str(&from, src, sizeof(src)),
+		    c->mode == MODE_TPROXY ? "tproxy" : "redirect");
 	flow_end(f, END_NO_ORIGINAL_DST, 0);
 	return false;
 }
@@ -490,6 +535,7 @@ static bool find_destination(struct flow *f)
 void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 {
 	struct flow *f;
+	struct addr dst;
 
 	if (flow_held_claims(rw, fd, src))
 		return;
@@ -509,12 +555,13 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
-	f->decision = flow_decision(f);
+	f->at->decision = flow_decision(f);
+	dst = flow_dst(f);
 	/* Only what goes to a proxy gains from having the first bytes in the SYN. */
-	if (f->decision != DECIDE_PROXY || f->relay.a.bytes_in > 0 || f->relay.a.eof ||
-	    f->conf->first_data_ms == 0 ||
-	    !firstdata_waits(&rw->redir->firstdata, addr_port(&f->dst), flow_now(f)))
-		flow_go(f, f->decision);
+	if (f->at->decision != DECIDE_PROXY || f->relay.a.bytes_in > 0 || f->relay.a.eof ||
+	    f->at->conf->first_data_ms == 0 ||
+	    !firstdata_waits(&rw->redir->firstdata, addr_port(&dst), flow_now(f)))
+		flow_go(f, f->at->decision);
 	else
 		flow_change(f, FLOW_WAIT_DATA);
 }
@@ -562,12 +609,13 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 
 	list_for_each_safe (&rw->flows, n, tmp) {
 		struct flow *f = container_of(n, struct flow, node);
+		struct addr src = flow_src(f), dst = flow_dst(f);
 
 		flow_note_facts(f);
 		report_row(r);
-		report_u64(r, "id", f->id * rw->redir->n_workers + rw->w.index);
-		report_str(r, "source", addr_str(&f->src, text, sizeof(text)));
-		report_str(r, "destination", addr_str(&f->dst, text, sizeof(text)));
+		report_u64(r, "id", (uint64_t)f->id * rw->redir->n_workers + rw->w.index);
+		report_str(r, "source", addr_str(&src, text, sizeof(text)));
+		report_str(r, "destination", addr_str(&dst, text, sizeof(text)));
 		report_str(r, "route", route_words[f->route]);
 		report_str(r, "proxy", f->route == ROUTE_PROXY && f->up ? f->up->name : NULL);
 		report_str(r, "via", flow_via(f, names, sizeof(names)));

@@ -34,15 +34,26 @@ enum commit {
 	COMMIT_EXECUTING, /* the last proxy of the way has accepted it */
 };
 
-/* All of a flow that is needed only until it relays. */
+/* All of a flow that is needed only until it relays: idle connections go without. */
 struct attempt {
+	struct redir_conf *conf; /* a reference */
+	int dev_fd;              /* device; -1 while its SYN is held */
+	ev_io dev_io;
+	ev_timer deadline;
+	struct held_syn *held;  /* NULL: it began with an accepted connection */
+	size_t again;           /* octets of its SYN that the device's connection will repeat */
+	enum decision decision; /* made when the destination is known */
+	uint8_t tos;   /* for all legs: the DSCP of the device's SYN, as far as it is known */
+	char why[112]; /* the last thing that went wrong upstream */
+
+	/* the way to the server */
 	struct pool *pool; /* a reference */
 	uint64_t tried;    /* upstreams of the pool */
 	ev_timer patience; /* until the proxy's first reply */
 	double dialled;    /* worker_now */
 	struct dial dial;
-	ev_io io; /* upstream */
-	int fd;   /* upstream, once connected */
+	ev_io io;          /* upstream */
+	int fd;            /* upstream, once connected */
 	double sent_s;     /* when the requests had left (worker_now) */
 	unsigned reminded; /* how often a hop did not know its session */
 	enum commit commit;
@@ -50,43 +61,68 @@ struct attempt {
 	bool fresh;      /* no prewarmed connection: one was dead */
 	double until_s;  /* on a prewarmed one: for the authentication reply (worker_now) */
 	size_t request_len, request_sent;
-	size_t sent;       /* octets of relay.a.in sent to this upstream */
+	size_t sent; /* octets of relay.a.in sent to this upstream */
 	/* large, and not cleared: written when a way has been chosen */
 	struct upstream_chain chain;
 	struct up_socks6 proto;
 	uint8_t request[]; /* UP_REQUEST_MAX for each hop of the longest way in the pool */
 };
 
+/* There may be many thousands that do nothing: what is not needed then is in struct attempt. */
 struct flow {
-	struct list_node node; /* in redir_worker.flows */
-	struct corpse corpse;
+	union {
+		struct {
+			struct list_node node; /* in redir_worker.flows */
+			uint32_t id;
+			float first_s; /* from the start to the first byte from upstream; or -1 */
+		};
+		struct corpse corpse; /* at the end */
+	};
 	struct redir_worker *rw;
-	struct redir_conf *conf; /* a reference */
-	uint64_t id;
-	enum flow_state state;
-	struct addr src, dst;
-	int fd;   /* device; -1 once the relay owns it, and while its SYN is held */
-	ev_io io; /* device, until the relay takes over */
-	ev_timer deadline;
+	union {
+		struct attempt *at; /* until it relays */
+		char *why;          /* then: what at->why was, or NULL */
+	};
 	struct relay relay; /* a = device: a.in holds its bytes from the start; b = upstream */
-	struct attempt *at; /* NULL while relaying */
 	struct loopguard_entry guard;
-	struct held_syn *held; /* NULL: it began with an accepted connection, or relays */
-	size_t again;          /* octets of its SYN that the device's connection will repeat */
-
-	enum decision decision; /* made when the destination is known */
-	enum route route;
 	struct upstream *up; /* a reference, of the current or final proxy; the last of its way */
+	double started;      /* worker_now */
 	/* facts for the log line */
-	double started; /* worker_now */
-	bool mptcp, tfo, prewarmed;
-	unsigned subflows, syn_bytes;
-	uint8_t tos; /* for all legs: the DSCP of the device's SYN, as far as it is known */
-	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
+	uint16_t syn_bytes, subflows;
+	enum flow_state state : 8;
+	enum route route : 8;
 	uint8_t reply_code;
-	bool replied;
-	char why[112]; /* the last thing that went wrong upstream */
+	uint8_t server_mptcp : 2; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
+	bool replied : 1;
+	bool mptcp : 1;
+	bool tfo : 1;
+	bool prewarmed : 1;
+	bool on_paths : 1; /* there are [path] sections: what it carries is counted */
+	bool v6 : 1;
+	uint8_t addrs[]; /* source and destination, packed */
 };
+
+static inline sa_family_t flow_family(const struct flow *f)
+{
+	return f->v6 ? AF_INET6 : AF_INET;
+}
+
+static inline struct addr flow_src(const struct flow *f)
+{
+	struct addr a;
+
+	addr_unpack(&a, flow_family(f), f->addrs);
+	return a;
+}
+
+/* Unset until it is known. */
+static inline struct addr flow_dst(const struct flow *f)
+{
+	struct addr a;
+
+	addr_unpack(&a, flow_family(f), f->addrs + (f->v6 ? ADDR_PACKED_V6 : ADDR_PACKED_V4));
+	return a;
+}
 
 static inline double flow_now(const struct flow *f)
 {
@@ -96,13 +132,15 @@ static inline double flow_now(const struct flow *f)
 /* As sock_wishes.tos. */
 static inline int flow_tos(const struct flow *f)
 {
-	return f->tos ? f->tos : -1;
+	return f->at->tos ? f->at->tos : -1;
 }
 
 /* flow.c */
 
 /* In no state yet. NULL = out of memory. */
 struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src);
+/* False if it cannot be that of a connection from its source. */
+bool flow_set_dst(struct flow *f, const struct addr *dst);
 enum decision flow_decision(struct flow *f);
 void flow_go(struct flow *f, enum decision what);
 

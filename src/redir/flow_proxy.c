@@ -50,11 +50,12 @@ static void handshake_watch(struct flow *f);
 static void upstream_says(struct flow *f, unsigned hop, enum upstream_failure kind)
 {
 	struct upstream *up = f->at->chain.hop[hop].up;
+	struct addr to = flow_dst(f);
 	char dst[ADDR_STRLEN];
 
-	upstream_failed(up, flow_now(f), kind, f->why);
+	upstream_failed(up, flow_now(f), kind, f->at->why);
 	log_limited(&f->rw->limit_upstream, 10, LVL_WARNING, "proxy %s failed for a flow to %s: %s",
-		    up->name, addr_str(&f->dst, dst, sizeof(dst)), f->why);
+		    up->name, addr_str(&to, dst, sizeof(dst)), f->at->why);
 }
 
 static bool at_last_hop(const struct flow *f)
@@ -205,13 +206,14 @@ static void operation_failed(struct flow *f)
 static void ready(struct flow *f)
 {
 	struct attempt *at = f->at;
+	struct addr dst = flow_dst(f);
 	int fd = at->fd;
 
 	f->replied = true;
 	f->reply_code = S6_REPLY_SUCCESS;
-	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp;
-	if (f->conf->learn && f->server_mptcp)
-		learned_put(f->rw->redir->learned, &f->dst,
+	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp & 3u;
+	if (f->at->conf->learn && f->server_mptcp)
+		learned_put(f->rw->redir->learned, &dst,
 			    f->server_mptcp == S6_AVAIL_YES ? LEARNED_MPTCP : LEARNED_PLAIN,
 			    LEARNED_FROM_PROXY, flow_now(f));
 	upstream_ok(f->up, flow_now(f));
@@ -230,12 +232,12 @@ static void authenticated(struct flow *f)
 	upstream_heard(up, flow_now(f), at->chain.hop[k].g.session, h->window_base,
 		       h->in_session && h->has_window ? h->window_size : 0);
 	if (!at_last_hop(f)) {
-		flow_deadline(f, f->conf->dial_timeout_s);
+		flow_deadline(f, f->at->conf->dial_timeout_s);
 		return;
 	}
 	at->commit = COMMIT_EXECUTING;
 	ev_timer_stop(f->rw->w.loop, &at->patience);
-	flow_deadline(f, f->conf->reply_timeout_s);
+	flow_deadline(f, f->at->conf->reply_timeout_s);
 }
 
 /* The hop before this one has reached it. */
@@ -247,7 +249,7 @@ static void chained(struct flow *f)
 
 	upstream_ok(at->chain.hop[k].up, flow_now(f));
 	upstream_chained(&at->chain, k, flow_now(f), &leg);
-	flow_deadline(f, f->conf->dial_timeout_s);
+	flow_deadline(f, f->at->conf->dial_timeout_s);
 }
 
 static void act_on(struct flow *f, enum up_verdict v)
@@ -524,7 +526,7 @@ static void dial_done(struct dial *d, int err)
 	upstream_dialled(at->chain.hop[0].up, flow_now(f), d);
 	at->sent_s = sent_at(f, d);
 	f->tfo = d->syn_data_acked;
-	f->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
+	f->syn_bytes = d->syn_data_acked ? (uint16_t)d->queued : 0; /* SYN_MAX at most */
 	if (d->granted.mark_error)
 		log_limited(&f->rw->limit_mark, 1, LVL_WARNING,
 			    "SO_MARK refused (%s): our own connections may be captured; "
@@ -576,12 +578,12 @@ static bool flow_prewarmed(struct flow *f)
 	at->dial.mptcp = warm.subflows > 0;
 	at->dial.subflows = warm.subflows;
 	f->relay.b_delays = false;
-	if (f->tos)
-		sock_tos(fd, addr_family(&g->addr), f->tos);
+	if (at->tos)
+		sock_tos(fd, addr_family(&g->addr), at->tos);
 	f->prewarmed = true;
 	flow_change(f, FLOW_HANDSHAKE);
 	at->sent_s = flow_now(f);
-	at->until_s = at->sent_s + f->conf->dial_timeout_s;
+	at->until_s = at->sent_s + f->at->conf->dial_timeout_s;
 	flow_deadline(f, ALIVE_S);
 	be_patient(f);
 	send_up(f);
@@ -595,19 +597,20 @@ static void flow_dial(struct flow *f)
 {
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
+	struct addr dst = flow_dst(f);
 	struct up_request rq = {
-		.command = S6_CMD_CONNECT, .dst = &f->dst, .chain = &at->chain, .tos = f->tos};
+		.command = S6_CMD_CONNECT, .dst = &dst, .chain = &at->chain, .tos = f->at->tos};
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,
 		.sock = {.mptcp = at->chain.hop[0].up->mptcp != 0,
-			 .mark = f->conf->mark,
+			 .mark = f->at->conf->mark,
 			 .tos = flow_tos(f),
 			 .ttl = -1,
 			 .delay = true},
 		.fastopen = first->tfo,
 		.data = syn,
-		.timeout_s = f->conf->dial_timeout_s,
+		.timeout_s = f->at->conf->dial_timeout_s,
 	};
 	size_t early;
 	int rc;
@@ -693,7 +696,7 @@ void flow_next(struct flow *f)
 		return;
 	}
 	f->rw->counters.fallbacks++;
-	if (f->conf->on_proxy_failure == FAILURE_DIRECT) {
+	if (f->at->conf->on_proxy_failure == FAILURE_DIRECT) {
 		flow_direct(f);
 		return;
 	}

@@ -47,7 +47,7 @@ struct redir_worker {
 	struct listeners listeners; /* one for each address of "listen" */
 	struct list flows;
 	struct prewarm prewarm; /* connections kept ready */
-	uint64_t next_id;
+	uint32_t next_id;
 	struct counters counters;
 	struct wan_usage usage; /* of upstream connections that have ended */
 	struct log_limit limit_loop, limit_self, limit_dst, limit_upstream, limit_mark;

@@ -215,6 +215,40 @@ uint32_t addr_hash(const struct addr *a, uint32_t seed)
 	return h ^ (h >> 15);
 }
 
+void addr_pack(const struct addr *a, uint8_t *out)
+{
+	uint16_t port = htons(addr_port(a));
+	const uint8_t *ip;
+	size_t n = ip_octets(a, &ip);
+
+	memcpy(out, &port, sizeof(port));
+	memcpy(out + sizeof(port), ip, n);
+	if (addr_family(a) == AF_INET6)
+		memcpy(out + sizeof(port) + n, &a->u.in6.sin6_scope_id,
+		       sizeof(a->u.in6.sin6_scope_id));
+}
+
+void addr_unpack(struct addr *a, sa_family_t family, const uint8_t *in)
+{
+	static const uint8_t unset[ADDR_PACKED_V6];
+	bool v6 = family == AF_INET6;
+
+	memset(a, 0, sizeof(*a));
+	if (memcmp(in, unset, v6 ? ADDR_PACKED_V6 : ADDR_PACKED_V4) == 0)
+		return;
+	a->u.sa.sa_family = family;
+	if (v6) {
+		a->len = sizeof(a->u.in6);
+		memcpy(&a->u.in6.sin6_port, in, 2);
+		memcpy(&a->u.in6.sin6_addr, in + 2, 16);
+		memcpy(&a->u.in6.sin6_scope_id, in + 18, 4);
+	} else {
+		a->len = sizeof(a->u.in);
+		memcpy(&a->u.in.sin_port, in, 2);
+		memcpy(&a->u.in.sin_addr, in + 2, 4);
+	}
+}
+
 bool addr_is_any(const struct addr *a)
 {
 	static const uint8_t zero[16];

@@ -55,6 +55,13 @@ bool addr_equal_ip(const struct addr *x, const struct addr *y); /* address only 
 uint32_t addr_hash(const struct addr *a, uint32_t seed);        /* of address and port */
 bool addr_is_any(const struct addr *a);
 
+/* What is kept for long: octets without holes, ADDR_PACKED_V4 or ADDR_PACKED_V6 of them by its
+ * family; zeros stand for an unset one. */
+#define ADDR_PACKED_V4 6
+#define ADDR_PACKED_V6 22
+void addr_pack(const struct addr *a, uint8_t *out);
+void addr_unpack(struct addr *a, sa_family_t family, const uint8_t *in);
+
 /* The IPv6 form (mapping IPv4), for dual-stack sockets. */
 void addr_map_v6(struct addr *out, const struct addr *a);
 

@@ -30,6 +30,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/text.c src/core/text.h \
 	src/core/tune.c src/core/tune.h \
 	src/core/users.c src/core/users.h \
+	src/core/wheel.c src/core/wheel.h \
 	src/core/worker.c src/core/worker.h
 src_core_libcore_la_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS)
 src_core_libcore_la_LIBADD = src/libsocks6/libsocks6.la $(EV_LIBS) $(INI_LIBS) $(CARES_LIBS) \
@@ -41,7 +42,7 @@ CORE_TESTS = tests/unit/test_addr tests/unit/test_buf tests/unit/test_worker \
 	tests/unit/test_sock tests/unit/test_dial tests/unit/test_relay \
 	tests/unit/test_s6glue tests/unit/test_resolve tests/unit/test_listener \
 	tests/unit/test_status tests/unit/test_siphash tests/unit/test_handover \
-	tests/unit/test_budget
+	tests/unit/test_budget tests/unit/test_wheel
 check_PROGRAMS += $(CORE_TESTS)
 TESTS += $(CORE_TESTS)
 endif
@@ -72,3 +73,5 @@ tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
 tests_unit_test_siphash_LDADD = $(core_test_libs)
 tests_unit_test_budget_SOURCES = tests/unit/test_budget.c tests/unit/rig.h
 tests_unit_test_budget_LDADD = $(core_test_libs)
+tests_unit_test_wheel_SOURCES = tests/unit/test_wheel.c tests/unit/rig.h
+tests_unit_test_wheel_LDADD = $(core_test_libs)

@@ -23,18 +23,29 @@
 #define SLOW_S         0.5            /* a peer that takes so long for a pipe gets none */
 #define TRY_SOON       (UINT64_C(1) << 20)
 #define TRY_LATE       (UINT64_C(64) << 20)
-#define TICK_S         15.0           /* how often an end is asked whether it is dead; at most */
+#define TRY_UNIT       65536u /* of end.try_at, so that it fits */
+#define TRY_NEVER      UINT32_MAX
+#define TICK_S         15.0 /* how often an end is asked whether it is dead; at most */
 
 void relay_init(struct relay *r)
 {
 	memset(r, 0, sizeof(*r));
 	r->a.fd = r->b.fd = r->a.io.fd = r->b.io.fd = -1;
-	r->a.peer = &r->b;
-	r->b.peer = &r->a;
-	r->a.relay = r->b.relay = r;
+	r->b.is_b = true;
 }
 
 static bool end_flush(struct end *e);
+static bool end_read(struct end *e);
+
+static struct relay *relay_of(struct end *e)
+{
+	return e->is_b ? container_of(e, struct relay, b) : container_of(e, struct relay, a);
+}
+
+static struct end *peer_of(struct end *e)
+{
+	return e->is_b ? &relay_of(e)->a : &relay_of(e)->b;
+}
 
 /* Also if it has fallen back to TCP. Asked when it matters only: most connections are short. */
 static bool end_is_mptcp(struct end *e)
@@ -48,30 +59,30 @@ static bool end_is_mptcp(struct end *e)
  * wanted elsewhere. */
 static bool end_has_room(const struct end *e)
 {
-	return !e->pipe && e->in.len < buf_size(&e->in);
+	return !end_pipe(e) && e->in.len < buf_size(&e->in);
 }
 
 /* Read from e, and not yet written to its peer. */
 static size_t end_held(const struct end *e)
 {
-	return e->pipe ? e->pipe->len : e->in.len;
+	return end_pipe(e) ? end_pipe(e)->len : e->in.len;
 }
 
 /* Nothing may be written to a now. */
-static bool is_paused(const struct relay *r)
+static bool is_paused(struct relay *r)
 {
-	return r->hold || ev_is_active(&r->pause);
+	return r->hold || (r->limited && ev_is_active(&r->ops->limit(r)->pause));
 }
 
 /* Interest follows buffers: room means read, bytes from the peer mean write. */
 static void end_watch(struct end *e)
 {
-	struct ev_loop *loop = e->relay->w->loop;
+	struct ev_loop *loop = relay_of(e)->w->loop;
 	int want = 0;
 
 	if (!e->eof && end_has_room(e))
 		want |= EV_READ;
-	if (end_held(e->peer) > 0 && !(e == &e->relay->a && is_paused(e->relay)))
+	if (end_held(peer_of(e)) > 0 && !(!e->is_b && is_paused(relay_of(e))))
 		want |= EV_WRITE;
 	if (ev_is_active(&e->io) && (e->io.events & (EV_READ | EV_WRITE)) == want)
 		return;
@@ -84,9 +95,9 @@ static void end_watch(struct end *e)
 static void end_close(struct end *e, struct worker *w, bool reset)
 {
 	buf_clear(&e->in, &w->pool);
-	if (e->pipe)
-		pipe_give(&w->pipes, e->pipe);
-	e->pipe = NULL;
+	if (end_pipe(e))
+		pipe_give(&w->pipes, end_pipe(e));
+	e->io.data = NULL;
 	if (e->fd < 0)
 		return;
 	if (reset)
@@ -103,24 +114,25 @@ void relay_end(struct relay *r, enum end_reason reason, int err)
 
 	if (!r->running)
 		return;
-	if (r->closing)
-		r->closing(r);
+	if (r->ops->closing)
+		r->ops->closing(r);
 	r->running = false;
-	list_remove(&r->w->relays, &r->node);
+	if (list_linked(&r->node))
+		wheel_remove(&r->w->relays, &r->node, r->slot);
 	ev_io_stop(loop, &r->a.io);
 	ev_io_stop(loop, &r->b.io);
-	ev_timer_stop(loop, &r->tick);
-	ev_timer_stop(loop, &r->pause);
+	if (r->limited)
+		ev_timer_stop(loop, &r->ops->limit(r)->pause);
 	end_close(&r->a, r->w, reset);
 	end_close(&r->b, r->w, reset);
-	r->done(r, reason, err);
+	r->ops->done(r, reason, err);
 }
 
 /* An error of a system call on end e ends the relay. */
 static void end_error(struct end *e, int err)
 {
-	struct relay *r = e->relay;
-	enum end_reason reason = e == &r->a ? END_RESET_DOWN : END_RESET_UP;
+	struct relay *r = relay_of(e);
+	enum end_reason reason = !e->is_b ? END_RESET_DOWN : END_RESET_UP;
 
 	relay_end(r, sock_errno_is_reset(err) ? reason : END_INTERNAL, err);
 }
@@ -128,29 +140,31 @@ static void end_error(struct end *e, int err)
 /* How many of len octets may go out to e now. */
 static size_t may_write(struct end *e, size_t len)
 {
-	struct relay *r = e->relay;
+	struct relay *r = relay_of(e);
+	struct relay_limit *l;
 	double wait_s = 0.;
 	size_t room;
 
-	if (e == &r->a && r->hold)
+	if (!e->is_b && r->hold)
 		return 0;
-	if (e != &r->a || !r->room)
+	if (e->is_b || !r->limited)
 		return len;
-	if (ev_is_active(&r->pause))
+	l = r->ops->limit(r);
+	if (ev_is_active(&l->pause))
 		return 0;
-	room = r->room(r, &wait_s);
-	if (room == SIZE_MAX)
-		r->room = NULL;
+	room = l->room(r, &wait_s);
+	r->limited = room != SIZE_MAX;
 	if (room == 0) {
-		ev_timer_set(&r->pause, wait_s, 0.);
-		ev_timer_start(r->w->loop, &r->pause);
+		ev_timer_set(&l->pause, wait_s, 0.);
+		ev_timer_start(r->w->loop, &l->pause);
 	}
 	return len < room ? len : room;
 }
 
-static void flush_a(struct relay *r)
+/* Send on what has come. The end of one that fell back may never be told, see end_recv. */
+static void flush_both(struct relay *r)
 {
-	if (!end_flush(&r->a))
+	if (!end_flush(&r->a) || !end_flush(&r->b) || (r->b.fell_back && !end_read(&r->b)))
 		return;
 	end_watch(&r->a);
 	end_watch(&r->b);
@@ -160,19 +174,26 @@ static void pause_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
 	(void)loop;
 	(void)events;
-	flush_a(container_of(t, struct relay, pause));
+	flush_both(container_of(t, struct relay_limit, pause)->relay);
 }
 
-/* No pipe for a while. */
+/* No pipe until so many octets more have come. */
+static void try_after(struct end *e, uint64_t octets)
+{
+	uint64_t at = (e->bytes_in + octets) / TRY_UNIT;
+
+	e->try_at = at < TRY_NEVER ? (uint32_t)at : TRY_NEVER - 1;
+}
+
 static void end_copies(struct end *e)
 {
 	e->splices = false;
-	e->try_at = e->bytes_in + TRY_LATE;
+	try_after(e, TRY_LATE);
 }
 
-static bool may_shut(const struct end *e)
+static bool may_shut(struct end *e)
 {
-	return e->peer->eof && !e->shut && !(e == &e->relay->a && e->relay->hold);
+	return peer_of(e)->eof && !e->shut && !(!e->is_b && relay_of(e)->hold);
 }
 
 /* During a handshake the kernel puts off a half-close, and would keep what is to leave with it. */
@@ -185,29 +206,29 @@ static bool end_in_handshake(struct end *e)
 /* What came from the peer goes out to e. Octets written, or -1 with errno. */
 static ssize_t put_copied(struct end *e, size_t len)
 {
-	struct buf *in = &e->peer->in;
+	struct buf *in = &peer_of(e)->in;
 	/* These leave in one packet with our half-close. */
 	bool last = len == in->len && may_shut(e) && !end_in_handshake(e);
 	ssize_t n = send(e->fd, buf_data(in), len, MSG_NOSIGNAL | (last ? MSG_MORE : 0));
 
 	if (n > 0)
-		buf_consume(in, &e->relay->w->pool, (size_t)n);
+		buf_consume(in, &relay_of(e)->w->pool, (size_t)n);
 	return n;
 }
 
 static ssize_t put_spliced(struct end *e, size_t len)
 {
-	struct pipe *p = e->peer->pipe;
+	struct pipe *p = end_pipe(peer_of(e));
 	ssize_t n = splice(p->r, NULL, e->fd, NULL, len, SPLICE_F_NONBLOCK);
 
 	if (n <= 0)
 		return n;
 	p->len -= (uint32_t)n;
 	if (p->len == 0) {
-		if (worker_now(e->relay->w) - p->since_s > SLOW_S)
-			end_copies(e->peer);
-		pipe_give(&e->relay->w->pipes, p);
-		e->peer->pipe = NULL;
+		if (worker_now(relay_of(e)->w) - p->since_s > SLOW_S)
+			end_copies(peer_of(e));
+		pipe_give(&relay_of(e)->w->pipes, p);
+		peer_of(e)->io.data = NULL;
 	}
 	return n;
 }
@@ -223,16 +244,16 @@ static void write_at_once(struct relay *r)
  * relay has ended. */
 static bool end_flush(struct end *e)
 {
-	struct relay *r = e->relay;
+	struct relay *r = relay_of(e);
 	size_t held;
 
-	while ((held = end_held(e->peer)) > 0) {
+	while ((held = end_held(peer_of(e))) > 0) {
 		size_t len = may_write(e, held);
 		if (len == 0)
 			return true; /* paused */
-		if (e == &r->b && r->b_delays)
+		if (e->is_b && r->b_delays)
 			write_at_once(r);
-		ssize_t n = e->peer->pipe ? put_spliced(e, len) : put_copied(e, len);
+		ssize_t n = end_pipe(peer_of(e)) ? put_spliced(e, len) : put_copied(e, len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -243,17 +264,17 @@ static bool end_flush(struct end *e)
 		}
 		e->bytes_out += (uint64_t)n;
 		r->moved_s = worker_now(r->w);
-		if (e == &r->a && r->room)
-			r->wrote(r, (size_t)n);
+		if (!e->is_b && r->limited)
+			r->ops->limit(r)->wrote(r, (size_t)n);
 	}
 	if (may_shut(e)) {
 		e->shut = true; /* if that is all, closing does it */
-		if (!e->peer->shut && shutdown(e->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
+		if (!peer_of(e)->shut && shutdown(e->fd, SHUT_WR) < 0 && errno != ENOTCONN) {
 			end_error(e, errno);
 			return false;
 		}
 	}
-	if (e->shut && e->peer->shut) {
+	if (e->shut && peer_of(e)->shut) {
 		relay_end(r, END_CLOSED, 0);
 		return false;
 	}
@@ -262,26 +283,26 @@ static bool end_flush(struct end *e)
 
 static void count_in(struct end *e, size_t n)
 {
-	struct relay *r = e->relay;
+	struct relay *r = relay_of(e);
 	bool is_first = e->bytes_in == 0;
 
 	e->bytes_in += n;
 	r->moved_s = worker_now(r->w);
 	if (!is_first)
 		return;
-	e->first_in = worker_now(r->w);
-	if (r->first)
-		r->first(r, e);
+	if (r->ops->first)
+		r->ops->first(r, e);
 }
 
 /* Time to see what a pipe would do? */
 static bool end_tries(struct end *e)
 {
-	if (e->splices || e->bulk < BULK_SPLICE || e->bytes_in < e->try_at || e->in.len > 0)
+	if (e->splices || e->bulk < BULK_SPLICE || e->in.len > 0 || e->try_at == TRY_NEVER ||
+	    e->bytes_in / TRY_UNIT < e->try_at)
 		return false;
-	if (!end_is_mptcp(e) && !end_is_mptcp(e->peer))
+	if (!end_is_mptcp(e) && !end_is_mptcp(peer_of(e)))
 		return true;
-	e->try_at = UINT64_MAX; /* an MPTCP socket copies anyway, and a pipe makes it worse */
+	e->try_at = TRY_NEVER; /* an MPTCP socket copies anyway, and a pipe makes it worse */
 	return false;
 }
 
@@ -293,38 +314,38 @@ static void end_judge(struct end *e, ssize_t n)
 
 	if (n >= PIPE_NARROW * SLOT_WORTH) {
 		e->splices = true;
-		pipe_widen(&e->relay->w->pipes, e->pipe);
+		pipe_widen(&relay_of(e)->w->pipes, end_pipe(e));
 	} else {
 		bool ran_out = ioctl(e->fd, FIONREAD, &more) == 0 && more > 0;
-		e->try_at = e->bytes_in + (ran_out ? TRY_LATE : TRY_SOON);
+		try_after(e, ran_out ? TRY_LATE : TRY_SOON);
 	}
 }
 
 /* Read into a pipe: octets, 0 at the end of file, -1 with errno, ENOBUFS if there is no pipe. */
 static ssize_t get_spliced(struct end *e)
 {
-	struct pipepool *pool = &e->relay->w->pipes;
+	struct pipepool *pool = &relay_of(e)->w->pipes;
 	bool tries = !e->splices;
 	ssize_t n;
 
-	e->pipe = tries ? pipe_take_narrow(pool) : pipe_take(pool);
-	if (!e->pipe) {
+	e->io.data = tries ? pipe_take_narrow(pool) : pipe_take(pool);
+	if (!end_pipe(e)) {
 		end_copies(e);
 		errno = ENOBUFS;
 		return -1;
 	}
 	do
-		n = splice(e->fd, NULL, e->pipe->w, NULL, PIPE_BYTES, SPLICE_F_NONBLOCK);
+		n = splice(e->fd, NULL, end_pipe(e)->w, NULL, PIPE_BYTES, SPLICE_F_NONBLOCK);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
-		e->pipe->len = (uint32_t)n;
-		e->pipe->since_s = worker_now(e->relay->w);
+		end_pipe(e)->len = (uint32_t)n;
+		end_pipe(e)->since_s = worker_now(relay_of(e)->w);
 		if (tries)
 			end_judge(e, n);
 	} else {
 		int err = errno;
-		pipe_give(pool, e->pipe);
-		e->pipe = NULL;
+		pipe_give(pool, end_pipe(e));
+		e->io.data = NULL;
 		errno = err;
 	}
 	return n;
@@ -355,7 +376,7 @@ static ssize_t end_recv(struct end *e, void *at, size_t room)
 /* The same into the buffer; ENOBUFS: it is full, ENOMEM: there is none. */
 static ssize_t get_copied(struct end *e, size_t *room)
 {
-	struct bufpool *pool = &e->relay->w->pool;
+	struct bufpool *pool = &relay_of(e)->w->pool;
 	uint8_t *at;
 	ssize_t n;
 
@@ -395,7 +416,7 @@ static void end_learn(struct end *e, size_t n)
  * has ended. */
 static bool end_read(struct end *e)
 {
-	struct relay *r = e->relay;
+	struct relay *r = relay_of(e);
 	bool looks = false;
 
 	for (int i = 0; i < READS_PER_TURN && !e->eof && end_has_room(e); i++) {
@@ -413,7 +434,7 @@ static bool end_read(struct end *e)
 		}
 		if (n < 0) {
 			int err = errno;
-			if (looks && !end_flush(e->peer))
+			if (looks && !end_flush(peer_of(e)))
 				return false;
 			if (err == EAGAIN || err == EWOULDBLOCK || err == ENOBUFS)
 				return true;
@@ -428,7 +449,7 @@ static bool end_read(struct end *e)
 			count_in(e, (size_t)n);
 		if (looks)
 			continue;
-		if (!end_flush(e->peer))
+		if (!end_flush(peer_of(e)))
 			return false;
 		if (n > 0)
 			end_learn(e, (size_t)n);
@@ -441,9 +462,13 @@ static bool end_read(struct end *e)
 static void end_cb(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct end *e = container_of(io, struct end, io);
-	struct relay *r = e->relay;
+	struct relay *r = relay_of(e);
 
 	(void)loop;
+	if (events & EV_CUSTOM) { /* the first turn: send on what came early */
+		flush_both(r);
+		return;
+	}
 	if ((events & EV_WRITE) && !end_flush(e))
 		return;
 	if ((events & EV_READ) && !end_read(e))
@@ -472,34 +497,37 @@ static bool end_is_dead(struct end *e)
  * MPTCP sockets have no TCP_USER_TIMEOUT. Nothing more is asked while data is acknowledged. */
 static bool end_is_silent(struct end *e)
 {
-	uint64_t queued, acked;
+	double dead_s = relay_of(e)->dead_s;
+	uint64_t queued;
+	uint32_t acked;
 	bool moves;
 
-	if (e->dead_s <= 0 || sock_unacked(e->fd, &queued) < 0)
+	if (!e->mortal || dead_s <= 0 || sock_unacked(e->fd, &queued) < 0)
 		return false;
-	acked = e->bytes_out - queued;
+	acked = (uint32_t)(e->bytes_out - queued);
 	moves = queued == 0 || acked != e->acked;
 	e->acked = acked;
-	return !moves && sock_silence(e->fd) >= e->dead_s;
+	return !moves && sock_silence(e->fd) >= dead_s;
 }
 
-/* Idle time is counted in ticks, not by the clock: the clock of a router without a battery
- * leaps by years when NTP has set it. */
-static bool is_idle(struct relay *r)
+static double tick_s(const struct relay *r)
 {
-	uint64_t progress = r->a.bytes_in + r->a.bytes_out + r->b.bytes_in + r->b.bytes_out;
+	double s = r->idle_s / 4 < TICK_S ? r->idle_s / 4 : TICK_S;
 
-	r->quiet_s = progress == r->progress ? r->quiet_s + r->tick.repeat : 0.;
-	r->progress = progress;
-	return r->quiet_s >= r->idle_s;
+	return r->dead_s > 0 && r->dead_s / 2 < s ? r->dead_s / 2 : s;
 }
 
-static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
+void relay_due(struct list_node *n)
 {
-	struct relay *r = container_of(t, struct relay, tick);
+	struct relay *r = container_of(n, struct relay, node);
 
-	(void)loop;
-	(void)events;
+	r->slot = wheel_add(&r->w->relays, &r->node, tick_s(r));
+	if (r->ops->ticked)
+		r->ops->ticked(r);
+	if (r->early) { /* that was the first, for the owner only */
+		r->early = false;
+		return;
+	}
 	if (!r->keepalive)
 		sock_keepalive(r->b.fd); /* a has it from its listener */
 	r->keepalive = true;
@@ -511,31 +539,8 @@ static void tick_cb(struct ev_loop *loop, ev_timer *t, int events)
 		relay_end(r, END_DEAD_DOWN, ETIMEDOUT);
 	else if (end_is_silent(&r->b))
 		relay_end(r, END_DEAD_UP, ETIMEDOUT);
-	else if (is_idle(r))
+	else if (worker_now(r->w) - r->moved_s >= r->idle_s)
 		relay_end(r, END_IDLE, 0);
-}
-
-static double tick_for(const struct end *e, double tick_s)
-{
-	return e->dead_s > 0 && e->dead_s / 2 < tick_s ? e->dead_s / 2 : tick_s;
-}
-
-/* The first turn: send on what came early. Its own event, so that done is never called
- * from inside relay_start. */
-static void first_cb(struct ev_loop *loop, ev_timer *t, int events)
-{
-	struct relay *r = container_of(t, struct relay, tick);
-	double tick_s = r->idle_s / 4;
-
-	(void)events;
-	tick_s = tick_for(&r->a, tick_for(&r->b, tick_s < TICK_S ? tick_s : TICK_S));
-	ev_set_cb(t, tick_cb);
-	ev_timer_set(t, 0., tick_s);
-	ev_timer_again(loop, t);
-	if (!end_flush(&r->a) || !end_flush(&r->b) || (r->b.fell_back && !end_read(&r->b)))
-		return;
-	end_watch(&r->a);
-	end_watch(&r->b);
 }
 
 void relay_release(struct relay *r)
@@ -544,54 +549,66 @@ void relay_release(struct relay *r)
 		return;
 	r->hold = false;
 	if (r->running)
-		flush_a(r);
+		flush_both(r); /* perhaps instead of the first turn, whose event is lost by that */
 }
 
 /* With the watcher that the owner has used for it, so that the kernel need not be told again. */
 static void end_take(struct end *e, int fd)
 {
 	e->fd = fd;
-	e->io.data = NULL;
+	e->io.data = NULL; /* no pipe */
 	if (e->io.fd == fd)
 		ev_init(&e->io, end_cb);
 	else
 		ev_io_init(&e->io, end_cb, fd, 0);
 }
 
-void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double idle_s,
-		 relay_done_fn *done)
+void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, const struct relay_ops *ops)
 {
+	double first_s = tick_s(r);
+
 	r->w = w;
-	r->idle_s = idle_s;
-	r->done = done;
-	r->quiet_s = 0.;
+	r->ops = ops;
 	r->moved_s = worker_now(w);
 	r->running = true;
-	list_push(&w->relays, &r->node);
+	r->early = ops->ticked && first_s > RELAY_FIRST_S;
+	if (r->early)
+		first_s = RELAY_FIRST_S;
+	r->slot = wheel_add(&w->relays, &r->node, first_s);
 	end_take(&r->a, fd_a);
 	end_take(&r->b, fd_b);
-	ev_init(&r->tick, first_cb);
-	ev_init(&r->pause, pause_cb);
-	ev_feed_event(w->loop, &r->tick, 0); /* still in this turn */
+	if (r->limited) {
+		struct relay_limit *l = ops->limit(r);
+
+		l->relay = r;
+		ev_init(&l->pause, pause_cb);
+	}
+	/* Still in this turn, but not in here: done is never called from inside relay_start. */
+	ev_feed_event(w->loop, &r->b.io, EV_CUSTOM);
 }
 
 static bool holds_memory(const struct end *e)
 {
-	return e->in.mem || e->pipe;
+	return e->in.mem || end_pipe(e);
+}
+
+static struct relay *idler(struct relay *r, struct relay *found, double idle_s, bool buffers)
+{
+	if (worker_now(r->w) - r->moved_s < idle_s ||
+	    (buffers && !holds_memory(&r->a) && !holds_memory(&r->b)))
+		return found;
+	return !found || r->moved_s < found->moved_s ? r : found;
 }
 
 static struct relay *idlest(struct worker *w, double idle_s, bool buffers)
 {
 	struct relay *found = NULL;
 
-	for (struct list_node *n = list_first(&w->relays); n; n = list_next(&w->relays, n)) {
-		struct relay *r = container_of(n, struct relay, node);
+	for (unsigned i = 0; i < WHEEL_SLOTS; i++) {
+		struct list *l = &w->relays.slots[i];
 
-		if (worker_now(w) - r->moved_s < idle_s ||
-		    (buffers && !holds_memory(&r->a) && !holds_memory(&r->b)))
-			continue;
-		if (!found || r->moved_s < found->moved_s)
-			found = r;
+		for (struct list_node *n = list_first(l); n; n = list_next(l, n))
+			found = idler(container_of(n, struct relay, node), found, idle_s, buffers);
 	}
 	return found;
 }

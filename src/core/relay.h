@@ -32,35 +32,41 @@
 struct worker;
 struct relay;
 
+#define RELAY_FIRST_S 0.5 /* until the first tick, if the owner wants to be told of ticks */
+
 enum end_kind { END_UNKNOWN, END_TCP, END_MPTCP };
 
+/* There are many of these that do nothing: what is here is what an idle connection costs. */
 struct end {
-	int fd;
 	struct buf in;      /* read from fd, not yet written to the peer */
 	uint64_t bytes_in;  /* read from fd, including what was there at the start */
 	uint64_t bytes_out; /* written to fd by the relay */
-	double first_in;    /* worker_now at the first byte from fd; 0 = none yet */
-	bool eof;           /* no more to read */
-	bool shut;          /* our half-close has been sent */
-	bool fell_back;     /* set by the owner before the start: MPTCP was asked for, and plain TCP is
-			       what came */
-	bool in_handshake;  /* set by the owner before the start: accepted with Fast Open, and the
-			       third packet had not come yet */
-	double dead_s; /* set by the owner before the start: it is dead when it has answered
-			  nothing for so long to what was sent; 0 = as long as the kernel tries */
+	int fd;
+	bool eof : 1;          /* no more to read */
+	bool shut : 1;         /* our half-close has been sent */
+	bool mortal : 1;       /* set by the owner before the start: relay.dead_s is for this end */
+	bool in_handshake : 1; /* likewise: accepted with Fast Open, and the third packet had not
+				  come yet */
+	bool fell_back : 1;    /* likewise: MPTCP was asked for, and plain TCP is what came */
 	/* private */
-	uint8_t kind;      /* enum end_kind */
-	bool splices;      /* through pipes: bytes read go there */
-	bool kept_up;      /* the peer took all that was read last */
-	uint8_t bulk;      /* large reads since there were many small ones */
-	uint8_t calm;      /* small ones in a row */
-	struct pipe *pipe; /* lent while bytes are in it; in is empty then */
-	uint64_t try_at;   /* no pipe is tried before bytes_in gets there */
-	uint64_t acked; /* counts on from some number; as of the last tick */
-	ev_io io; /* may be set by the owner before the start: as dial.io */
-	struct end *peer;
-	struct relay *relay;
+	bool is_b : 1;
+	bool splices : 1; /* through pipes: bytes read go there */
+	bool kept_up : 1; /* the peer took all that was read last */
+	uint8_t kind : 2; /* enum end_kind */
+	uint8_t bulk;     /* large reads since there were many small ones */
+	uint8_t calm;     /* small ones in a row */
+	uint32_t try_at;  /* no pipe is tried before bytes_in gets there; in TRY_UNITs */
+	uint32_t acked;   /* counts on from some number; as of the last tick */
+	/* May be set by the owner before the start: as dial.io. Its data: the pipe that is lent, see
+	 * end_pipe. */
+	ev_io io;
 };
+
+/* Lent while bytes are in it, or NULL; in is empty then. */
+static inline struct pipe *end_pipe(const struct end *e)
+{
+	return e->io.data;
+}
 
 /* Called exactly once, never from inside relay_start: both descriptors are closed by
  * then (as a reset where the reason asks for it) and buffers are given back. */
@@ -75,34 +81,55 @@ typedef size_t relay_room_fn(struct relay *r, double *wait_s);
 typedef void relay_wrote_fn(struct relay *r, size_t len);
 /* The descriptors are about to be closed: the last moment to ask the sockets something. */
 typedef void relay_closing_fn(struct relay *r);
+/* It has lasted: called RELAY_FIRST_S after the start, then each WHEEL_MAX_S at least. It must not
+ * end the relay. */
+typedef void relay_ticked_fn(struct relay *r);
+
+/* A limit on writing to a, beside the socket's own. Of the owner, which keeps it until the relay is
+ * done. */
+struct relay_limit {
+	relay_room_fn *room;
+	relay_wrote_fn *wrote;
+	/* private */
+	struct relay *relay;
+	ev_timer pause; /* there is no room: no writing to a until then */
+};
+
+/* What an owner wants to know, the same for all of its relays; NULL where it does not. */
+struct relay_ops {
+	relay_done_fn *done;
+	relay_first_fn *first;
+	relay_closing_fn *closing;
+	relay_ticked_fn *ticked;
+	/* Where limited is set. */
+	struct relay_limit *(*limit)(struct relay *r);
+};
 
 struct relay {
 	struct end a, b;
-	relay_first_fn *first;     /* set by the owner before the start, or NULL */
-	relay_closing_fn *closing; /* likewise */
-	relay_room_fn *room;       /* likewise; a limit on writing to a, beside the socket's own */
-	relay_wrote_fn *wrote;     /* set if room is */
-	bool hold;                 /* likewise; nothing is written to a before relay_release */
-	bool b_delays;             /* likewise; b was opened with sock_wishes.delay */
-	double idle_s;
 	double moved_s; /* worker_now when the last byte moved, or the start */
+	/* Set by the owner before the start. A mortal end is dead when it has answered nothing for
+	 * dead_s to what was sent; 0 = as long as the kernel tries. */
+	float dead_s;
+	float idle_s;      /* ends without a byte for so long */
+	bool hold : 1;     /* nothing is written to a before relay_release */
+	bool limited : 1;  /* ops->limit has one */
+	bool b_delays : 1; /* b was opened with sock_wishes.delay */
 	/* private */
-	struct list_node node; /* in w->relays while it runs */
+	bool running : 1;
+	bool early : 1;     /* the next tick is */
+	bool keepalive : 1; /* set on b, which short connections do without */
+	uint8_t slot;       /* of w->relays, while it runs */
+	struct list_node node;
 	struct worker *w;
-	relay_done_fn *done;
-	ev_timer tick;     /* idle limit; also asks whether an end has died in silence */
-	ev_timer pause;    /* there is no room: no writing to a until then */
-	double quiet_s;    /* time in ticks without a byte */
-	uint64_t progress; /* bytes both ways when it ticked last */
-	bool running;
-	bool keepalive; /* set on b, which short connections do without */
+	const struct relay_ops *ops;
 };
 
 /* Zero everything; descriptors -1. Then the owner may fill a.in and b.in with bytes that
  * came early, and add them to bytes_in. */
 void relay_init(struct relay *r);
-void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, double idle_s,
-		 relay_done_fn *done);
+void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b,
+		 const struct relay_ops *ops);
 /* Bytes and half-close may go to a from now on; harmless when they might before, or before the
  * start. */
 void relay_release(struct relay *r);
@@ -111,5 +138,8 @@ void relay_end(struct relay *r, enum end_reason reason, int err);
 /* End up to n of the worker's relays that have not moved a byte for idle_s, the idlest first, as
  * END_BUDGET; buffers: only those that hold some. Returns how many. */
 uint64_t relay_shed(struct worker *w, uint64_t n, double idle_s, bool buffers);
+
+/* A wheel_due_fn, for worker.c. */
+void relay_due(struct list_node *n);
 
 #endif

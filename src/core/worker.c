@@ -8,7 +8,9 @@
 #include <string.h>
 #include <time.h>
 
-#define POOL_KEEP 32 /* buffers kept by an idle worker: 2 MiB */
+#include "core/relay.h"
+
+#define POOL_KEEP 32 /* free buffers, until budget.c says */
 
 /* Run what is in the mailbox now; jobs posted meanwhile wait for the next turn. */
 static void read_mail(struct worker *w)
@@ -86,7 +88,6 @@ int worker_init(struct worker *w, unsigned index, void *owner)
 	bufpool_init(&w->pool, POOL_KEEP);
 	pipepool_init(&w->pipes, PIPES_MAX);
 	list_init(&w->corpses);
-	list_init(&w->relays);
 	list_init(&w->mail);
 	pthread_mutex_init(&w->lock, NULL);
 	ev_async_init(&w->wake, wake_cb);
@@ -95,6 +96,7 @@ int worker_init(struct worker *w, unsigned index, void *owner)
 	ev_set_userdata(w->loop, w);
 	ev_set_loop_release_cb(w->loop, before_wait, after_wait);
 	take_time(w);
+	wheel_init(&w->relays, w, relay_due);
 	return 0;
 }
 
@@ -167,6 +169,7 @@ void worker_fini(struct worker *w)
 {
 	bury_all(w);
 	ev_async_stop(w->loop, &w->wake);
+	wheel_fini(&w->relays);
 	bufpool_fini(&w->pool);
 	pipepool_fini(&w->pipes);
 	ev_loop_destroy(w->loop);

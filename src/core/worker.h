@@ -15,6 +15,7 @@
 #include "core/buf.h"
 #include "core/list.h"
 #include "core/pipe.h"
+#include "core/wheel.h"
 
 struct worker;
 
@@ -35,7 +36,7 @@ struct worker {
 	unsigned index; /* 0.. for workers, UINT_MAX for the main thread */
 	void *owner;    /* the daemon's per-worker state */
 	struct bufpool pool;
-	struct list relays; /* those that run */
+	struct wheel relays; /* those that run, by when they are looked at next */
 	struct pipepool pipes;
 
 	/* private */

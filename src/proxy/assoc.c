@@ -203,7 +203,7 @@ struct assoc *assoc_open(struct proxy_worker *pw, const struct assoc_wish *wish,
 	a->done = done;
 	a->owner = owner;
 	a->tcp = -1;
-	a->tcp_peer = wish->peer;
+	a->tcp_peer = *wish->peer;
 	a->user = wish->user;
 	if (!begin(a, wish, result)) {
 		proxy_conf_put(a->conf);
@@ -273,7 +273,7 @@ bool assoc_map(struct assoc *a, struct udp_port *port, const struct addr *peer,
 			    "client %s: a first datagram came from %s, where its TCP connection "
 			    "does not; it is dropped (a client behind such a NAT can use UDP "
 			    "inside TCP)",
-			    addr_str(a->tcp_peer, tcp, sizeof(tcp)),
+			    addr_str(&a->tcp_peer, tcp, sizeof(tcp)),
 			    addr_str(peer, text, sizeof(text)));
 		return false;
 	}

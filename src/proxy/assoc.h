@@ -26,8 +26,8 @@ struct sndlimit;
 struct assoc_wish {
 	const struct s6_address *bind; /* of the request */
 	const struct s6_stack *stack;
-	const struct addr *peer; /* of the TCP connection; these three live as long as the client */
-	const char *user;        /* "" = nobody */
+	const struct addr *peer; /* of the TCP connection */
+	const char *user;        /* "" = nobody; lives as long as the client */
 	const uint8_t *session;  /* ISSUED_ID_LEN octets, or NULL outside any */
 };
 

@@ -59,7 +59,7 @@ void assoc_expire(struct udp *u)
 
 static bool is_of(const struct assoc *a, const struct addr *key, const char *user)
 {
-	struct addr theirs = perclient_key(a->tcp_peer);
+	struct addr theirs = perclient_key(&a->tcp_peer);
 
 	return (!key || addr_equal_ip(&theirs, key)) && (!user || strcmp(a->user, user) == 0);
 }
@@ -119,12 +119,12 @@ bool assoc_take_place(struct assoc *a)
 	struct proxy *p = u->pw->proxy;
 	char text[ADDR_STRLEN];
 
-	if (!take_address(u, a->tcp_peer) &&
-	    !(make_room(u, a->tcp_peer) && take_address(u, a->tcp_peer))) {
+	if (!take_address(u, &a->tcp_peer) &&
+	    !(make_room(u, &a->tcp_peer) && take_address(u, &a->tcp_peer))) {
 		log_limited(&u->limit_room, 5, LVL_WARNING,
 			    "client %s: too many UDP associations (max_associations = %d, "
 			    "max_per_client = %d in [udp]), none of which has been idle for %.0f s",
-			    addr_str(a->tcp_peer, text, sizeof(text)), u->pw->conf->udp_max,
+			    addr_str(&a->tcp_peer, text, sizeof(text)), u->pw->conf->udp_max,
 			    u->pw->conf->udp_max_per_client, EVICT_S);
 		return false;
 	}
@@ -134,11 +134,11 @@ bool assoc_take_place(struct assoc *a)
 		take_user(u, a->user) || (evict(u, NULL, a->user) && take_user(u, a->user));
 	if (a->counted_user)
 		return true;
-	perclient_give(p->udp_perclient, a->tcp_peer);
+	perclient_give(p->udp_perclient, &a->tcp_peer);
 	log_limited(&u->limit_room, 5, LVL_WARNING,
 		    "client %s: too many UDP associations of this user (max_per_user = %d in "
 		    "[udp]), none of which has been idle for %.0f s",
-		    addr_str(a->tcp_peer, text, sizeof(text)), u->pw->conf->udp_max_per_user,
+		    addr_str(&a->tcp_peer, text, sizeof(text)), u->pw->conf->udp_max_per_user,
 		    EVICT_S);
 	return false;
 }
@@ -147,7 +147,7 @@ void assoc_give_place(struct assoc *a)
 {
 	struct proxy *p = a->u->pw->proxy;
 
-	perclient_give(p->udp_perclient, a->tcp_peer);
+	perclient_give(p->udp_perclient, &a->tcp_peer);
 	if (a->counted_user)
 		peruser_give(p->udp_peruser, a->user);
 }

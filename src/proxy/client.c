@@ -30,17 +30,17 @@
  *   DRAIN    DRAIN_S, for a client to take its last answer and close
  *   RELAY    idle, kept by the relay
  */
-#define YIELDS_S  1.0 /* a client that has waited so long makes room for another one */
-#define PAUSE_S   0.2 /* longer than the handshake of most */
-#define DRAIN_S   2.0
-#define SHED_S    2.0    /* REQUEST, of a client that is only to be told that there are too many, */
+#define YIELDS_S 1.0 /* a client that has waited so long makes room for another one */
+#define PAUSE_S  0.2 /* longer than the handshake of most */
+#define DRAIN_S  2.0
+#define SHED_S   2.0     /* REQUEST, of a client that is only to be told that there are too many, */
 			 /* or that the proxy stops */
 #define HOLD_S    0.001  /* CONNECT, before the authentication reply goes out alone */
 #define TRY_EVERY 16     /* one in so many may wait for the server, where those are not near */
 #define DRAIN_MAX 262144 /* octets thrown away before patience ends */
 
-/* A running connection is asked about MPTCP soon after the subflows can have joined, then now
- * and then. */
+/* An association's connection is asked about MPTCP soon after the subflows can have joined, then now
+ * and then. That of a relay has its ticks. */
 #define FACTS_FIRST_S 0.5
 #define FACTS_S       15.0
 #define LOOK_S        2.0
@@ -51,31 +51,81 @@ static const char *const state_words[] = {
 	[CLIENT_DRAIN] = "drain",     [CLIENT_CLOSED] = "closed",   [CLIENT_UDP] = "udp",
 };
 
-/* ---- ending ---- */
-
 static void client_bury(struct corpse *c)
 {
 	struct client *cl = container_of(c, struct client, corpse);
 
-	proxy_conf_put(cl->conf);
+	free(cl->limit);
+	free(cl->label);
 	free(cl);
+}
+
+/* ---- what it asked for ---- */
+
+/* Octets of it that say something. */
+static size_t dst_len(const struct s6_address *dst)
+{
+	return offsetof(struct s6_address, u) + (dst->type == S6_ADDR_NAME   ? dst->name_len + 1u
+						 : dst->type == S6_ADDR_IPV6 ? 16
+									     : 4);
+}
+
+static struct label *label_new(const struct setup *s)
+{
+	size_t n = dst_len(&s->dst), m = strlen(s->user) + 1;
+	struct label *l = malloc(sizeof(*l) + n + m);
+
+	if (!l)
+		return NULL;
+	l->command = s->command;
+	l->dst_len = (uint16_t)n;
+	memcpy(l->text, &s->dst, n);
+	memcpy(l->text + n, s->user, m);
+	return l;
+}
+
+/* "" = nobody. */
+static const char *client_user(const struct client *cl)
+{
+	return cl->label ? cl->label->text + cl->label->dst_len : cl->setup->user;
+}
+
+/* NULL: it has none. */
+static const struct assoc *client_assoc(const struct client *cl)
+{
+	return cl->setup ? cl->setup->assoc : NULL;
+}
+
+/* NULL: it has asked for nothing yet. */
+static const char *command_str(const struct client *cl)
+{
+	if (cl->label)
+		return s6_command_str(cl->label->command);
+	return cl->setup->dst.type ? s6_command_str(cl->setup->command) : NULL;
 }
 
 static const char *dst_str(const struct client *cl, char *buf, size_t cap)
 {
+	struct s6_address dst = {0};
 	struct addr a;
 	char name[S6_NAME_MAX * 4 + 1];
 
-	if (cl->dst.type == 0)
+	if (cl->label)
+		memcpy(&dst, cl->label->text, cl->label->dst_len);
+	else
+		dst = cl->setup->dst;
+	if (dst.type == 0)
 		snprintf(buf, cap, "-");
-	else if (s6glue_to_addr(&a, &cl->dst))
+	else if (s6glue_to_addr(&a, &dst))
 		addr_str(&a, buf, cap);
 	else {
-		text_escape(name, sizeof(name), cl->dst.u.name);
-		snprintf(buf, cap, "%s:%u", name, cl->dst.port);
+		text_escape(name, sizeof(name), dst.u.name);
+		snprintf(buf, cap, "%s:%u", name, dst.port);
 	}
 	return buf;
 }
+
+/* ---- ending ---- */
 
 static void note_facts(struct client *cl, int fd)
 {
@@ -85,7 +135,7 @@ static void note_facts(struct client *cl, int fd)
 		return;
 	cl->mptcp = sock_mptcp(fd, &subflows);
 	if (subflows > cl->subflows) /* at the end of a connection they are gone */
-		cl->subflows = subflows;
+		cl->subflows = (uint16_t)subflows;
 }
 
 /* For the line in the log, if there is to be one. */
@@ -98,22 +148,23 @@ static void note_facts_at_end(struct client *cl, int fd)
 static void log_end(const struct client *cl, enum end_reason reason, int err)
 {
 	char peer[ADDR_STRLEN], dst[S6_NAME_MAX * 4 + 16], user[ISSUED_USER_MAX * 4];
-	const char *command = cl->dst.type ? s6_command_str(cl->command) : "-";
+	const char *command = command_str(cl);
+	struct addr from = client_peer(cl);
 	/* Nothing has happened on a connection that was kept ready and given up. */
 	bool quiet = cl->relay.a.bytes_in == 0 && reason == END_CLOSED;
 	enum log_level level = quiet ? LVL_DEBUG : LVL_INFO;
 
 	if (!log_enabled(level))
 		return;
-	if (cl->assoc) {
+	if (client_assoc(cl)) {
 		client_log_assoc(cl, reason, err);
 		return;
 	}
-	text_escape(user, sizeof(user), cl->user[0] ? cl->user : "-");
+	text_escape(user, sizeof(user), client_user(cl)[0] ? client_user(cl) : "-");
 	log_msg(level,
 		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
 		" down=%" PRIu64 " duration=%.3fs reason=%s%s%s%s%s",
-		addr_str(&cl->peer, peer, sizeof(peer)), user, command,
+		addr_str(&from, peer, sizeof(peer)), user, command ? command : "-",
 		dst_str(cl, dst, sizeof(dst)), cl->mptcp ? "yes" : "no", cl->subflows,
 		cl->fastopen ? "yes" : "no", cl->remote_mptcp ? "yes" : "no", cl->relay.b.bytes_out,
 		cl->relay.b.bytes_in, worker_now(&cl->pw->w) - cl->started, end_reason_str(reason),
@@ -134,53 +185,74 @@ static void forget_input(struct client *cl)
 /* It has said something, or has gone. */
 static void wait_over(struct client *cl)
 {
-	if (!list_linked(&cl->wait))
+	struct addr peer = client_peer(cl);
+
+	if (!list_linked(&cl->setup->wait))
 		return;
-	list_remove(&cl->pw->waiting, &cl->wait);
-	if (cl->patient)
-		perclient_wait_over(cl->pw->proxy->perclient, &cl->peer);
+	list_remove(&cl->pw->waiting, &cl->setup->wait);
+	if (cl->setup->patient)
+		perclient_wait_over(cl->pw->proxy->perclient, &peer);
+}
+
+static void setup_free(struct client *cl)
+{
+	struct setup *s = cl->setup;
+	struct proxy_worker *pw = cl->pw;
+
+	ev_timer_stop(pw->w.loop, &s->deadline);
+	synwatch_remove(&pw->synwatch, &s->syn);
+	wait_over(cl);
+	if (s->check)
+		auth_cancel(s->check);
+	if (s->op)
+		op_connect_stop(s->op);
+	if (s->assoc)
+		assoc_stop(s->assoc);
+	if (s->bind)
+		op_bind_stop(s->bind);
+	if (list_linked(&s->excess))
+		list_remove(&pw->excess, &s->excess);
+	if (s->fd >= 0)
+		close(s->fd);
+	free(s->held);
+	proxy_conf_put(s->conf);
+	free(s);
+	cl->setup = NULL;
+}
+
+/* It relays: what is not needed any more goes, or stays where there is no memory for the rest. */
+static void setup_over(struct client *cl)
+{
+	if (!cl->label)
+		cl->label = label_new(cl->setup);
+	if (cl->label && !list_linked(&cl->setup->syn.node))
+		setup_free(cl);
 }
 
 void client_end(struct client *cl, enum end_reason reason, int err)
 {
 	struct proxy_worker *pw = cl->pw;
-	struct ev_loop *loop = pw->w.loop;
+	struct addr peer = client_peer(cl);
 
 	if (cl->state == CLIENT_CLOSED)
 		return;
 	if (cl->state != CLIENT_RELAY) /* the relay has asked already; its sockets are gone */
-		note_facts_at_end(cl, cl->fd);
+		note_facts_at_end(cl, cl->setup->fd);
 	log_end(cl, reason, err);
 	cl->state = CLIENT_CLOSED;
 	pw->counters.ended[reason]++;
 	pw->counters.bytes_up += cl->relay.b.bytes_out;
 	pw->counters.bytes_down += cl->relay.b.bytes_in;
-	ev_io_stop(loop, &cl->relay.a.io);
-	ev_timer_stop(loop, &cl->deadline);
-	synwatch_remove(&pw->synwatch, &cl->syn);
-	wait_over(cl);
-	if (cl->check)
-		auth_cancel(cl->check);
-	if (cl->op)
-		op_connect_stop(cl->op);
-	if (cl->assoc)
-		assoc_stop(cl->assoc);
-	if (cl->bind)
-		op_bind_stop(cl->bind);
+	ev_io_stop(pw->w.loop, &cl->relay.a.io);
 	forget_input(cl);
-	free(cl->held);
-	cl->held = NULL;
-	if (cl->fd >= 0)
-		close(cl->fd);
-	cl->fd = -1;
-	if (cl->counted) {
-		perclient_give(pw->proxy->perclient, &cl->peer);
-		budget_give(&pw->proxy->budget);
-	} else {
-		list_remove(&pw->excess, &cl->excess);
-	}
 	if (cl->counted_user)
-		peruser_give(pw->proxy->peruser, cl->user);
+		peruser_give(pw->proxy->peruser, client_user(cl));
+	if (cl->setup)
+		setup_free(cl);
+	if (cl->counted) {
+		perclient_give(pw->proxy->perclient, &peer);
+		budget_give(&pw->proxy->budget);
+	}
 	list_remove(&pw->clients, &cl->node);
 	cl->corpse.bury = client_bury;
 	worker_bury(&pw->w, &cl->corpse);
@@ -188,30 +260,31 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 
 static void client_deadline(struct client *cl, double s)
 {
-	ev_timer_stop(cl->pw->w.loop, &cl->deadline);
+	ev_timer_stop(cl->pw->w.loop, &cl->setup->deadline);
 	if (s <= 0)
 		return;
-	ev_timer_set(&cl->deadline, s, 0.);
-	ev_timer_start(cl->pw->w.loop, &cl->deadline);
+	ev_timer_set(&cl->setup->deadline, s, 0.);
+	ev_timer_start(cl->pw->w.loop, &cl->setup->deadline);
 }
 
 static double request_s(const struct client *cl)
 {
-	double waiting_s = cl->conf->waiting_timeout_s, request_s = cl->conf->request_timeout_s;
+	double waiting_s = cl->setup->conf->waiting_timeout_s,
+	       request_s = cl->setup->conf->request_timeout_s;
 
 	if (!cl->counted)
 		return SHED_S;
-	if (!list_linked(&cl->wait))
+	if (!list_linked(&cl->setup->wait))
 		return request_s;
 	if (cl->pw->leaving)
 		return SHED_S;
-	return cl->patient || waiting_s < request_s ? waiting_s : request_s;
+	return cl->setup->patient || waiting_s < request_s ? waiting_s : request_s;
 }
 
 /* Interest before the relay: room means read. */
 static void client_watch(struct client *cl)
 {
-	bool want = cl->fd >= 0 && !cl->relay.a.eof && cl->relay.a.in.len < BUF_SIZE;
+	bool want = cl->setup->fd >= 0 && !cl->relay.a.eof && cl->relay.a.in.len < BUF_SIZE;
 
 	if (want)
 		ev_io_start(cl->pw->w.loop, &cl->relay.a.io);
@@ -222,7 +295,7 @@ static void client_watch(struct client *cl)
 /* The authentication reply may wait for the other one, the handshake does not ask for it. */
 static bool holds_by_choice(const struct client *cl)
 {
-	return cl->held_len > 0 && !list_linked(&cl->syn.node);
+	return cl->setup->held_len > 0 && !list_linked(&cl->setup->syn.node);
 }
 
 void client_change(struct client *cl, enum client_state state)
@@ -233,12 +306,11 @@ void client_change(struct client *cl, enum client_state state)
 		client_deadline(cl, request_s(cl));
 		break;
 	case CLIENT_AUTH:
-		client_deadline(cl, cl->conf->request_timeout_s);
+		client_deadline(cl, cl->setup->conf->request_timeout_s);
 		break;
 	case CLIENT_DRAIN:
 		client_deadline(cl, DRAIN_S);
 		break;
-	case CLIENT_RELAY:
 	case CLIENT_UDP:
 		client_deadline(cl, cl->mptcp_socket ? FACTS_FIRST_S : 0);
 		break;
@@ -249,6 +321,7 @@ void client_change(struct client *cl, enum client_state state)
 	case CLIENT_CONNECT:
 		client_deadline(cl, holds_by_choice(cl) ? HOLD_S : 0);
 		break;
+	case CLIENT_RELAY:
 	case CLIENT_CLOSED:
 		client_deadline(cl, 0);
 		break;
@@ -263,13 +336,13 @@ void client_change(struct client *cl, enum client_state state)
  * reset), so only our direction is closed, and the rest is read. */
 void client_drain(struct client *cl, enum end_reason reason)
 {
-	cl->drain_reason = reason;
+	cl->setup->drain_reason = reason;
 	forget_input(cl);
-	if (!list_linked(&cl->syn.node))
-		shutdown(cl->fd, SHUT_WR);
+	if (!list_linked(&cl->setup->syn.node))
+		shutdown(cl->setup->fd, SHUT_WR);
 	/* Without a handshake that holds the answer back nothing is left to wait for. */
-	if (cl->relay.a.eof && !list_linked(&cl->syn.node))
-		client_end(cl, reason, cl->err);
+	if (cl->relay.a.eof && !list_linked(&cl->setup->syn.node))
+		client_end(cl, reason, cl->setup->err);
 	else
 		client_change(cl, CLIENT_DRAIN);
 }
@@ -285,54 +358,59 @@ static void end_any(struct client *cl, enum end_reason reason, int err)
 /* Replies are far smaller than an empty socket buffer: they go out at once or not at all. */
 static bool send_now(struct client *cl, const void *data, size_t len)
 {
-	struct iovec parts[] = {{cl->held, cl->held_len}, {(void *)(uintptr_t)data, len}};
+	struct setup *s = cl->setup;
+	struct iovec parts[] = {{s->held, s->held_len}, {(void *)(uintptr_t)data, len}};
 	struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
-	int fd = cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd, err;
+	int fd = cl->state == CLIENT_RELAY ? cl->relay.a.fd : s->fd, err;
 	ssize_t n;
 
 	do
 		n = sendmsg(fd, &msg, MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	err = n < 0 ? errno : EIO;
-	len += cl->held_len;
-	cl->held_len = 0;
-	free(cl->held);
-	cl->held = NULL;
+	len += s->held_len;
+	s->held_len = 0;
+	free(s->held);
+	s->held = NULL;
 	if (n == (ssize_t)len)
 		return true;
 	end_any(cl, sock_errno_is_reset(err) ? END_RESET_DOWN : END_INTERNAL, err);
 	return false;
 }
 
-static bool hold(struct client *cl, const void *data, size_t len)
+static bool hold(struct setup *s, const void *data, size_t len)
 {
-	if (len > CLIENT_HELD_MAX - (size_t)cl->held_len)
+	if (len > CLIENT_HELD_MAX - (size_t)s->held_len)
 		return false;
-	if (!cl->held)
-		cl->held = malloc(CLIENT_HELD_MAX);
-	if (!cl->held)
+	if (!s->held)
+		s->held = malloc(CLIENT_HELD_MAX);
+	if (!s->held)
 		return false;
-	memcpy(cl->held + cl->held_len, data, len);
-	cl->held_len = (uint16_t)(cl->held_len + len);
+	memcpy(s->held + s->held_len, data, len);
+	s->held_len = (uint16_t)(s->held_len + len);
 	return true;
 }
 
 bool client_send(struct client *cl, const void *data, size_t len)
 {
-	return (list_linked(&cl->syn.node) && hold(cl, data, len)) || send_now(cl, data, len);
+	struct setup *s = cl->setup;
+
+	return (list_linked(&s->syn.node) && hold(s, data, len)) || send_now(cl, data, len);
 }
 
 /* The client's third packet has come. */
 static void handshake_over(struct synwatch_entry *e)
 {
-	struct client *cl = container_of(e, struct client, syn);
+	struct client *cl = container_of(e, struct setup, syn)->cl;
 
-	note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
+	note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->setup->fd);
 	cl->pw->counters.mptcp_clients += cl->mptcp;
-	if (cl->held_len > 0 && !send_now(cl, NULL, 0))
+	if (cl->setup->held_len > 0 && !send_now(cl, NULL, 0))
 		return;
 	if (cl->state == CLIENT_DRAIN)
-		shutdown(cl->fd, SHUT_WR);
+		shutdown(cl->setup->fd, SHUT_WR);
+	if (cl->state == CLIENT_RELAY)
+		setup_over(cl);
 	relay_release(&cl->relay);
 }
 
@@ -341,26 +419,34 @@ static void handshake_over(struct synwatch_entry *e)
 static bool may_hold(const struct client *cl)
 {
 	const struct proxy_worker *pw = cl->pw;
+	const struct setup *s = cl->setup;
 
-	if (cl->command != S6_CMD_CONNECT)
+	if (s->command != S6_CMD_CONNECT)
 		return true;
 	if (pw->leaving || !cl->counted)
 		return false; /* it is refused; seen when stopping: some then take it for a loss */
-	return cl->dst.type != S6_ADDR_NAME && (pw->near || cl->id % TRY_EVERY == 0);
+	return s->dst.type != S6_ADDR_NAME && (pw->near || cl->id % TRY_EVERY == 0);
 }
 
 bool client_send_soon(struct client *cl, const void *data, size_t len)
 {
-	return (may_hold(cl) && hold(cl, data, len)) || client_send(cl, data, len);
+	return (may_hold(cl) && hold(cl->setup, data, len)) || client_send(cl, data, len);
 }
 
 /* ---- relay ---- */
+
+/* Subflows come and go: a running connection is asked now and then, and at its end. */
+static void relay_ticked(struct relay *r)
+{
+	note_facts(container_of(r, struct client, relay), r->a.fd);
+}
 
 static void relay_closing(struct relay *r)
 {
 	struct client *cl = container_of(r, struct client, relay);
 
-	synwatch_remove(&cl->pw->synwatch, &cl->syn);
+	if (cl->setup) /* before its descriptor is closed */
+		synwatch_remove(&cl->pw->synwatch, &cl->setup->syn);
 	note_facts_at_end(cl, r->a.fd);
 }
 
@@ -368,12 +454,17 @@ static size_t relay_room(struct relay *r, double *wait_s)
 {
 	struct client *cl = container_of(r, struct client, relay);
 
-	return sndlimit_room(&cl->limit, r->a.fd, r->a.bytes_out, wait_s);
+	return sndlimit_room(&cl->limit->snd, r->a.fd, r->a.bytes_out, wait_s);
 }
 
 static void relay_wrote(struct relay *r, size_t len)
 {
-	sndlimit_wrote(&container_of(r, struct client, relay)->limit, len);
+	sndlimit_wrote(&container_of(r, struct client, relay)->limit->snd, len);
+}
+
+static struct relay_limit *relay_limit(struct relay *r)
+{
+	return &container_of(r, struct client, relay)->limit->relay;
 }
 
 static void relay_done(struct relay *r, enum end_reason reason, int err)
@@ -383,25 +474,30 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	client_end(cl, reason, err);
 }
 
+static const struct relay_ops relay_ops = {
+	.done = relay_done, .closing = relay_closing, .ticked = relay_ticked, .limit = relay_limit};
+
 void client_relay(struct client *cl, int fd)
 {
 	struct proxy_worker *pw = cl->pw;
-	int own = cl->fd;
+	int own = cl->setup->fd;
 
 	ev_io_stop(pw->w.loop, &cl->relay.a.io);
-	cl->fd = -1;
+	cl->setup->fd = -1;
 	client_change(cl, CLIENT_RELAY);
-	cl->relay.closing = relay_closing;
-	cl->relay.a.dead_s = cl->conf->dead_s;
-	relay_start(&cl->relay, &pw->w, own, fd, cl->conf->idle_s, relay_done);
+	cl->relay.idle_s = (float)cl->setup->conf->idle_s;
+	cl->relay.dead_s = (float)cl->setup->conf->dead_s;
+	cl->relay.a.mortal = true;
+	setup_over(cl);
+	relay_start(&cl->relay, &pw->w, own, fd, &relay_ops);
 }
 
 static void connected(void *owner, const struct op_connect_result *result)
 {
 	struct client *cl = owner;
 
-	cl->op = NULL;
-	cl->err = result->err;
+	cl->setup->op = NULL;
+	cl->setup->err = result->err;
 	if (holds_by_choice(cl))
 		cl->pw->near = true;
 	if (result->code != S6_REPLY_SUCCESS) {
@@ -428,16 +524,16 @@ static bool take_user(struct client *cl)
 	struct proxy_worker *pw = cl->pw;
 	char user[ISSUED_USER_MAX * 4];
 
-	if (!cl->user[0])
+	if (!cl->setup->user[0])
 		return true;
-	cl->counted_user =
-		peruser_take(pw->proxy->peruser, cl->user, (unsigned)cl->conf->max_per_user);
+	cl->counted_user = peruser_take(pw->proxy->peruser, cl->setup->user,
+					(unsigned)cl->setup->conf->max_per_user);
 	if (cl->counted_user)
 		return true;
-	text_escape(user, sizeof(user), cl->user);
+	text_escape(user, sizeof(user), cl->setup->user);
 	log_limited(&pw->limit_user, 5, LVL_WARNING,
 		    "user %s: too many connections (max_per_user = %d)", user,
-		    cl->conf->max_per_user);
+		    cl->setup->conf->max_per_user);
 	return false;
 }
 
@@ -450,7 +546,7 @@ static enum end_reason refusal(struct client *cl)
 		return END_LIMIT;
 	if (pw->leaving && !pw->proxy->handed_over)
 		return END_SHUTDOWN;
-	if (cl->command == S6_CMD_NOOP)
+	if (cl->setup->command == S6_CMD_NOOP)
 		return END_NONE;
 	if (budget_short_of_memory(&pw->proxy->budget, &pw->w))
 		return END_BUDGET;
@@ -473,19 +569,19 @@ static bool within_limits(struct client *cl)
 void client_act(struct client *cl)
 {
 	struct op_connect_wish wish = {
-		.dst = &cl->dst, .stack = &cl->stack, .early = &cl->relay.a.in};
+		.dst = &cl->setup->dst, .stack = &cl->setup->stack, .early = &cl->relay.a.in};
 
 	if (!within_limits(cl))
 		return;
-	switch (cl->command) {
+	switch (cl->setup->command) {
 	case S6_CMD_NOOP:
 		if (reply_op(cl, S6_REPLY_SUCCESS, NULL))
 			client_drain(cl, END_NOOP); /* R8 */
 		break;
 	case S6_CMD_CONNECT:
 		client_change(cl, CLIENT_CONNECT);
-		cl->op = op_connect_start(cl->pw, &wish, connected, cl);
-		if (!cl->op && reply_op(cl, S6_REPLY_FAILURE, NULL))
+		cl->setup->op = op_connect_start(cl->pw, &wish, connected, cl);
+		if (!cl->setup->op && reply_op(cl, S6_REPLY_FAILURE, NULL))
 			client_drain(cl, END_NO_MEMORY);
 		break;
 	case S6_CMD_UDP_ASSOCIATE:
@@ -532,20 +628,20 @@ static void try_request(struct client *cl)
 static void read_drain(struct client *cl)
 {
 	uint8_t trash[4096];
-	ssize_t n = recv(cl->fd, trash, sizeof(trash), 0);
+	ssize_t n = recv(cl->setup->fd, trash, sizeof(trash), 0);
 
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;
 	if (n > 0) {
-		cl->drained += (size_t)n;
-		if (cl->drained <= DRAIN_MAX)
+		cl->setup->drained += (size_t)n;
+		if (cl->setup->drained <= DRAIN_MAX)
 			return;
-	} else if (n == 0 && list_linked(&cl->syn.node)) {
+	} else if (n == 0 && list_linked(&cl->setup->syn.node)) {
 		cl->relay.a.eof = true; /* our answer is still held back by the handshake */
 		client_watch(cl);
 		return;
 	}
-	client_end(cl, cl->drain_reason, cl->err);
+	client_end(cl, cl->setup->drain_reason, cl->setup->err);
 }
 
 static void read_more(struct client *cl)
@@ -562,7 +658,7 @@ static void read_more(struct client *cl)
 			client_end(cl, END_NO_MEMORY, ENOMEM);
 		return;
 	}
-	n = recv(cl->fd, at, room, 0);
+	n = recv(cl->setup->fd, at, room, 0);
 	if (n > 0) {
 		buf_added(&r->a.in, (size_t)n);
 		r->a.bytes_in += (uint64_t)n;
@@ -578,15 +674,15 @@ static void read_more(struct client *cl)
 	}
 	if (n == 0)
 		r->a.eof = true;
-	if (list_linked(&cl->wait)) { /* these are its first octets */
+	if (list_linked(&cl->setup->wait)) { /* these are its first octets */
 		if (cl->mptcp && !cl->fastopen && worker_now(&cl->pw->w) - cl->started > PAUSE_S)
-			sock_window_after_pause(cl->fd);
+			sock_window_after_pause(cl->setup->fd);
 		wait_over(cl);
-		client_deadline(cl, cl->conf->request_timeout_s);
+		client_deadline(cl, cl->setup->conf->request_timeout_s);
 	}
 	if (cl->state == CLIENT_REQUEST)
 		try_request(cl);
-	else if (cl->bind && !client_bind_read(cl))
+	else if (cl->setup->bind && !client_bind_read(cl))
 		return;
 	if (cl->state != CLIENT_CLOSED && cl->state != CLIENT_RELAY && cl->state != CLIENT_UDP)
 		client_watch(cl);
@@ -606,26 +702,25 @@ static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 
 static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
-	struct client *cl = container_of(t, struct client, deadline);
+	struct client *cl = container_of(t, struct setup, deadline)->cl;
 
 	(void)loop;
 	(void)events;
-	if (cl->state == CLIENT_RELAY || cl->state == CLIENT_UDP) {
-		/* not a deadline: subflows come and go */
-		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
+	if (cl->state == CLIENT_UDP) { /* not a deadline: subflows come and go */
+		note_facts(cl, cl->setup->fd);
 		client_deadline(cl, FACTS_S);
-	} else if (cl->bind) {
+	} else if (cl->setup->bind) {
 		client_deadline(cl, LOOK_S);
 		client_bind_look(cl);
 	} else if (cl->state == CLIENT_DRAIN) {
-		client_end(cl, cl->drain_reason, cl->err);
+		client_end(cl, cl->setup->drain_reason, cl->setup->err);
 	} else if (cl->state == CLIENT_CONNECT) {
 		cl->pw->near = false;
 		client_send(cl, NULL, 0);
 	} else {
 		client_end(cl,
-			   list_linked(&cl->wait) && cl->pw->leaving ? END_SHUTDOWN
-								     : END_REQUEST_TIMEOUT,
+			   list_linked(&cl->setup->wait) && cl->pw->leaving ? END_SHUTDOWN
+									    : END_REQUEST_TIMEOUT,
 			   0);
 	}
 }
@@ -634,10 +729,11 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 static void note_start(struct client *cl)
 {
 	struct proxy_worker *pw = cl->pw;
+	struct setup *s = cl->setup;
 	struct sock_info info;
 
-	cl->mptcp_socket = sock_is_mptcp(cl->fd);
-	if (sock_info_tcp(cl->fd, &info) < 0)
+	cl->mptcp_socket = sock_is_mptcp(s->fd);
+	if (sock_info_tcp(s->fd, &info) < 0)
 		return;
 	cl->fastopen = info.syn_data_acked;
 	cl->relay.a.in_handshake = info.state == SOCK_SYN_RECV;
@@ -646,31 +742,62 @@ static void note_start(struct client *cl)
 		return;
 	if (info.state == SOCK_SYN_RECV) {
 		cl->relay.hold = true;
-		cl->syn.over = handshake_over;
-		synwatch_add(&pw->synwatch, &cl->syn, cl->fd);
+		s->syn.over = handshake_over;
+		synwatch_add(&pw->synwatch, &s->syn, s->fd);
 	} else {
-		note_facts(cl, cl->fd);
+		note_facts(cl, s->fd);
 		pw->counters.mptcp_clients += cl->mptcp;
 	}
-	if (cl->fastopen) {
-		sndlimit_init(&cl->limit, &info);
-		cl->relay.room = relay_room;
-		cl->relay.wrote = relay_wrote;
-	}
+	if (cl->fastopen)
+		cl->limit = calloc(1, sizeof(*cl->limit));
+	if (!cl->limit)
+		return; /* without memory it is slower, not wrong */
+	sndlimit_init(&cl->limit->snd, &info);
+	cl->limit->relay.room = relay_room;
+	cl->limit->relay.wrote = relay_wrote;
+	cl->relay.limited = true;
 }
 
 static void wait_begin(struct client *cl)
 {
-	const struct proxy_conf *c = cl->conf;
+	const struct proxy_conf *c = cl->setup->conf;
+	struct addr peer = client_peer(cl);
 
-	list_push(&cl->pw->waiting, &cl->wait);
-	cl->patient = perclient_wait(cl->pw->proxy->perclient, &cl->peer,
-				     (unsigned)c->max_per_client, (unsigned)c->max_clients);
+	list_push(&cl->pw->waiting, &cl->setup->wait);
+	cl->setup->patient = perclient_wait(cl->pw->proxy->perclient, &peer,
+					    (unsigned)c->max_per_client, (unsigned)c->max_clients);
+}
+
+/* In no list and no state yet. NULL = out of memory. */
+static struct client *client_new(struct proxy_worker *pw, int fd, const struct addr *peer)
+{
+	bool v6 = addr_family(peer) == AF_INET6;
+	struct client *cl = calloc(1, sizeof(*cl) + (v6 ? ADDR_PACKED_V6 : ADDR_PACKED_V4));
+	struct setup *s = calloc(1, sizeof(*s));
+
+	if (!cl || !s) {
+		free(cl);
+		free(s);
+		return NULL;
+	}
+	cl->pw = pw;
+	cl->setup = s;
+	cl->id = ++pw->next_id;
+	cl->v6 = v6;
+	addr_pack(peer, cl->peer);
+	cl->started = worker_now(&pw->w);
+	relay_init(&cl->relay);
+	ev_io_init(&cl->relay.a.io, io_cb, fd, EV_READ);
+	s->cl = cl;
+	s->conf = proxy_conf_get(pw->conf);
+	s->fd = fd;
+	ev_init(&s->deadline, deadline_cb);
+	return cl;
 }
 
 void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool counted)
 {
-	struct client *cl = calloc(1, sizeof(*cl));
+	struct client *cl = client_new(pw, fd, peer);
 
 	if (!cl) {
 		if (counted) {
@@ -681,21 +808,12 @@ void client_start(struct proxy_worker *pw, int fd, const struct addr *peer, bool
 		close(fd);
 		return;
 	}
-	cl->pw = pw;
-	cl->conf = proxy_conf_get(pw->conf);
-	cl->id = ++pw->next_id;
-	cl->peer = *peer;
 	cl->counted = counted;
-	cl->fd = fd;
-	cl->started = worker_now(&pw->w);
-	relay_init(&cl->relay);
-	ev_io_init(&cl->relay.a.io, io_cb, fd, EV_READ);
-	ev_init(&cl->deadline, deadline_cb);
 	list_push(&pw->clients, &cl->node);
 	pw->counters.accepted++;
 	note_start(cl);
 	if (!counted)
-		list_push(&pw->excess, &cl->excess);
+		list_push(&pw->excess, &cl->setup->excess);
 	if (cl->fastopen)
 		read_more(cl); /* the request came with the SYN */
 	if (cl->state != CLIENT_REQUEST)
@@ -711,8 +829,8 @@ bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all
 	struct list_node *n;
 
 	for (n = list_first(&pw->waiting); n; n = list_next(&pw->waiting, n)) {
-		struct client *cl = container_of(n, struct client, wait);
-		struct addr theirs = perclient_key(&cl->peer);
+		struct client *cl = container_of(n, struct setup, wait)->cl;
+		struct addr from = client_peer(cl), theirs = perclient_key(&from);
 
 		if (worker_now(&pw->w) - cl->started < YIELDS_S)
 			return false; /* its request may be on its way; so may the later ones' */
@@ -726,7 +844,7 @@ bool client_make_room(struct proxy_worker *pw, const struct addr *peer, bool all
 
 void client_end_excess(struct proxy_worker *pw)
 {
-	client_end(container_of(list_first(&pw->excess), struct client, excess), END_LIMIT, 0);
+	client_end(container_of(list_first(&pw->excess), struct setup, excess)->cl, END_LIMIT, 0);
 }
 
 void client_leave(struct proxy_worker *pw)
@@ -735,7 +853,7 @@ void client_leave(struct proxy_worker *pw)
 
 	pw->leaving = true;
 	list_for_each_safe (&pw->waiting, n, tmp)
-		client_deadline(container_of(n, struct client, wait), SHED_S);
+		client_deadline(container_of(n, struct setup, wait)->cl, SHED_S);
 	/* A port is had by one process only: the client finds the successor, or knows. */
 	list_for_each_safe (&pw->clients, n, tmp) {
 		struct client *cl = container_of(n, struct client, node);
@@ -746,7 +864,7 @@ void client_leave(struct proxy_worker *pw)
 
 uint64_t client_memory(const struct proxy_worker *pw)
 {
-	return (uint64_t)pw->clients.count * sizeof(struct client);
+	return (uint64_t)pw->clients.count * (sizeof(struct client) + sizeof(struct setup) / 4);
 }
 
 void client_end_all(struct proxy_worker *pw, enum end_reason reason)
@@ -759,9 +877,12 @@ void client_end_all(struct proxy_worker *pw, enum end_reason reason)
 
 static const char *state_word(const struct client *cl)
 {
-	if (list_linked(&cl->wait))
+	if (!cl->setup)
+		return state_words[cl->state];
+	if (list_linked(&cl->setup->wait))
 		return "waiting";
-	return cl->op && op_connect_resolving(cl->op) ? "resolve" : state_words[cl->state];
+	return cl->setup->op && op_connect_resolving(cl->setup->op) ? "resolve"
+								    : state_words[cl->state];
 }
 
 void client_report_all(struct proxy_worker *pw, struct report *r)
@@ -769,20 +890,22 @@ void client_report_all(struct proxy_worker *pw, struct report *r)
 	struct list_node *n, *tmp;
 	struct assoc_facts f;
 	char text[S6_NAME_MAX * 4 + 16];
+	struct addr peer;
 
 	list_for_each_safe (&pw->clients, n, tmp) {
 		struct client *cl = container_of(n, struct client, node);
 
-		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->fd);
+		peer = client_peer(cl);
+		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->setup->fd);
 		report_row(r);
-		if (cl->assoc)
-			assoc_facts(cl->assoc, &f);
+		if (client_assoc(cl))
+			assoc_facts(client_assoc(cl), &f);
 		else
 			f = (struct assoc_facts){.bytes_up = cl->relay.b.bytes_out,
 						 .bytes_down = cl->relay.b.bytes_in};
 		report_u64(r, "id", cl->id * pw->proxy->n_workers + pw->w.index);
-		report_str(r, "client", addr_str(&cl->peer, text, sizeof(text)));
-		report_str(r, "user", cl->user[0] ? cl->user : NULL);
+		report_str(r, "client", addr_str(&peer, text, sizeof(text)));
+		report_str(r, "user", client_user(cl)[0] ? client_user(cl) : NULL);
 		report_str(r, "destination",
 			   f.bind ? addr_str(f.bind, text, sizeof(text))
 				  : dst_str(cl, text, sizeof(text)));

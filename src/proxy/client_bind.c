@@ -14,14 +14,14 @@
 /* What its log line and row show from now on. */
 static void name_peer(struct client *cl, const struct addr *peer)
 {
-	s6glue_from_addr(&cl->dst, peer);
+	s6glue_from_addr(&cl->setup->dst, peer);
 }
 
 static void peer_here(void *owner, const struct op_bind_reply *reply)
 {
 	struct client *cl = owner;
 
-	cl->bind = NULL;
+	cl->setup->bind = NULL;
 	name_peer(cl, &reply->addr);
 	if (!reply_bind(cl, reply, false)) {
 		sock_reset(reply->fd);
@@ -38,7 +38,7 @@ static void peer_waits(void *owner, const struct op_bind_reply *reply)
 	struct client *cl = owner;
 	uint64_t unread;
 
-	if (sock_unacked(cl->fd, &unread) == 0 && unread <= UNREAD_MAX)
+	if (sock_unacked(cl->setup->fd, &unread) == 0 && unread <= UNREAD_MAX)
 		reply_bind(cl, reply, false);
 }
 
@@ -46,8 +46,8 @@ static void bind_failed(void *owner, const struct op_bind_reply *reply)
 {
 	struct client *cl = owner;
 
-	cl->bind = NULL;
-	cl->err = reply->err;
+	cl->setup->bind = NULL;
+	cl->setup->err = reply->err;
 	if (reply_bind(cl, reply, false))
 		client_drain(cl, reply->reason);
 }
@@ -58,15 +58,16 @@ static const struct op_bind_ops ops = {
 static void tell_refusal(const struct client *cl, const struct op_bind_reply *reply)
 {
 	char peer[ADDR_STRLEN], user[ISSUED_USER_MAX * 4];
-	const struct proxy_conf *c = cl->conf;
+	const struct proxy_conf *c = cl->setup->conf;
+	struct addr from = client_peer(cl);
 
-	text_escape(user, sizeof(user), cl->user[0] ? cl->user : "-");
-	addr_str(&cl->peer, peer, sizeof(peer));
+	text_escape(user, sizeof(user), cl->setup->user[0] ? cl->setup->user : "-");
+	addr_str(&from, peer, sizeof(peer));
 	if (reply->reason == END_NOT_ALLOWED)
 		log_limited(&cl->pw->limit_bind, 5, LVL_WARNING,
 			    "client %s user=%s may not bind port %u: allow it with bind_ports in "
 			    "[user] or [acl] (below 1024 that takes a restart)",
-			    peer, user, cl->dst.port);
+			    peer, user, cl->setup->dst.port);
 	else if (reply->reason == END_LIMIT)
 		log_limited(&cl->pw->limit_bind, 5, LVL_WARNING,
 			    "client %s user=%s: too many bound ports (max_binds = %d, "
@@ -75,20 +76,21 @@ static void tell_refusal(const struct client *cl, const struct op_bind_reply *re
 	else if (reply->reason == END_BIND_FAILED)
 		log_limited(&cl->pw->limit_bind, 5, LVL_NOTICE,
 			    "client %s user=%s: port %u cannot be bound: %s", peer, user,
-			    cl->dst.port, strerror(reply->err));
+			    cl->setup->dst.port, strerror(reply->err));
 }
 
 void client_bind(struct client *cl)
 {
-	const struct op_bind_wish wish = {.addr = &cl->dst,
-					  .stack = &cl->stack,
-					  .user = cl->user,
-					  .session = cl->in_session ? cl->session_id : NULL};
+	struct setup *s = cl->setup;
+	const struct op_bind_wish wish = {.addr = &s->dst,
+					  .stack = &s->stack,
+					  .user = s->user,
+					  .session = s->in_session ? s->session_id : NULL};
 	struct op_bind_reply first;
 
-	cl->bind = op_bind_start(cl->pw, &wish, &ops, cl, &first);
-	if (!cl->bind) {
-		cl->err = first.err;
+	s->bind = op_bind_start(cl->pw, &wish, &ops, cl, &first);
+	if (!s->bind) {
+		s->err = first.err;
 		tell_refusal(cl, &first);
 		if (reply_bind(cl, &first, true))
 			client_drain(cl, first.reason);
@@ -97,8 +99,8 @@ void client_bind(struct client *cl)
 	name_peer(cl, &first.addr);
 	if (!reply_bind(cl, &first, true))
 		return;
-	if (op_bind_has_backlog(cl->bind)) {
-		sock_keepalive_idle(cl->fd, CONTROL_KEEPALIVE_S);
+	if (op_bind_has_backlog(s->bind)) {
+		sock_keepalive_idle(s->fd, CONTROL_KEEPALIVE_S);
 		client_change(cl, CLIENT_CONTROL);
 	} else {
 		client_change(cl, CLIENT_BIND);
@@ -116,6 +118,6 @@ bool client_bind_read(struct client *cl)
 
 void client_bind_look(struct client *cl)
 {
-	if (sock_mptcp_dead(cl->fd))
+	if (sock_mptcp_dead(cl->setup->fd))
 		client_end(cl, END_DEAD_DOWN, 0);
 }

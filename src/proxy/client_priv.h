@@ -31,28 +31,20 @@ enum client_state {
 	CLIENT_CLOSED   /* ended; freed at the end of the loop turn */
 };
 
-struct client {
-	struct list_node node; /* in proxy_worker.clients */
-	struct list_node wait; /* in proxy_worker.waiting, until it says something */
-	struct list_node excess; /* in proxy_worker.excess, if not counted */
-	bool patient;          /* it may wait for waiting_timeout */
-	struct corpse corpse;
-	struct proxy_worker *pw;
+/* All of a client that is needed only until it relays: idle connections go without. What lasts in
+ * another state (CONTROL, UDP) keeps it. */
+struct setup {
+	struct client *cl;
 	struct proxy_conf *conf; /* a reference */
-	uint64_t id;
-	enum client_state state;
-	struct addr peer;
-	bool counted;      /* in perclient; false: beyond the limits, only to be told so */
-	bool counted_user; /* in peruser */
-	int fd; /* -1 once the relay owns it; until then relay.a.io watches it */
+	struct list_node wait;   /* in proxy_worker.waiting, until it says something */
+	struct list_node excess; /* in proxy_worker.excess, if not counted */
+	bool patient;            /* it may wait for waiting_timeout */
+	int fd;                  /* -1 once the relay owns it; until then relay.a.io watches it */
 	ev_timer deadline;
-	struct synwatch_entry syn;
-	struct sndlimit limit; /* when relay.room is set */
-	struct relay relay; /* relay.a.in holds the request and early data before it runs */
+	struct synwatch_entry syn;    /* while that lasts, all of this stays */
 	enum end_reason drain_reason; /* why it will have ended when the drain is over */
 	int err;                      /* errno behind that, or 0 */
 	size_t drained;
-	double started; /* worker_now */
 
 	/* the request */
 	uint8_t command;
@@ -61,24 +53,69 @@ struct client {
 	char user[ISSUED_USER_MAX];
 	bool want_session; /* as asked for in the request */
 	struct issued_ask ask;
-	bool opened; /* a session, with this ID */
+	bool opened;     /* a session, with this ID */
 	bool in_session; /* this request is part of the session with this ID */
 	uint8_t session_id[ISSUED_ID_LEN];
 	bool gave_credentials; /* the reply tells what has become of them */
 
-	struct auth_check *check;
-	struct op_connect *op;
-	struct assoc *assoc;
-	struct op_bind *bind;
-	uint8_t reply_code;
-	bool replied;
 	uint16_t held_len; /* octets of replies that wait for others, or for the handshake */
 	uint8_t *held;
-	/* facts for the log line */
-	bool mptcp_socket; /* MPTCP, or fallen back from it; else it never will be */
-	bool mptcp, fastopen, remote_mptcp;
-	unsigned subflows;
+	struct auth_check *check;
+	struct op_connect *op;
+	struct op_bind *bind;
+	struct assoc *assoc;
 };
+
+/* What is left of it for the log. */
+struct label {
+	uint8_t command;
+	uint16_t dst_len;
+	char text[]; /* so many octets of setup.dst, then the user's name */
+};
+
+/* On a connection that was accepted with Fast Open. */
+struct client_limit {
+	struct relay_limit relay;
+	struct sndlimit snd;
+};
+
+/* There may be many thousands that do nothing: what is not needed then is in struct setup. */
+struct client {
+	union {
+		struct {
+			struct list_node node; /* in proxy_worker.clients */
+			uint64_t id;
+		};
+		struct corpse corpse; /* at the end */
+	};
+	struct proxy_worker *pw;
+	struct setup *setup;        /* NULL while relaying, mostly */
+	struct label *label;        /* while relaying, if there was memory; else setup is there */
+	struct client_limit *limit; /* when relay.limited was set at the start */
+	double started;             /* worker_now */
+	struct relay relay;         /* relay.a.in holds the request and early data before it runs */
+	uint16_t subflows;
+	enum client_state state : 8;
+	uint8_t reply_code;
+	bool counted : 1;      /* in perclient; false: beyond the limits, only to be told so */
+	bool counted_user : 1; /* in peruser */
+	bool replied : 1;
+	/* facts for the log line */
+	bool mptcp_socket : 1; /* MPTCP, or fallen back from it; else it never will be */
+	bool mptcp : 1;
+	bool fastopen : 1;
+	bool remote_mptcp : 1;
+	bool v6 : 1;
+	uint8_t peer[]; /* packed */
+};
+
+static inline struct addr client_peer(const struct client *cl)
+{
+	struct addr a;
+
+	addr_unpack(&a, cl->v6 ? AF_INET6 : AF_INET, cl->peer);
+	return a;
+}
 
 /* client.c */
 

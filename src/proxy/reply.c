@@ -25,7 +25,7 @@ void reply_refuse(struct client *cl, enum end_reason reason, bool session_invali
 	size_t len;
 
 	reply.opts.session_invalid = session_invalid;
-	if (cl->gave_credentials && !session_invalid)
+	if (cl->setup->gave_credentials && !session_invalid)
 		put_status(&reply.opts, 1, status);
 	if (s6_auth_reply_build(&reply, out, sizeof(out), &len) != S6_OK)
 		client_end(cl, END_INTERNAL, 0);
@@ -40,10 +40,10 @@ bool reply_auth(struct client *cl, bool in_session, const struct issued_answer *
 	uint8_t out[REPLY_MAX], status[STATUS_LEN];
 	size_t len;
 
-	if (cl->gave_credentials && !in_session)
+	if (cl->setup->gave_credentials && !in_session)
 		put_status(o, 0, status);
 	o->session_ok = in_session;
-	if (cl->opened) {
+	if (cl->setup->opened) {
 		o->session_id = answer->id;
 		o->session_id_len = ISSUED_ID_LEN;
 	}
@@ -73,20 +73,22 @@ static uint16_t avail(bool in_effect)
 /* TOS, TTL and fragmentation on the client's leg: done, then asked for. */
 static void client_leg(struct client *cl, struct s6_stack *answer)
 {
-	const struct s6_stack *wish = &cl->stack;
-	sa_family_t family = addr_family(&cl->peer);
+	const struct s6_stack *wish = &cl->setup->stack;
+	sa_family_t family = cl->v6 ? AF_INET6 : AF_INET;
 
 	if (s6_stack_has(wish, S6_STACK_TOS_CLIENT)) {
-		leg_set_tos(cl->fd, (uint8_t)wish->value[S6_STACK_TOS_CLIENT]);
-		s6_stack_set(answer, S6_STACK_TOS_CLIENT, leg_tos(cl->fd, family));
+		leg_set_tos(cl->setup->fd, (uint8_t)wish->value[S6_STACK_TOS_CLIENT]);
+		s6_stack_set(answer, S6_STACK_TOS_CLIENT, leg_tos(cl->setup->fd, family));
 	}
 	if (s6_stack_has(wish, S6_STACK_TTL_CLIENT)) {
-		leg_set_ttl(cl->fd, (uint8_t)wish->value[S6_STACK_TTL_CLIENT]);
-		s6_stack_set(answer, S6_STACK_TTL_CLIENT, leg_ttl(cl->fd, family));
+		leg_set_ttl(cl->setup->fd, (uint8_t)wish->value[S6_STACK_TTL_CLIENT]);
+		s6_stack_set(answer, S6_STACK_TTL_CLIENT, leg_ttl(cl->setup->fd, family));
 	}
 	if (s6_stack_has(wish, S6_STACK_NO_FRAG_CLIENT)) {
-		leg_set_no_frag(cl->fd, wish->value[S6_STACK_NO_FRAG_CLIENT] == S6_AVAIL_YES);
-		s6_stack_set(answer, S6_STACK_NO_FRAG_CLIENT, avail(leg_no_frag(cl->fd, family)));
+		leg_set_no_frag(cl->setup->fd,
+				wish->value[S6_STACK_NO_FRAG_CLIENT] == S6_AVAIL_YES);
+		s6_stack_set(answer, S6_STACK_NO_FRAG_CLIENT,
+			     avail(leg_no_frag(cl->setup->fd, family)));
 	}
 }
 
@@ -117,11 +119,11 @@ static void far_connection(const struct s6_stack *wish, unsigned syn_bytes, bool
 static void remote_leg(const struct client *cl, const struct op_connect_result *result,
 		       struct s6_stack *answer)
 {
-	const struct s6_stack *wish = &cl->stack;
+	const struct s6_stack *wish = &cl->setup->stack;
 
 	far_leg(wish, result->fd, addr_family(&result->dst), answer);
 	far_connection(wish, result->syn_bytes, result->mptcp, answer);
-	if (s6_stack_has(wish, S6_STACK_HAPPY_EYEBALLS) && cl->dst.type == S6_ADDR_NAME)
+	if (s6_stack_has(wish, S6_STACK_HAPPY_EYEBALLS) && cl->setup->dst.type == S6_ADDR_NAME)
 		s6_stack_set(answer, S6_STACK_HAPPY_EYEBALLS, wish->value[S6_STACK_HAPPY_EYEBALLS]);
 }
 
@@ -136,8 +138,8 @@ static bool send_op(struct client *cl, struct s6_op_reply *reply, const uint8_t 
 	cl->replied = true;
 	if (reply->code < REPLY_CODES)
 		cl->pw->counters.replies[reply->code]++;
-	if (cl->opened && cl->conf->repeat_session_id) {
-		reply->opts.session_id = cl->session_id;
+	if (cl->setup->opened && cl->setup->conf->repeat_session_id) {
+		reply->opts.session_id = cl->setup->session_id;
 		reply->opts.session_id_len = ISSUED_ID_LEN;
 	}
 	if (s6_op_reply_build(reply, out, sizeof(out) - next_len, &len) != S6_OK) {
@@ -177,7 +179,7 @@ static void set_far_leg(const struct s6_stack *wish, int fd)
 static void bind_leg(const struct client *cl, const struct op_bind_reply *result, bool first,
 		     struct s6_stack *answer)
 {
-	const struct s6_stack *wish = &cl->stack;
+	const struct s6_stack *wish = &cl->setup->stack;
 
 	if (result->fd >= 0)
 		set_far_leg(wish, result->fd);

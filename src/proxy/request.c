@@ -18,13 +18,14 @@ static void open_session(struct client *cl, struct issued_answer *answer)
 {
 	struct proxy_worker *pw = cl->pw;
 
-	cl->opened = issued_open(pw->proxy->issued, cl->user, worker_now(&pw->w), &cl->ask, answer);
+	cl->setup->opened = issued_open(pw->proxy->issued, cl->setup->user, worker_now(&pw->w),
+					&cl->setup->ask, answer);
 	count_token(cl, answer->token);
-	if (!cl->opened)
+	if (!cl->setup->opened)
 		return;
-	cl->in_session = true;
+	cl->setup->in_session = true;
 	pw->counters.sessions_opened++;
-	memcpy(cl->session_id, answer->id, sizeof(cl->session_id));
+	memcpy(cl->setup->session_id, answer->id, sizeof(cl->setup->session_id));
 }
 
 /* Authenticated without a session. */
@@ -33,7 +34,7 @@ static void authenticated(struct client *cl)
 	struct issued_answer answer = {.token = TOKEN_NONE};
 
 	cl->pw->counters.auth_ok++;
-	if (cl->want_session)
+	if (cl->setup->want_session)
 		open_session(cl, &answer);
 	if (reply_auth(cl, false, &answer))
 		client_act(cl);
@@ -45,14 +46,14 @@ static void use_session(struct client *cl, const struct s6_options *o)
 	struct issued_answer answer;
 
 	if (!issued_use(pw->proxy->issued, o->session_id, o->session_id_len, worker_now(&pw->w),
-			&cl->ask, &answer)) {
+			&cl->setup->ask, &answer)) {
 		pw->counters.sessions_invalid++;
 		reply_refuse(cl, END_SESSION_INVALID, true);
 		return;
 	}
-	memcpy(cl->user, answer.user, sizeof(cl->user));
-	memcpy(cl->session_id, answer.id, sizeof(cl->session_id));
-	cl->in_session = true;
+	memcpy(cl->setup->user, answer.user, sizeof(cl->setup->user));
+	memcpy(cl->setup->session_id, answer.id, sizeof(cl->setup->session_id));
+	cl->setup->in_session = true;
 	count_token(cl, answer.token);
 	if (reply_auth(cl, true, &answer))
 		client_act(cl);
@@ -60,7 +61,9 @@ static void use_session(struct client *cl, const struct s6_options *o)
 
 static bool is_local_client(const struct client *cl)
 {
-	return addr_classify(&cl->peer) == ADDR_LOOPBACK || addr_is_local(&cl->peer);
+	struct addr peer = client_peer(cl);
+
+	return addr_classify(&peer) == ADDR_LOOPBACK || addr_is_local(&peer);
 }
 
 /* The username/password option of a request, or NULL. */
@@ -82,7 +85,7 @@ static void password_checked(void *owner, bool accepted)
 {
 	struct client *cl = owner;
 
-	cl->check = NULL;
+	cl->setup->check = NULL;
 	if (accepted)
 		authenticated(cl);
 	else
@@ -92,19 +95,21 @@ static void password_checked(void *owner, bool accepted)
 static void check_password(struct client *cl, const struct s6_userpass *up)
 {
 	struct proxy_worker *pw = cl->pw;
-	const char *hash = users_hash(cl->conf->users, up->user, up->user_len);
+	struct addr peer = client_peer(cl);
+	const char *hash = users_hash(cl->setup->conf->users, up->user, up->user_len);
 	bool known = hash != NULL;
 
 	if (!memchr(up->user, 0, up->user_len))
-		memcpy(cl->user, up->user, up->user_len); /* shorter than cl->user by its type */
+		memcpy(cl->setup->user, up->user,
+		       up->user_len); /* shorter than cl->setup->user by its type */
 	if (!known)
-		hash = users_any_hash(cl->conf->users);
+		hash = users_any_hash(cl->setup->conf->users);
 	client_change(cl, CLIENT_AUTH);
 	errno = EACCES;
 	if (hash)
-		cl->check = auth_start(pw->proxy->auth, &pw->w, &cl->peer, hash, known, up->pass,
-				       up->pass_len, password_checked, cl);
-	if (cl->check)
+		cl->setup->check = auth_start(pw->proxy->auth, &pw->w, &peer, hash, known, up->pass,
+					      up->pass_len, password_checked, cl);
+	if (cl->setup->check)
 		return;
 	/* Too busy to tell: a client that is told it was refused would stay away for long. */
 	if (errno == EACCES)
@@ -115,12 +120,13 @@ static void check_password(struct client *cl, const struct s6_userpass *up)
 
 static void refuse_stranger(struct client *cl)
 {
+	struct addr from = client_peer(cl);
 	char peer[ADDR_STRLEN];
 
 	log_limited(&cl->pw->limit_auth, 5, LVL_WARNING,
 		    "client %s refused: without a users file only clients on this machine are "
 		    "served (write one with \"sixpathctl passwd\", name it as users in [auth])",
-		    addr_str(&cl->peer, peer, sizeof(peer)));
+		    addr_str(&from, peer, sizeof(peer)));
 	auth_failed(cl);
 }
 
@@ -133,10 +139,10 @@ static void authenticate(struct client *cl, const struct s6_options *o)
 		reply_refuse(cl, END_MALFORMED, false); /* R10 */
 		return;
 	}
-	cl->gave_credentials = data != NULL;
-	if (cl->conf->users && data)
+	cl->setup->gave_credentials = data != NULL;
+	if (cl->setup->conf->users && data)
 		check_password(cl, &up);
-	else if (cl->conf->users)
+	else if (cl->setup->conf->users)
 		auth_failed(cl);
 	else if (is_local_client(cl))
 		authenticated(cl); /* no need for authentication */
@@ -148,13 +154,13 @@ static void take_request(struct client *cl, const struct s6_request *req)
 {
 	const struct s6_options *o = &req->opts;
 
-	cl->command = req->command;
-	cl->dst = req->addr;
-	cl->stack = o->stack;
-	cl->want_session = o->session_request;
-	cl->ask.spend = o->has_token_spend;
-	cl->ask.token = o->token_spend;
-	cl->ask.window_wish = o->has_token_request ? o->token_request : 0;
+	cl->setup->command = req->command;
+	cl->setup->dst = req->addr;
+	cl->setup->stack = o->stack;
+	cl->setup->want_session = o->session_request;
+	cl->setup->ask.spend = o->has_token_spend;
+	cl->setup->ask.token = o->token_spend;
+	cl->setup->ask.window_wish = o->has_token_request ? o->token_request : 0;
 }
 
 static void teardown_session(struct client *cl, const struct s6_options *o)
@@ -168,7 +174,7 @@ static void teardown_session(struct client *cl, const struct s6_options *o)
 		return;
 	}
 	/* R13: the session is gone; the rest is handled as outside any. R12: no new one. */
-	cl->want_session = false;
+	cl->setup->want_session = false;
 	authenticate(cl, o);
 }
 
@@ -191,10 +197,11 @@ void request_handle(struct client *cl, const struct s6_request *req)
 void request_fault(struct client *cl, enum s6_fault why)
 {
 	const uint8_t version = S6_VERSION;
+	struct addr from = client_peer(cl);
 	char peer[ADDR_STRLEN];
 
 	log_limited(&cl->pw->limit_protocol, 10, LVL_NOTICE, "client %s: request is bad: %s",
-		    addr_str(&cl->peer, peer, sizeof(peer)), s6_fault_str(why));
+		    addr_str(&from, peer, sizeof(peer)), s6_fault_str(why));
 	switch (why) {
 	case S6_FAULT_VERSION: /* section 3, R14 */
 		if (client_send(cl, &version, 1))

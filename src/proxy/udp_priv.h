@@ -44,9 +44,9 @@ struct assoc {
 	assoc_done_fn *done;
 	void *owner;
 	bool ended;
-	const struct addr *tcp_peer; /* the client's */
-	const char *user;            /* likewise */
-	double active;               /* worker_now of the last datagram */
+	struct addr tcp_peer; /* the client's */
+	const char *user;     /* its owner's */
+	double active;        /* worker_now of the last datagram */
 	bool counted_user;
 
 	/* the connection */

@@ -50,7 +50,7 @@ void flow_because(struct flow *f, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(f->why, sizeof(f->why), fmt, ap);
+	vsnprintf(f->at->why, sizeof(f->at->why), fmt, ap);
 	va_end(ap);
 }
 
@@ -58,15 +58,16 @@ void flow_because(struct flow *f, const char *fmt, ...)
 
 void flow_note_facts(struct flow *f)
 {
-	bool may = f->at ? f->at->dial.mptcp : f->mptcp;
-	int fd = f->state == FLOW_RELAY ? f->relay.b.fd : f->at ? f->at->fd : -1;
+	bool relays = f->state == FLOW_RELAY;
+	bool may = relays ? f->mptcp : f->at->dial.mptcp;
+	int fd = relays ? f->relay.b.fd : f->at->fd;
 	unsigned n = 0;
 
 	if (!may || fd < 0 || !sock_mptcp(fd, &n))
 		return;
 	f->mptcp = true; /* a connection that is closing does not say any more */
 	if (n > f->subflows)
-		f->subflows = n;
+		f->subflows = (uint16_t)n;
 }
 
 static const char *server_mptcp_str(const struct flow *f)
@@ -78,7 +79,7 @@ static const char *server_mptcp_str(const struct flow *f)
 
 static double first_byte_s(const struct flow *f)
 {
-	return f->relay.b.first_in > 0 ? f->relay.b.first_in - f->started : -1.;
+	return f->first_s;
 }
 
 /* The proxies before the one that is named; NULL = none. */
@@ -87,37 +88,63 @@ static const char *flow_via(const struct flow *f, char *buf, size_t cap)
 	return f->route == ROUTE_PROXY && f->up ? upstream_via_str(f->up, buf, cap) : NULL;
 }
 
+/* Told to the proxy instead of the address; NULL = none. */
+static const char *flow_name(const struct flow *f)
+{
+	const char *name;
+
+	if (f->state != FLOW_RELAY)
+		return f->at->name;
+	if (!f->left)
+		return NULL;
+	name = f->left + strlen(f->left) + 1;
+	return name[0] ? name : NULL;
+}
+
 /* NULL = it has none. */
 static const char *flow_name_str(const struct flow *f, char *buf, size_t cap)
 {
-	if (!f->name)
+	const char *name = flow_name(f);
+
+	if (!name)
 		return NULL;
-	text_escape(buf, cap, f->name);
+	text_escape(buf, cap, name);
 	return buf;
 }
 
 const char *flow_dst_str(const struct flow *f, char *buf, size_t cap)
 {
-	if (!f->front || !f->name)
-		return addr_str(&f->dst, buf, cap);
-	snprintf(buf, cap, "%s:%u", f->name, addr_port(&f->dst)); /* front.c allows no odd octets */
+	const char *name = f->front ? flow_name(f) : NULL;
+	struct addr dst = flow_dst(f);
+
+	if (!name)
+		return addr_str(&dst, buf, cap);
+	snprintf(buf, cap, "%s:%u", name, addr_port(&dst)); /* front.c allows no odd octets */
 	return buf;
 }
 
 static const char *flow_entry(const struct flow *f)
 {
-	return f->front        ? flow_front_entry(f)
-	       : f->held       ? "held"
-	       : f->only_proxy ? "own"
-			       : "captured";
+	return f->front                                ? flow_front_entry(f)
+	       : f->state != FLOW_RELAY && f->at->held ? "held"
+	       : f->only_proxy                         ? "own"
+						       : "captured";
+}
+
+static const char *flow_why(const struct flow *f)
+{
+	if (f->state != FLOW_RELAY)
+		return f->at->why;
+	return f->left ? f->left : "";
 }
 
 static void log_end(const struct flow *f, enum end_reason reason, int err)
 {
 	char src[ADDR_STRLEN], dst[FLOW_DST_STRLEN], first[32] = "-", names[128];
 	char text[S6_NAME_MAX * 4 + 1];
+	struct addr from = flow_src(f);
 	const char *name = f->front ? NULL : flow_name_str(f, text, sizeof(text)); /* dst has it */
-	const char *via = flow_via(f, names, sizeof(names));
+	const char *via = flow_via(f, names, sizeof(names)), *why = flow_why(f);
 
 	if (!log_enabled(LVL_INFO))
 		return;
@@ -127,7 +154,7 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 		 "syn_bytes=%u prewarm=%s "
 		 "server_mptcp=%s up=%" PRIu64 " down=%" PRIu64
 		 " first_byte=%s duration=%.3fs reason=%s%s%s%s%s%s%s",
-		 addr_str(&f->src, src, sizeof(src)), flow_dst_str(f, dst, sizeof(dst)),
+		 addr_str(&from, src, sizeof(src)), flow_dst_str(f, dst, sizeof(dst)),
 		 f->front ? " entry=" : "", f->front ? flow_front_entry(f) : "",
 		 name ? " name=" : "", name ? name : "", route_words[f->route],
 		 f->route == ROUTE_PROXY && f->up ? f->up->name : "-", via ? " via=" : "",
@@ -136,8 +163,7 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 		 f->relay.b.bytes_out, f->relay.b.bytes_in, first, flow_now(f) - f->started,
 		 end_reason_str(reason), f->replied && f->reply_code ? " reply=" : "",
 		 f->replied && f->reply_code ? s6_reply_str(f->reply_code) : "",
-		 err ? " error=" : "", err ? strerror(err) : "", f->why[0] ? " upstream=" : "",
-		 f->why);
+		 err ? " error=" : "", err ? strerror(err) : "", why[0] ? " upstream=" : "", why);
 }
 
 void flow_drop_upstream(struct flow *f)
@@ -166,22 +192,32 @@ void flow_attempt_close(struct flow *f)
 
 static void attempt_free(struct flow *f)
 {
-	if (!f->at)
-		return;
+	ev_timer_stop(f->rw->w.loop, &f->at->deadline);
 	ev_timer_stop(f->rw->w.loop, &f->at->patience);
+	ev_io_stop(f->rw->w.loop, &f->at->dev_io);
+	redir_conf_put(f->at->conf);
 	explicit_bzero(f->at->request, f->at->request_len);
 	pool_put(f->at->pool);
+	free(f->at->name);
 	free(f->at);
-	f->at = NULL;
+}
+
+/* It came to nothing. */
+static void attempt_over(struct flow *f, bool in_order)
+{
+	int fd = f->at->dev_fd;
+
+	flow_attempt_close(f);
+	attempt_free(f);
+	if (fd >= 0 && in_order)
+		close(fd);
+	else if (fd >= 0)
+		sock_reset(fd);
 }
 
 static void flow_bury(struct corpse *c)
 {
-	struct flow *f = container_of(c, struct flow, corpse);
-
-	redir_conf_put(f->conf);
-	free(f->name);
-	free(f);
+	free(container_of(c, struct flow, corpse));
 }
 
 /* The device sees an orderly end only if the connection ended in order. */
@@ -193,29 +229,23 @@ static bool ends_in_order(enum end_reason reason)
 void flow_end(struct flow *f, enum end_reason reason, int err)
 {
 	struct redir_worker *rw = f->rw;
-	struct ev_loop *loop = rw->w.loop;
 
 	if (f->state == FLOW_CLOSED)
 		return;
 	log_end(f, reason, err);
-	f->state = FLOW_CLOSED;
 	flow_held_end(f, reason, err);
 	flow_front_end(f, reason, err);
+	if (f->state == FLOW_RELAY)
+		free(f->left);
+	else
+		attempt_over(f, ends_in_order(reason));
+	f->at = NULL;
+	f->state = FLOW_CLOSED;
 	rw->counters.ended[reason]++;
 	rw->counters.bytes_up += f->relay.b.bytes_out;
 	rw->counters.bytes_down += f->relay.b.bytes_in;
-	ev_io_stop(loop, &f->io);
-	ev_timer_stop(loop, &f->deadline);
-	if (f->at)
-		flow_attempt_close(f);
-	attempt_free(f);
 	loopguard_remove(rw->redir->loopguard, &f->guard);
 	buf_clear(&f->relay.a.in, &rw->w.pool);
-	if (f->fd >= 0 && ends_in_order(reason))
-		close(f->fd);
-	else if (f->fd >= 0)
-		sock_reset(f->fd);
-	f->fd = -1;
 	flow_drop_upstream(f);
 	budget_give(&rw->redir->budget);
 	list_remove(&rw->flows, &f->node);
@@ -225,8 +255,8 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 
 void flow_deadline(struct flow *f, double s)
 {
-	f->deadline.repeat = s > 0 ? s : 0.;
-	ev_timer_again(f->rw->w.loop, &f->deadline); /* starts, moves or stops it */
+	f->at->deadline.repeat = s > 0 ? s : 0.;
+	ev_timer_again(f->rw->w.loop, &f->at->deadline); /* starts, moves or stops it */
 }
 
 void flow_change(struct flow *f, enum flow_state state)
@@ -237,10 +267,10 @@ void flow_change(struct flow *f, enum flow_state state)
 		flow_deadline(f, REQUEST_S);
 		break;
 	case FLOW_WAIT_DATA:
-		flow_deadline(f, f->conf->first_data_ms / 1e3);
+		flow_deadline(f, f->at->conf->first_data_ms / 1e3);
 		break;
 	case FLOW_HANDSHAKE:
-		flow_deadline(f, f->conf->dial_timeout_s);
+		flow_deadline(f, f->at->conf->dial_timeout_s);
 		break;
 	case FLOW_HELD:
 		flow_deadline(f, CLAIM_S);
@@ -260,13 +290,17 @@ void flow_change(struct flow *f, enum flow_state state)
 static void relay_first(struct relay *r, struct end *e)
 {
 	struct flow *f = container_of(r, struct flow, relay);
-
 	struct sock_info info;
+	struct addr dst;
 
+	if (e == &r->b)
+		f->first_s = (float)(flow_now(f) - f->started);
 	if (e == &r->b && f->route == ROUTE_BYPASS && sock_info(e->fd, &info) == 0)
 		flow_bypass_first(f, info.mptcp);
-	if (e == &r->b && r->a.bytes_in == 0)
-		firstdata_server_first(&f->rw->redir->firstdata, addr_port(&f->dst), flow_now(f));
+	if (e != &r->b || r->a.bytes_in > 0)
+		return;
+	dst = flow_dst(f);
+	firstdata_server_first(&f->rw->redir->firstdata, addr_port(&dst), flow_now(f));
 }
 
 static void relay_closing(struct relay *r)
@@ -275,7 +309,7 @@ static void relay_closing(struct relay *r)
 
 	if (log_enabled(LVL_INFO))
 		flow_note_facts(f);
-	if (f->conf->paths.count > 0)
+	if (f->on_paths)
 		wan_usage_add(&f->rw->usage, r->b.fd);
 }
 
@@ -291,26 +325,47 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	flow_end(f, reason, err);
 }
 
+static const struct relay_ops relay_ops = {
+	.done = relay_done, .first = relay_first, .closing = relay_closing};
+
 void flow_server_failed(struct flow *f, int err)
 {
+	struct addr to = flow_dst(f);
 	char dst[ADDR_STRLEN];
 
 	if (!flow_knows_server(f))
 		return;
-	if (failed_put(f->rw->redir->failed, &f->dst, err, flow_now(f)))
+	if (failed_put(f->rw->redir->failed, &to, err, flow_now(f)))
 		log_debug("%s has failed: %s: new connections to it are refused for a while",
-			  addr_str(&f->dst, dst, sizeof(dst)), strerror(err));
+			  addr_str(&to, dst, sizeof(dst)), strerror(err));
+}
+
+/* NULL = there is nothing; or no memory, then the log does without. */
+static char *left_new(const struct attempt *at)
+{
+	const char *name = at->name ? at->name : "";
+	size_t n = strlen(at->why) + 1, m = strlen(name) + 1;
+	char *text = n + m > 2 ? malloc(n + m) : NULL;
+
+	if (!text)
+		return NULL;
+	memcpy(text, at->why, n);
+	memcpy(text + n, name, m);
+	return text;
 }
 
 void flow_relay(struct flow *f, int up_fd, size_t sent)
 {
 	struct redir_worker *rw = f->rw;
 	struct relay *r = &f->relay;
-	int fd = f->fd;
+	struct attempt *at = f->at;
+	struct addr dst = flow_dst(f);
+	int fd = at->dev_fd;
+	char *left;
 
 	if (flow_knows_server(f))
-		failed_succeeded(rw->redir->failed, &f->dst, flow_now(f));
-	if (f->held) {
+		failed_succeeded(rw->redir->failed, &dst, flow_now(f));
+	if (at->held) {
 		flow_held_ready(f, up_fd, sent);
 		return;
 	}
@@ -318,32 +373,33 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 		int rc = flow_front_accept(f);
 
 		if (rc < 0) {
-			f->at->fd = up_fd;
+			at->fd = up_fd;
 			flow_end(f, END_DOWN_GONE, -rc);
 			return;
 		}
 	}
-	ev_io_stop(rw->w.loop, &f->io);
+	ev_io_stop(rw->w.loop, &at->dev_io); /* before it is copied */
 	buf_consume(&r->a.in, &rw->w.pool, sent);
 	r->b.bytes_out = sent;
-	f->fd = -1;
-	f->mptcp = f->at->dial.mptcp;
-	f->subflows = f->at->dial.subflows;
-	r->b.fell_back = f->at->dial.granted.mptcp && !f->mptcp && !f->prewarmed;
-	r->a.io = f->io;
-	r->b.io = f->at->io.fd == up_fd ? f->at->io : f->at->dial.io;
-	attempt_free(f);
+	r->idle_s = (float)at->conf->idle_s;
+	r->dead_s = (float)at->conf->dead_s;
+	r->b.mortal = true;
+	r->b.fell_back = at->dial.granted.mptcp && !at->dial.mptcp && !f->prewarmed;
+	r->a.io = at->dev_io;
+	r->b.io = at->io.fd == up_fd ? at->io : at->dial.io;
+	f->mptcp = at->dial.mptcp;
+	f->subflows = (uint16_t)at->dial.subflows;
+	f->on_paths = at->conf->paths.count > 0;
+	left = left_new(at);
 	rw->counters.routed[f->route]++;
 	flow_change(f, FLOW_RELAY);
-	r->first = relay_first;
-	r->closing = relay_closing;
-	r->b.dead_s = f->conf->dead_s;
-	relay_start(r, &rw->w, fd, up_fd, f->conf->idle_s, relay_done);
+	attempt_free(f);
+	f->left = left;
+	relay_start(r, &rw->w, fd, up_fd, &relay_ops);
 	rw->counters.mptcp += f->mptcp;
 	rw->counters.fastopen += f->tfo;
 	if (r->b.in.len > 0) {
 		r->b.bytes_in = r->b.in.len;
-		r->b.first_in = flow_now(f);
 		relay_first(r, &r->b);
 	}
 }
@@ -352,18 +408,19 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 
 static void device_watch(struct flow *f)
 {
-	bool want = f->fd >= 0 && !f->relay.a.eof && f->relay.a.in.len < BUF_SIZE;
+	bool want = f->at->dev_fd >= 0 && !f->relay.a.eof && f->relay.a.in.len < BUF_SIZE;
 
 	if (want)
-		ev_io_start(f->rw->w.loop, &f->io);
+		ev_io_start(f->rw->w.loop, &f->at->dev_io);
 	else
-		ev_io_stop(f->rw->w.loop, &f->io);
+		ev_io_stop(f->rw->w.loop, &f->at->dev_io);
 }
 
 /* Take what the device has sent. False when the flow has ended. */
 static bool device_read(struct flow *f)
 {
 	struct relay *r = &f->relay;
+	struct addr dst;
 	size_t room;
 	uint8_t *at = buf_room(&r->a.in, &f->rw->w.pool, &room);
 	ssize_t n;
@@ -371,12 +428,12 @@ static bool device_read(struct flow *f)
 
 	if (!at)
 		return true; /* full; or no memory, then the next event tries again */
-	n = recv(f->fd, at, room, 0);
+	n = recv(f->at->dev_fd, at, room, 0);
 	err = errno;
 	if (n > 0) {
 		if (r->a.bytes_in == 0) {
-			r->a.first_in = flow_now(f);
-			firstdata_client_first(&f->rw->redir->firstdata, addr_port(&f->dst));
+			dst = flow_dst(f);
+			firstdata_client_first(&f->rw->redir->firstdata, addr_port(&dst));
 		}
 		buf_added(&r->a.in, (size_t)n);
 		r->a.bytes_in += (uint64_t)n;
@@ -397,18 +454,20 @@ static bool device_read(struct flow *f)
 static void end_loop(struct flow *f)
 {
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN];
+	struct addr from = flow_src(f), to = flow_dst(f);
 
 	log_limited(&f->rw->limit_loop, 1, LVL_ERROR,
 		    "our own connection %s -> %s was captured: exclude packets with mark 0x%x "
 		    "from the redirection rules",
-		    addr_str(&f->src, src, sizeof(src)), addr_str(&f->dst, dst, sizeof(dst)),
-		    f->conf->mark);
+		    addr_str(&from, src, sizeof(src)), addr_str(&to, dst, sizeof(dst)),
+		    f->at->conf->mark);
 	flow_end(f, END_LOOP, 0);
 }
 
 static void refuse(struct flow *f)
 {
-	int err = failed_look(f->rw->redir->failed, &f->dst, flow_now(f), false);
+	struct addr dst = flow_dst(f);
+	int err = failed_look(f->rw->redir->failed, &dst, flow_now(f), false);
 
 	if (err)
 		flow_end(f, END_FAILED_LATELY, err);
@@ -420,15 +479,16 @@ static void refuse(struct flow *f)
  * means the same everywhere. */
 static void find_name(struct flow *f)
 {
-	const struct redir_conf *c = f->conf;
+	const struct redir_conf *c = f->at->conf;
+	struct addr dst = flow_dst(f);
 	const struct buf *in = &f->relay.a.in;
 	char name[SNIFF_NAME_MAX + 1];
 
-	if (c->names == NAMES_SNI && !f->name && flow_now(f) >= f->rw->names_rest_s &&
-	    conf_ports_contain(&c->names_ports, addr_port(&f->dst)) &&
-	    addr_classify(&f->dst) == ADDR_PUBLIC &&
-	    sniff_name(buf_data(in), in->len, addr_port(&f->dst), name))
-		f->name = strdup(name);
+	if (c->names == NAMES_SNI && !f->at->name && flow_now(f) >= f->rw->names_rest_s &&
+	    conf_ports_contain(&c->names_ports, addr_port(&dst)) &&
+	    addr_classify(&dst) == ADDR_PUBLIC &&
+	    sniff_name(buf_data(in), in->len, addr_port(&dst), name))
+		f->at->name = strdup(name);
 }
 
 void flow_go(struct flow *f, enum decision what)
@@ -455,12 +515,14 @@ void flow_go(struct flow *f, enum decision what)
 
 enum decision flow_decision(struct flow *f)
 {
-	return decide(f->rw->redir, f->conf, f->at->pool, &f->src, &f->dst, flow_now(f), true);
+	struct addr src = flow_src(f), dst = flow_dst(f);
+
+	return decide(f->rw->redir, f->at->conf, f->at->pool, &src, &dst, flow_now(f), true);
 }
 
 static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 {
-	struct flow *f = container_of(io, struct flow, io);
+	struct flow *f = io->data;
 
 	(void)loop;
 	(void)events;
@@ -476,7 +538,7 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 		return;
 	device_watch(f);
 	if (f->state == FLOW_WAIT_DATA && (f->relay.a.bytes_in > 0 || f->relay.a.eof)) {
-		flow_go(f, f->decision);
+		flow_go(f, f->at->decision);
 	} else if (f->state == FLOW_HANDSHAKE || f->state == FLOW_DIAL) {
 		flow_proxy_more(f);
 	}
@@ -484,12 +546,12 @@ static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
 
 static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
-	struct flow *f = container_of(t, struct flow, deadline);
+	struct flow *f = t->data;
 
 	(void)events;
 	ev_timer_stop(loop, t);
 	if (f->state == FLOW_WAIT_DATA)
-		flow_go(f, f->decision);
+		flow_go(f, f->at->decision);
 	else if (f->state == FLOW_HANDSHAKE)
 		flow_proxy_silent(f);
 	else if (f->state == FLOW_HELD)
@@ -500,9 +562,17 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 /* ---- start ---- */
 
-struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
+static size_t packed_len(bool v6)
 {
-	struct flow *f = calloc(1, sizeof(*f));
+	return v6 ? ADDR_PACKED_V6 : ADDR_PACKED_V4;
+}
+
+struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src,
+		      sa_family_t dst_family)
+{
+	bool v6 = addr_family(src) == AF_INET6, dst_v6 = dst_family == AF_INET6;
+	struct flow *f =
+		calloc(1, offsetof(struct flow, addrs) + packed_len(v6) + packed_len(dst_v6));
 
 	if (!f)
 		return NULL;
@@ -513,38 +583,57 @@ struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src)
 	}
 	memset(f->at, 0, offsetof(struct attempt, chain));
 	f->rw = rw;
-	f->conf = redir_conf_get(rw->conf);
+	f->at->conf = redir_conf_get(rw->conf);
 	f->id = ++rw->next_id;
-	f->src = *src;
-	f->fd = fd;
+	f->v6 = v6;
+	f->dst_room_v6 = dst_v6;
+	addr_pack(src, f->addrs);
+	f->first_s = -1;
+	f->at->dev_fd = fd;
 	f->started = worker_now(&rw->w);
 	f->at->pool = pool_get(rw->pool);
 	f->at->fd = f->at->dial.fd = -1;
 	relay_init(&f->relay);
-	ev_io_init(&f->io, device_io_cb, fd, EV_READ);
+	ev_io_init(&f->at->dev_io, device_io_cb, fd, EV_READ);
 	ev_io_init(&f->at->io, flow_proxy_io_cb, -1, 0);
 	f->at->io.data = f;
 	ev_init(&f->at->patience, flow_proxy_patience_cb);
 	f->at->patience.data = f;
-	ev_init(&f->deadline, deadline_cb);
+	f->at->dev_io.data = f;
+	ev_init(&f->at->deadline, deadline_cb);
+	f->at->deadline.data = f;
 	list_push(&rw->flows, &f->node);
 	return f;
+}
+
+bool flow_set_dst(struct flow *f, const struct addr *dst)
+{
+	bool v6 = addr_family(dst) == AF_INET6;
+
+	if (v6 && !f->dst_room_v6)
+		return false;
+	f->dst_v6 = v6;
+	addr_pack(dst, f->addrs + packed_len(f->v6));
+	return true;
 }
 
 /* False when the flow has ended. */
 static bool find_destination(struct flow *f)
 {
 	struct redir_worker *rw = f->rw;
+	const struct redir_conf *c = f->at->conf;
+	struct addr from = flow_src(f), to;
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN];
 
-	switch (origdst_find(f->fd, (enum redir_mode)f->conf->mode, &f->conf->listen, &f->dst)) {
+	switch (origdst_find(f->at->dev_fd, (enum redir_mode)c->mode, &c->listen, &to)) {
 	case ORIGDST_OK:
-		return true;
+		if (flow_set_dst(f, &to))
+			return true;
+		break;
 	case ORIGDST_SELF:
 		log_limited(&rw->limit_self, 1, LVL_WARNING,
 			    "%s connected to our own listener %s: nothing to redirect",
-			    addr_str(&f->src, src, sizeof(src)),
-			    addr_str(&f->dst, dst, sizeof(dst)));
+			    addr_str(&from, src, sizeof(src)), addr_str(&to, dst, sizeof(dst)));
 		flow_end(f, END_LOOP, 0);
 		return false;
 	case ORIGDST_UNKNOWN:
@@ -552,13 +641,14 @@ static bool find_destination(struct flow *f)
 	}
 	log_limited(&rw->limit_dst, 1, LVL_WARNING,
 		    "%s: the original destination is unknown (is mode = %s what the rules do?)",
-		    addr_str(&f->src, src, sizeof(src)),
-		    f->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
+		    addr_str(&from, src, sizeof(src)),
+		    c->mode == MODE_TPROXY ? "tproxy" : "redirect");
 	flow_end(f, END_NO_ORIGINAL_DST, 0);
 	return false;
 }
 
-struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src)
+struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src,
+			sa_family_t dst_family)
 {
 	struct flow *f;
 
@@ -568,7 +658,7 @@ struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src)
 		sock_reset(fd);
 		return NULL;
 	}
-	f = flow_new(rw, fd, src);
+	f = flow_new(rw, fd, src, dst_family);
 	if (!f) {
 		budget_give(&rw->redir->budget);
 		rw->counters.ended[END_NO_MEMORY]++;
@@ -580,11 +670,11 @@ struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src)
 
 void flow_start_to(struct redir_worker *rw, int fd, const struct addr *src, const struct addr *dst)
 {
-	struct flow *f = flow_admit(rw, fd, src);
+	struct flow *f = flow_admit(rw, fd, src, addr_family(dst));
 
 	if (!f)
 		return;
-	f->dst = *dst;
+	flow_set_dst(f, dst);
 	f->only_proxy = true;
 	if (!device_read(f))
 		return;
@@ -594,23 +684,27 @@ void flow_start_to(struct redir_worker *rw, int fd, const struct addr *src, cons
 
 void flow_start(struct redir_worker *rw, int fd, const struct addr *src)
 {
+	struct attempt *at;
 	struct flow *f;
+	struct addr dst;
 
 	if (flow_held_claims(rw, fd, src))
 		return;
-	f = flow_admit(rw, fd, src);
+	f = flow_admit(rw, fd, src, addr_family(src));
 	if (!f)
 		return;
+	at = f->at;
 	if (!find_destination(f) || !device_read(f))
 		return;
 	device_watch(f);
-	f->tos = (uint8_t)(f->conf->dscp ? sock_syn_tos(fd) & SOCK_DSCP : 0);
-	f->decision = flow_decision(f);
+	at->tos = (uint8_t)(at->conf->dscp ? sock_syn_tos(fd) & SOCK_DSCP : 0);
+	at->decision = flow_decision(f);
+	dst = flow_dst(f);
 	/* Only what goes to a proxy gains from having the first bytes in the SYN. */
-	if (f->decision != DECIDE_PROXY || f->relay.a.bytes_in > 0 || f->relay.a.eof ||
-	    f->conf->first_data_ms == 0 ||
-	    !firstdata_waits(&rw->redir->firstdata, addr_port(&f->dst), flow_now(f)))
-		flow_go(f, f->decision);
+	if (at->decision != DECIDE_PROXY || f->relay.a.bytes_in > 0 || f->relay.a.eof ||
+	    at->conf->first_data_ms == 0 ||
+	    !firstdata_waits(&rw->redir->firstdata, addr_port(&dst), flow_now(f)))
+		flow_go(f, at->decision);
 	else
 		flow_change(f, FLOW_WAIT_DATA);
 }
@@ -659,11 +753,12 @@ void flow_report_all(struct redir_worker *rw, struct report *r)
 
 	list_for_each_safe (&rw->flows, n, tmp) {
 		struct flow *f = container_of(n, struct flow, node);
+		struct addr src = flow_src(f);
 
 		flow_note_facts(f);
 		report_row(r);
-		report_u64(r, "id", f->id * rw->redir->n_workers + rw->w.index);
-		report_str(r, "source", addr_str(&f->src, text, sizeof(text)));
+		report_u64(r, "id", (uint64_t)f->id * rw->redir->n_workers + rw->w.index);
+		report_str(r, "source", addr_str(&src, text, sizeof(text)));
 		report_str(r, "destination", flow_dst_str(f, text, sizeof(text)));
 		report_str(r, "name", flow_name_str(f, name, sizeof(name)));
 		report_str(r, "entry", flow_entry(f));

@@ -40,8 +40,8 @@ static void direct_done(struct dial *d, int err)
 void flow_direct(struct flow *f)
 {
 	struct dial_wishes wishes = {
-		.dst = f->dst,
-		.sock = {.mark = f->conf->mark, .tos = flow_tos(f), .ttl = -1},
+		.dst = flow_dst(f),
+		.sock = {.mark = f->at->conf->mark, .tos = flow_tos(f), .ttl = -1},
 		.timeout_s = flow_front_has_more(f) ? NEXT_S : CONNECT_S,
 	};
 	int rc;
@@ -55,7 +55,7 @@ void flow_direct(struct flow *f)
 	if (rc < 0) /* no packet has left: it says nothing about the server, and costs nothing */
 		direct_failed(f, -rc);
 	else
-		loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &f->dst);
+		loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &wishes.dst);
 }
 
 /* ---- over MPTCP ---- */
@@ -64,10 +64,11 @@ void flow_direct(struct flow *f)
 static void note_bad(struct flow *f)
 {
 	struct learned *l = f->rw->redir->learned;
+	struct addr dst = flow_dst(f);
 
 	f->rw->counters.bypass_failed++;
-	learned_put(l, &f->dst, LEARNED_PLAIN, LEARNED_FROM_DIRECT, flow_now(f));
-	learned_direct_result(l, &f->dst, flow_now(f), false);
+	learned_put(l, &dst, LEARNED_PLAIN, LEARNED_FROM_DIRECT, flow_now(f));
+	learned_direct_result(l, &dst, flow_now(f), false);
 }
 
 /* Nothing has been sent to the server, so nothing is done twice. */
@@ -96,8 +97,8 @@ static void bypass_done(struct dial *d, int err)
 void flow_bypass(struct flow *f)
 {
 	struct dial_wishes wishes = {
-		.dst = f->dst,
-		.sock = {.mptcp = true, .mark = f->conf->mark, .tos = flow_tos(f), .ttl = -1},
+		.dst = flow_dst(f),
+		.sock = {.mptcp = true, .mark = f->at->conf->mark, .tos = flow_tos(f), .ttl = -1},
 		.timeout_s = BYPASS_S,
 	};
 	int rc;
@@ -110,28 +111,30 @@ void flow_bypass(struct flow *f)
 		bypass_failed(f);
 		return;
 	}
-	loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &f->dst);
+	loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &wishes.dst);
 }
 
 /* Only now is it sure: a path may strip the option from data packets alone. */
 void flow_bypass_first(struct flow *f, bool mptcp)
 {
 	struct learned *l = f->rw->redir->learned;
+	struct addr dst = flow_dst(f);
 
 	if (!mptcp) {
 		note_bad(f);
 		return;
 	}
-	learned_put(l, &f->dst, LEARNED_MPTCP, LEARNED_FROM_DIRECT, flow_now(f));
-	learned_direct_result(l, &f->dst, flow_now(f), true);
+	learned_put(l, &dst, LEARNED_MPTCP, LEARNED_FROM_DIRECT, flow_now(f));
+	learned_direct_result(l, &dst, flow_now(f), true);
 }
 
 void flow_bypass_ended(struct flow *f, enum end_reason reason)
 {
 	const struct relay *r = &f->relay;
+	struct addr dst = flow_dst(f);
 	bool unanswered = r->b.bytes_in == 0 && r->b.bytes_out > 0;
 
 	if (unanswered && (reason == END_RESET_UP || flow_now(f) - f->started > SILENT_S))
 		note_bad(f);
-	learned_saved(f->rw->redir->learned, &f->dst, r->b.bytes_in + r->b.bytes_out);
+	learned_saved(f->rw->redir->learned, &dst, r->b.bytes_in + r->b.bytes_out);
 }

@@ -32,14 +32,9 @@ struct talk {
 	uint8_t in[FRONT_HEAD_MAX];
 };
 
-struct flow_front {
-	enum front_kind kind;
-	struct talk *talk;
-};
-
 const char *flow_front_entry(const struct flow *f)
 {
-	return f->front->kind == FRONT_UNKNOWN ? "front" : front_kind_str(f->front->kind);
+	return f->front_kind == FRONT_UNKNOWN ? "front" : front_kind_str(f->front_kind);
 }
 
 /* ---- replies ---- */
@@ -48,12 +43,12 @@ const char *flow_front_entry(const struct flow *f)
  * -errno. */
 static int send_reply(struct flow *f)
 {
-	const struct front *front = &f->front->talk->front;
+	const struct front *front = &f->at->talk->front;
 	ssize_t n;
 
 	if (front->reply_len == 0)
 		return 0;
-	n = send(f->fd, front->reply, front->reply_len, MSG_NOSIGNAL);
+	n = send(f->at->dev_fd, front->reply, front->reply_len, MSG_NOSIGNAL);
 	if (n < 0)
 		return -errno;
 	return (size_t)n == front->reply_len ? 0 : -ENOBUFS;
@@ -61,19 +56,18 @@ static int send_reply(struct flow *f)
 
 static void talk_over(struct flow *f)
 {
-	struct talk *t = f->front->talk;
+	struct talk *t = f->at->talk;
+	struct addr src = flow_src(f);
 
-	if (!t)
-		return;
 	if (t->check)
 		auth_cancel(t->check);
 	if (t->resolve)
 		resolve_cancel(t->resolve);
 	if (t->waits)
-		perclient_wait_over(f->rw->redir->clients, &f->src);
+		perclient_wait_over(f->rw->redir->clients, &src);
 	explicit_bzero(t, sizeof(*t)); /* there are passwords in it */
 	free(t);
-	f->front->talk = NULL;
+	f->at->talk = NULL;
 	f->rw->requests--;
 }
 
@@ -81,7 +75,7 @@ int flow_front_accept(struct flow *f)
 {
 	int rc;
 
-	front_answer(&f->front->talk->front, S6_REPLY_SUCCESS);
+	front_answer(&f->at->talk->front, S6_REPLY_SUCCESS);
 	rc = send_reply(f);
 	if (rc == 0)
 		talk_over(f);
@@ -185,32 +179,40 @@ static unsigned result_of(const struct flow *f, enum end_reason reason, int err)
 	}
 }
 
-void flow_front_end(struct flow *f, enum end_reason reason, int err)
+/* It has not been told yet. */
+static void tell_end(struct flow *f, enum end_reason reason, int err)
 {
-	struct flow_front *fr = f->front;
-	struct talk *t = fr ? fr->talk : NULL;
+	struct talk *t = f->at->talk;
 
-	if (!fr)
-		return;
-	if (t && f->fd >= 0 && reason != END_DOWN_GONE) {
+	if (f->at->dev_fd >= 0 && reason != END_DOWN_GONE) {
 		if (!t->told)
 			front_answer(&t->front, result_of(f, reason, err));
 		if (t->front.reply_len > 0 && send_reply(f) == 0) {
-			say_farewell(f->rw, f->fd);
-			f->fd = -1;
+			say_farewell(f->rw, f->at->dev_fd);
+			f->at->dev_fd = -1;
 		}
 	}
 	talk_over(f);
-	perclient_give(f->rw->redir->clients, &f->src);
-	free(fr);
-	f->front = NULL;
+}
+
+void flow_front_end(struct flow *f, enum end_reason reason, int err)
+{
+	struct addr src = flow_src(f);
+
+	if (!f->front)
+		return;
+	if (f->state != FLOW_RELAY && f->at->talk)
+		tell_end(f, reason, err);
+	perclient_give(f->rw->redir->clients, &src);
 }
 
 /* ---- where to ---- */
 
 static bool is_local_client(const struct flow *f)
 {
-	return addr_classify(&f->src) == ADDR_LOOPBACK;
+	struct addr src = flow_src(f);
+
+	return addr_classify(&src) == ADDR_LOOPBACK;
 }
 
 /* What is this machine's own is for programs on it: others might reach what they cannot without
@@ -233,14 +235,16 @@ static bool is_allowed(const struct flow *f, const struct addr *a)
 /* As a captured connection: the rules leave these alone. */
 static bool goes_directly(const struct flow *f)
 {
-	return addr_classify(&f->dst) == ADDR_LOOPBACK || addr_is_local(&f->dst) ||
-	       conf_prefixes_contain(&f->conf->exclude, &f->dst);
+	struct addr dst = flow_dst(f);
+
+	return addr_classify(&dst) == ADDR_LOOPBACK || addr_is_local(&dst) ||
+	       conf_prefixes_contain(&f->at->conf->exclude, &dst);
 }
 
 /* Takes what the program has sent behind its request for the first bytes. */
 static bool take_data(struct flow *f)
 {
-	struct talk *t = f->front->talk;
+	struct talk *t = f->at->talk;
 	struct relay *r = &f->relay;
 
 	if (t->len == 0)
@@ -248,7 +252,6 @@ static bool take_data(struct flow *f)
 	if (buf_put(&r->a.in, &f->rw->w.pool, t->in, t->len) < t->len)
 		return false;
 	r->a.bytes_in = t->len;
-	r->a.first_in = flow_now(f);
 	t->len = 0;
 	return true;
 }
@@ -256,19 +259,22 @@ static bool take_data(struct flow *f)
 /* False: the flow has ended. */
 static bool take_destination(struct flow *f)
 {
-	const struct s6_address *dst = &f->front->talk->front.dst;
+	const struct s6_address *dst = &f->at->talk->front.dst;
 	struct s6_address any = {.type = S6_ADDR_IPV4, .port = dst->port};
+	bool is_name = dst->type == S6_ADDR_NAME;
+	struct addr to;
 
-	if (dst->type == S6_ADDR_NAME) {
-		f->name = strdup(dst->u.name);
-		if (!f->name) {
+	if (is_name) {
+		f->at->name = strdup(dst->u.name);
+		if (!f->at->name) {
 			flow_end(f, END_NO_MEMORY, 0);
 			return false;
 		}
 		dst = &any;
 	}
-	s6glue_to_addr(&f->dst, dst);
-	if (!f->name && !is_allowed(f, &f->dst)) {
+	s6glue_to_addr(&to, dst);
+	flow_set_dst(f, &to); /* there is room for any */
+	if (!is_name && !is_allowed(f, &to)) {
 		flow_end(f, END_NOT_ALLOWED, 0);
 		return false;
 	}
@@ -277,9 +283,10 @@ static bool take_destination(struct flow *f)
 
 static void begin(struct flow *f)
 {
-	struct talk *t = f->front->talk;
+	struct talk *t = f->at->talk;
+	struct addr src = flow_src(f);
 
-	perclient_wait_over(f->rw->redir->clients, &f->src);
+	perclient_wait_over(f->rw->redir->clients, &src);
 	t->waits = false;
 	if (t->front.command != S6_CMD_CONNECT) {
 		flow_end(f, END_UNSUPPORTED, 0);
@@ -291,12 +298,12 @@ static void begin(struct flow *f)
 		flow_end(f, END_NO_MEMORY, 0);
 		return;
 	}
-	ev_io_start(f->rw->w.loop, &f->io);
-	if (f->name)
-		f->decision = DECIDE_PROXY;
+	ev_io_start(f->rw->w.loop, &f->at->dev_io);
+	if (f->at->name)
+		f->at->decision = DECIDE_PROXY;
 	else
-		f->decision = goes_directly(f) ? DECIDE_DIRECT : flow_decision(f);
-	flow_go(f, f->decision);
+		f->at->decision = goes_directly(f) ? DECIDE_DIRECT : flow_decision(f);
+	flow_go(f, f->at->decision);
 }
 
 /* ---- the talk ---- */
@@ -305,36 +312,38 @@ static void talk_on(struct flow *f);
 
 static void refuse(struct flow *f, enum end_reason reason)
 {
-	f->front->talk->told = true;
+	f->at->talk->told = true;
 	flow_end(f, reason, 0);
 }
 
 static void bad_request(struct flow *f)
 {
+	struct addr from = flow_src(f);
 	char src[ADDR_STRLEN];
 
 	log_limited(
 		&f->rw->limit_front, 5, LVL_NOTICE,
 		"front door: %s says what cannot be served (%s): SOCKS 4, 4a, 5 and HTTP CONNECT "
 		"are%s",
-		addr_str(&f->src, src, sizeof(src)), flow_front_entry(f),
-		f->conf->socks_users ? ", with a user name" : "");
+		addr_str(&from, src, sizeof(src)), flow_front_entry(f),
+		f->at->conf->socks_users ? ", with a user name" : "");
 	refuse(f, END_MALFORMED);
 }
 
 static void not_authenticated(struct flow *f)
 {
+	struct addr from = flow_src(f);
 	char src[ADDR_STRLEN];
 
 	log_limited(&f->rw->limit_front, 5, LVL_NOTICE,
 		    "front door: %s gives a wrong user name or password (users are those of %s)",
-		    addr_str(&f->src, src, sizeof(src)), f->conf->socks_users_file);
+		    addr_str(&from, src, sizeof(src)), f->at->conf->socks_users_file);
 	refuse(f, END_AUTH_FAILED);
 }
 
 static void checked(struct flow *f, bool good)
 {
-	enum front_verdict v = front_checked(&f->front->talk->front, good);
+	enum front_verdict v = front_checked(&f->at->talk->front, good);
 
 	if (v == FRONT_REFUSED)
 		not_authenticated(f);
@@ -350,22 +359,23 @@ static void checked_cb(void *owner, bool good)
 {
 	struct flow *f = owner;
 
-	f->front->talk->check = NULL;
+	f->at->talk->check = NULL;
 	checked(f, good);
 }
 
 static void check_user(struct flow *f)
 {
-	struct talk *t = f->front->talk;
-	const struct users *users = f->conf->socks_users;
+	struct talk *t = f->at->talk;
+	const struct users *users = f->at->conf->socks_users;
+	struct addr src = flow_src(f);
 	const char *hash = users_hash(users, t->front.user, t->front.user_len);
 	bool known = hash != NULL;
 
-	ev_io_stop(f->rw->w.loop, &f->io);
+	ev_io_stop(f->rw->w.loop, &f->at->dev_io);
 	if (!known)
 		hash = users_any_hash(users);
 	if (hash)
-		t->check = auth_start(f->rw->redir->auth, &f->rw->w, &f->src, hash, known,
+		t->check = auth_start(f->rw->redir->auth, &f->rw->w, &src, hash, known,
 				      t->front.pass, t->front.pass_len, checked_cb, f);
 	if (!t->check && hash && errno != EACCES)
 		flow_end(f, END_LIMIT, 0); /* nothing is known of the password */
@@ -378,7 +388,7 @@ static void act_on(struct flow *f, enum front_verdict v)
 	switch (v) {
 	case FRONT_MORE:
 	case FRONT_SAY:
-		ev_io_start(f->rw->w.loop, &f->io);
+		ev_io_start(f->rw->w.loop, &f->at->dev_io);
 		break;
 	case FRONT_CHECK:
 		check_user(f);
@@ -394,13 +404,13 @@ static void act_on(struct flow *f, enum front_verdict v)
 
 static void talk_on(struct flow *f)
 {
-	struct talk *t = f->front->talk;
+	struct talk *t = f->at->talk;
 	enum front_verdict v;
 	size_t used;
 
 	do {
 		v = front_feed(&t->front, t->in, t->len, &used);
-		f->front->kind = t->front.kind;
+		f->front_kind = t->front.kind;
 		t->len -= used;
 		memmove(t->in, t->in + used, t->len);
 		if (v == FRONT_SAY && send_reply(f) < 0) {
@@ -413,8 +423,8 @@ static void talk_on(struct flow *f)
 
 void flow_front_readable(struct flow *f)
 {
-	struct talk *t = f->front->talk;
-	ssize_t n = recv(f->fd, t->in + t->len, sizeof(t->in) - t->len, 0);
+	struct talk *t = f->at->talk;
+	ssize_t n = recv(f->at->dev_fd, t->in + t->len, sizeof(t->in) - t->len, 0);
 
 	if (n > 0) {
 		t->len += (size_t)n;
@@ -424,7 +434,7 @@ void flow_front_readable(struct flow *f)
 	} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
 		flow_end(f, END_DOWN_GONE, errno);
 	} else {
-		ev_io_start(f->rw->w.loop, &f->io);
+		ev_io_start(f->rw->w.loop, &f->at->dev_io);
 	}
 }
 
@@ -458,41 +468,38 @@ static bool take_place(struct redir_worker *rw, const struct addr *src)
 }
 
 /* NULL = out of memory. */
-static struct flow_front *front_new(const struct redir_worker *rw)
+static struct talk *talk_new(const struct redir_worker *rw)
 {
-	struct flow_front *fr = calloc(1, sizeof(*fr));
+	struct talk *t = calloc(1, sizeof(*t));
 
-	if (!fr)
+	if (!t)
 		return NULL;
-	fr->talk = calloc(1, sizeof(*fr->talk));
-	if (!fr->talk) {
-		free(fr);
-		return NULL;
-	}
-	front_init(&fr->talk->front, rw->conf->socks_users != NULL);
-	fr->talk->waits = true;
-	return fr;
+	front_init(&t->front, rw->conf->socks_users != NULL);
+	t->waits = true;
+	return t;
 }
 
 /* An upstream's address is that of the door. */
 static bool is_our_own(const struct flow *f)
 {
+	struct addr from = flow_src(f);
 	char src[ADDR_STRLEN], door[ADDR_STRLEN];
 	struct addr at;
 
-	if (addr_of_socket(f->fd, &at) < 0 || !loopguard_has(f->rw->redir->loopguard, &f->src, &at))
+	if (addr_of_socket(f->at->dev_fd, &at) < 0 ||
+	    !loopguard_has(f->rw->redir->loopguard, &from, &at))
 		return false;
 	log_limited(
 		&f->rw->limit_loop, 1, LVL_ERROR,
 		"front door: our own connection %s -> %s came back: no proxy may have the address "
 		"of socks",
-		addr_str(&f->src, src, sizeof(src)), addr_str(&at, door, sizeof(door)));
+		addr_str(&from, src, sizeof(src)), addr_str(&at, door, sizeof(door)));
 	return true;
 }
 
 void flow_front_start(struct redir_worker *rw, int fd, const struct addr *src)
 {
-	struct flow_front *fr;
+	struct talk *t;
 	struct flow *f;
 
 	if (!may_enter(rw, src) || !take_place(rw, src)) {
@@ -500,19 +507,18 @@ void flow_front_start(struct redir_worker *rw, int fd, const struct addr *src)
 		sock_reset(fd);
 		return;
 	}
-	fr = front_new(rw);
-	f = fr ? flow_admit(rw, fd, src) : NULL;
+	t = talk_new(rw);
+	f = t ? flow_admit(rw, fd, src, AF_INET6) : NULL;
 	if (!f) {
-		if (!fr)
+		if (!t)
 			sock_reset(fd);
-		else
-			free(fr->talk);
-		free(fr);
+		free(t);
 		perclient_wait_over(rw->redir->clients, src);
 		perclient_give(rw->redir->clients, src);
 		return;
 	}
-	f->front = fr;
+	f->front = true;
+	f->at->talk = t;
 	rw->requests++;
 	rw->counters.front++;
 	flow_change(f, FLOW_REQUEST);
@@ -527,13 +533,13 @@ void flow_front_start(struct redir_worker *rw, int fd, const struct addr *src)
 /* The next of the addresses that may be tried. */
 static bool flow_front_pick(struct flow *f)
 {
-	struct talk *t = f->front->talk;
+	struct talk *t = f->at->talk;
 
 	while (t->next < t->n_addrs) {
 		const struct addr *a = &t->addrs[t->next++];
 
 		if (is_allowed(f, a)) {
-			f->dst = *a;
+			flow_set_dst(f, a);
 			return true;
 		}
 	}
@@ -544,7 +550,7 @@ static void resolved_cb(void *owner, enum resolve_error err, const struct addr *
 			unsigned min_ttl_s)
 {
 	struct flow *f = owner;
-	struct talk *t = f->front->talk;
+	struct talk *t = f->at->talk;
 
 	(void)min_ttl_s;
 	t->resolve = NULL;
@@ -564,15 +570,15 @@ static void resolved_cb(void *owner, enum resolve_error err, const struct addr *
 bool flow_front_resolves(struct flow *f)
 {
 	struct redir_worker *rw = f->rw;
-	struct talk *t;
+	struct talk *t = f->at->talk;
+	struct addr dst = flow_dst(f);
 
-	if (!f->front || !f->name || !addr_is_any(&f->dst))
+	if (!t || !f->at->name || !addr_is_any(&dst))
 		return false;
-	t = f->front->talk;
 	if (!rw->resolver)
-		rw->resolver = resolver_new(&rw->w, NULL, f->conf->mark);
+		rw->resolver = resolver_new(&rw->w, NULL, f->at->conf->mark);
 	if (rw->resolver)
-		t->resolve = resolve_start(rw->resolver, f->name, addr_port(&f->dst), AF_UNSPEC,
+		t->resolve = resolve_start(rw->resolver, f->at->name, addr_port(&dst), AF_UNSPEC,
 					   resolved_cb, f);
 	if (!t->resolve)
 		flow_end(f, END_RESOLVE_FAILED, 0);
@@ -581,7 +587,7 @@ bool flow_front_resolves(struct flow *f)
 
 bool flow_front_has_more(const struct flow *f)
 {
-	const struct talk *t = f->front ? f->front->talk : NULL;
+	const struct talk *t = f->at->talk;
 
 	return t && t->next < t->n_addrs;
 }

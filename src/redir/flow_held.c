@@ -28,27 +28,27 @@ static enum held_answer answer_of_errno(int err)
 
 void flow_held_end(struct flow *f, enum end_reason reason, int err)
 {
-	if (!f->held)
+	if (f->state == FLOW_RELAY || !f->at->held)
 		return;
 	switch (reason) {
 	case END_REPLY_FAILURE:
-		held_answer(f->held, answer_of_errno(s6glue_errno_of_reply(f->reply_code)));
+		held_answer(f->at->held, answer_of_errno(s6glue_errno_of_reply(f->reply_code)));
 		break;
 	case END_DIRECT_FAILED:
-		held_answer(f->held, answer_of_errno(err));
+		held_answer(f->at->held, answer_of_errno(err));
 		break;
 	case END_FAILED_LATELY:
-		held_answer(f->held, failed_answer(err));
+		held_answer(f->at->held, failed_answer(err));
 		break;
 	case END_NO_UPSTREAM:
 	case END_MAYBE_EXECUTED:
-		held_answer(f->held, HELD_RESET);
+		held_answer(f->at->held, HELD_RESET);
 		break;
 	default: /* nothing is known of the server: as if it had not been held */
 		break;
 	}
-	held_syn_free(f->held);
-	f->held = NULL;
+	held_syn_free(f->at->held);
+	f->at->held = NULL;
 }
 
 /* ---- the device's connection ---- */
@@ -59,8 +59,8 @@ static void go_on(struct flow *f)
 	int fd = f->at->fd;
 
 	f->at->fd = -1;
-	held_syn_free(f->held);
-	f->held = NULL;
+	held_syn_free(f->at->held);
+	f->at->held = NULL;
 	flow_relay(f, fd, f->at->sent);
 }
 
@@ -70,17 +70,17 @@ void flow_held_readable(struct flow *f)
 	struct ev_loop *loop = f->rw->w.loop;
 	ssize_t n = 1;
 
-	while (f->again > 0 && n > 0) {
-		n = recv(f->fd, NULL, f->again, MSG_TRUNC);
+	while (f->at->again > 0 && n > 0) {
+		n = recv(f->at->dev_fd, NULL, f->at->again, MSG_TRUNC);
 		if (n > 0)
-			f->again -= (size_t)n;
+			f->at->again -= (size_t)n;
 	}
-	if (f->again == 0)
+	if (f->at->again == 0)
 		go_on(f);
 	else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
 		flow_end(f, END_DOWN_GONE, n == 0 ? 0 : errno);
 	else
-		ev_io_start(loop, &f->io);
+		ev_io_start(loop, &f->at->dev_io);
 }
 
 void flow_held_ready(struct flow *f, int up_fd, size_t sent)
@@ -88,8 +88,8 @@ void flow_held_ready(struct flow *f, int up_fd, size_t sent)
 	f->at->fd = up_fd;
 	f->at->sent = sent;
 	flow_change(f, FLOW_HELD);
-	held_answer(f->held, HELD_GO_ON);
-	if (f->fd >= 0)
+	held_answer(f->at->held, HELD_GO_ON);
+	if (f->at->dev_fd >= 0)
 		flow_held_readable(f);
 }
 
@@ -97,12 +97,13 @@ static void join(struct redir_worker *rw, int fd, const struct addr *src, const 
 {
 	struct flow *f = held_flow(rw->redir->held, &rw->w, src, dst);
 
-	if (!f || f->fd >= 0) { /* it has just ended; what it has sent must not be sent again */
+	if (!f ||
+	    f->at->dev_fd >= 0) { /* it has just ended; what it has sent must not be sent again */
 		sock_reset(fd);
 		return;
 	}
-	f->fd = fd;
-	ev_io_set(&f->io, fd, EV_READ);
+	f->at->dev_fd = fd;
+	ev_io_set(&f->at->dev_io, fd, EV_READ);
 	if (f->state == FLOW_HELD)
 		flow_held_readable(f);
 }
@@ -162,8 +163,7 @@ static void take_data(struct flow *f, const struct held_syn *s)
 		n = room;
 	memcpy(p, s->data, n);
 	buf_added(&r->a.in, n);
-	r->a.bytes_in = f->again = n;
-	r->a.first_in = flow_now(f);
+	r->a.bytes_in = f->at->again = n;
 }
 
 void flow_hold(struct worker *w, struct held_syn *s)
@@ -176,18 +176,18 @@ void flow_hold(struct worker *w, struct held_syn *s)
 		held_syn_free(s);
 		return;
 	}
-	f = flow_new(rw, -1, &s->src);
+	f = flow_new(rw, -1, &s->src, addr_family(&s->dst));
 	if (!f) {
 		budget_give(&rw->redir->budget);
 		held_syn_free(s);
 		return;
 	}
-	f->held = s;
-	f->tos = (uint8_t)(f->conf->dscp ? s->dscp << 2 : 0);
-	f->dst = s->dst;
+	f->at->held = s;
+	f->at->tos = (uint8_t)(f->at->conf->dscp ? s->dscp << 2 : 0);
+	flow_set_dst(f, &s->dst); /* both from one packet */
 	s->flow = f;
 	rw->counters.accepted++;
 	take_data(f, s);
-	f->decision = flow_decision(f);
-	flow_go(f, f->decision);
+	f->at->decision = flow_decision(f);
+	flow_go(f, f->at->decision);
 }

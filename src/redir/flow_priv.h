@@ -12,6 +12,7 @@
 #include "core/relay.h"
 #include "redir/decide.h"
 #include "redir/flow.h"
+#include "redir/front.h"
 #include "redir/held.h"
 #include "redir/redir.h"
 #include "redir/up_socks6.h"
@@ -35,15 +36,28 @@ enum commit {
 	COMMIT_EXECUTING, /* the last proxy of the way has accepted it */
 };
 
-/* All of a flow that is needed only until it relays. */
+/* All of a flow that is needed only until it relays: idle connections go without. */
 struct attempt {
+	struct redir_conf *conf; /* a reference */
+	int dev_fd;              /* device; -1 while its SYN is held */
+	ev_io dev_io;
+	ev_timer deadline;
+	struct held_syn *held;  /* NULL: it began with an accepted connection */
+	struct talk *talk;      /* NULL: it did not come to the front door */
+	char *name;             /* told to the proxy instead of the address; or NULL */
+	size_t again;           /* octets of its SYN that the device's connection will repeat */
+	enum decision decision; /* made when the destination is known */
+	uint8_t tos;            /* for all legs: the DSCP of the device's SYN */
+	char why[112];          /* the last thing that went wrong upstream */
+
+	/* the way to the server */
 	struct pool *pool; /* a reference */
 	uint64_t tried;    /* upstreams of the pool */
 	ev_timer patience; /* until the proxy's first reply */
 	double dialled;    /* worker_now */
 	struct dial dial;
-	ev_io io; /* upstream */
-	int fd;   /* upstream, once connected */
+	ev_io io;          /* upstream */
+	int fd;            /* upstream, once connected */
 	double sent_s;     /* when the requests had left (worker_now) */
 	unsigned reminded; /* how often a hop did not know its session */
 	enum commit commit;
@@ -51,46 +65,70 @@ struct attempt {
 	bool fresh;      /* no prewarmed connection: one was dead */
 	double until_s;  /* on a prewarmed one: for the authentication reply (worker_now) */
 	size_t request_len, request_sent;
-	size_t sent;       /* octets of relay.a.in sent to this upstream */
+	size_t sent; /* octets of relay.a.in sent to this upstream */
 	/* large, and not cleared: written when a way has been chosen */
 	struct upstream_chain chain;
 	struct up_socks6 proto;
 	uint8_t request[]; /* UP_REQUEST_MAX for each hop of the longest way in the pool */
 };
 
+/* There may be many thousands that do nothing: what is not needed then is in struct attempt. */
 struct flow {
-	struct list_node node; /* in redir_worker.flows */
-	struct corpse corpse;
+	union {
+		struct {
+			struct list_node node; /* in redir_worker.flows */
+			uint32_t id;
+			float first_s; /* from the start to the first byte from upstream; or -1 */
+		};
+		struct corpse corpse; /* at the end */
+	};
 	struct redir_worker *rw;
-	struct redir_conf *conf; /* a reference */
-	uint64_t id;
-	enum flow_state state;
-	struct addr src, dst;
-	char *name;      /* told to the proxy instead of dst's address; or NULL */
-	bool only_proxy; /* there is no other way to the destination */
-	int fd;   /* device; -1 once the relay owns it, and while its SYN is held */
-	ev_io io; /* device, until the relay takes over */
-	ev_timer deadline;
+	union {
+		struct attempt *at; /* until it relays */
+		/* Then: what its row and log line need of that, two texts: why, and name; or NULL. */
+		char *left;
+	};
 	struct relay relay; /* a = device: a.in holds its bytes from the start; b = upstream */
-	struct attempt *at; /* NULL while relaying */
 	struct loopguard_entry guard;
-	struct held_syn *held; /* NULL: it began with an accepted connection, or relays */
-	struct flow_front *front; /* NULL: it was captured */
-	size_t again;          /* octets of its SYN that the device's connection will repeat */
-
-	enum decision decision; /* made when the destination is known */
-	enum route route;
 	struct upstream *up; /* a reference, of the current or final proxy; the last of its way */
+	double started;      /* worker_now */
 	/* facts for the log line */
-	double started; /* worker_now */
-	bool mptcp, tfo, prewarmed;
-	unsigned subflows, syn_bytes;
-	uint8_t tos;          /* for all legs: the DSCP of the device's SYN */
-	uint8_t server_mptcp; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
+	uint16_t syn_bytes, subflows;
+	enum flow_state state : 8;
+	enum route route : 8;
 	uint8_t reply_code;
-	bool replied;
-	char why[112]; /* the last thing that went wrong upstream */
+	uint8_t server_mptcp : 2; /* 0 unknown, S6_AVAIL_NO, S6_AVAIL_YES */
+	bool replied : 1;
+	bool mptcp : 1;
+	bool tfo : 1;
+	bool prewarmed : 1;
+	bool on_paths : 1;   /* there are [path] sections: what it carries is counted */
+	bool only_proxy : 1; /* there is no other way to the destination */
+	bool front : 1;      /* it came to the front door */
+	enum front_kind front_kind : 4;
+	bool v6 : 1; /* its source is */
+	bool dst_v6 : 1;
+	bool dst_room_v6 : 1; /* it may be */
+	uint8_t addrs[];      /* source and destination, packed */
 };
+
+static inline struct addr flow_src(const struct flow *f)
+{
+	struct addr a;
+
+	addr_unpack(&a, f->v6 ? AF_INET6 : AF_INET, f->addrs);
+	return a;
+}
+
+/* Unset until it is known. */
+static inline struct addr flow_dst(const struct flow *f)
+{
+	struct addr a;
+
+	addr_unpack(&a, f->dst_v6 ? AF_INET6 : AF_INET,
+		    f->addrs + (f->v6 ? ADDR_PACKED_V6 : ADDR_PACKED_V4));
+	return a;
+}
 
 static inline double flow_now(const struct flow *f)
 {
@@ -100,21 +138,28 @@ static inline double flow_now(const struct flow *f)
 /* As sock_wishes.tos. */
 static inline int flow_tos(const struct flow *f)
 {
-	return f->tos ? f->tos : -1;
+	return f->at->tos ? f->at->tos : -1;
 }
 
-/* dst is the server: what becomes of the connection tells something about that address. */
+/* Until it relays: dst is the server, so what becomes of the connection tells something about that
+ * address. */
 static inline bool flow_knows_server(const struct flow *f)
 {
-	return !f->name && !addr_is_any(&f->dst);
+	struct addr dst = flow_dst(f);
+
+	return !f->at->name && !addr_is_any(&dst);
 }
 
 /* flow.c */
 
-/* In no state yet. NULL = out of memory. */
-struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src);
+/* In no state yet. dst_family: AF_INET6 leaves room for any destination. NULL = out of memory. */
+struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src,
+		      sa_family_t dst_family);
 /* Counted in the budget; NULL: there is no room, and the descriptor is closed. */
-struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src);
+struct flow *flow_admit(struct redir_worker *rw, int fd, const struct addr *src,
+			sa_family_t dst_family);
+/* False if there is no room for its family. */
+bool flow_set_dst(struct flow *f, const struct addr *dst);
 /* Where to, as a name with its port if that is all that is known. buf: FLOW_DST_STRLEN. */
 #define FLOW_DST_STRLEN (S6_NAME_MAX + 8)
 const char *flow_dst_str(const struct flow *f, char *buf, size_t cap);
@@ -177,7 +222,7 @@ int flow_front_accept(struct flow *f);
 bool flow_front_resolves(struct flow *f);
 /* There are others of its addresses. */
 bool flow_front_has_more(const struct flow *f);
-/* f->dst did not do, and is the next one now. False if there is none. */
+/* Its destination did not do, and is the next one now. False if there is none. */
 bool flow_front_another(struct flow *f);
 /* The flow ends: tell the program, if it has not been told. */
 void flow_front_end(struct flow *f, enum end_reason reason, int err);

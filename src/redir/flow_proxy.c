@@ -40,8 +40,8 @@
 
 #define SYN_MAX 2048 /* more never fits into a SYN */
 /* An MPTCP connection whose last subflow was reset says so only by itself when it is asked. */
-#define ALIVE_S 0.1
-#define LOOK_S  0.25 /* between looks at a proxy that has not answered */
+#define ALIVE_S      0.1
+#define LOOK_S       0.25 /* between looks at a proxy that has not answered */
 #define NAMES_REST_S 30.0 /* a proxy that cannot look up names is told addresses for so long */
 
 static void flow_dial(struct flow *f);
@@ -54,9 +54,9 @@ static void upstream_says(struct flow *f, unsigned hop, enum upstream_failure ki
 	struct upstream *up = f->at->chain.hop[hop].up;
 	char dst[FLOW_DST_STRLEN];
 
-	upstream_failed(up, flow_now(f), kind, f->why);
+	upstream_failed(up, flow_now(f), kind, f->at->why);
 	log_limited(&f->rw->limit_upstream, 10, LVL_WARNING, "proxy %s failed for a flow to %s: %s",
-		    up->name, flow_dst_str(f, dst, sizeof(dst)), f->why);
+		    up->name, flow_dst_str(f, dst, sizeof(dst)), f->at->why);
 }
 
 static bool at_last_hop(const struct flow *f)
@@ -187,12 +187,12 @@ static void chain_failed(struct flow *f)
  * address counts again. */
 static void name_failed(struct flow *f)
 {
-	flow_because(f, "%s, told %s", s6_reply_str(f->reply_code), f->name);
+	flow_because(f, "%s, told %s", s6_reply_str(f->reply_code), f->at->name);
 	if (f->reply_code == S6_REPLY_FAILURE || f->reply_code == S6_REPLY_TIMED_OUT ||
 	    f->reply_code == S6_REPLY_ADDR_UNSUPPORTED)
 		f->rw->names_rest_s = flow_now(f) + NAMES_REST_S;
-	free(f->name);
-	f->name = NULL;
+	free(f->at->name);
+	f->at->name = NULL;
 	f->at->tried = 0; /* this proxy may be asked again */
 	try_elsewhere(f);
 }
@@ -200,17 +200,20 @@ static void name_failed(struct flow *f)
 /* For a service of the proxy's own. */
 static bool asks_service(const struct flow *f)
 {
-	return f->only_proxy && !f->name && addr_is_any(&f->dst);
+	struct addr dst = flow_dst(f);
+
+	return f->only_proxy && !f->at->name && addr_is_any(&dst);
 }
 
 static void operation_failed(struct flow *f)
 {
 	const struct up_hop *h = up_socks6_last(&f->at->proto);
+	struct addr dst = flow_dst(f);
 	uint8_t code = h->code;
 
 	f->replied = true;
 	f->reply_code = code;
-	if (f->name && h->server_tfo == 0 && !addr_is_any(&f->dst)) {
+	if (f->at->name && h->server_tfo == 0 && !addr_is_any(&dst)) {
 		name_failed(f);
 		return;
 	}
@@ -244,13 +247,14 @@ static void operation_failed(struct flow *f)
 static void ready(struct flow *f)
 {
 	struct attempt *at = f->at;
+	struct addr dst = flow_dst(f);
 	int fd = at->fd;
 
 	f->replied = true;
 	f->reply_code = S6_REPLY_SUCCESS;
-	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp;
-	if (f->conf->learn && f->server_mptcp && flow_knows_server(f))
-		learned_put(f->rw->redir->learned, &f->dst,
+	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp & 3u;
+	if (at->conf->learn && f->server_mptcp && flow_knows_server(f))
+		learned_put(f->rw->redir->learned, &dst,
 			    f->server_mptcp == S6_AVAIL_YES ? LEARNED_MPTCP : LEARNED_PLAIN,
 			    LEARNED_FROM_PROXY, flow_now(f));
 	upstream_ok(f->up, flow_now(f));
@@ -269,12 +273,12 @@ static void authenticated(struct flow *f)
 	upstream_heard(up, flow_now(f), at->chain.hop[k].g.session, h->window_base,
 		       h->in_session && h->has_window ? h->window_size : 0);
 	if (!at_last_hop(f)) {
-		flow_deadline(f, f->conf->dial_timeout_s);
+		flow_deadline(f, f->at->conf->dial_timeout_s);
 		return;
 	}
 	at->commit = COMMIT_EXECUTING;
 	ev_timer_stop(f->rw->w.loop, &at->patience);
-	flow_deadline(f, f->conf->reply_timeout_s);
+	flow_deadline(f, f->at->conf->reply_timeout_s);
 }
 
 /* The hop before this one has reached it. */
@@ -286,7 +290,7 @@ static void chained(struct flow *f)
 
 	upstream_ok(at->chain.hop[k].up, flow_now(f));
 	upstream_chained(&at->chain, k, flow_now(f), &leg);
-	flow_deadline(f, f->conf->dial_timeout_s);
+	flow_deadline(f, f->at->conf->dial_timeout_s);
 }
 
 static void act_on(struct flow *f, enum up_verdict v)
@@ -583,7 +587,7 @@ static void dial_done(struct dial *d, int err)
 	upstream_dialled(at->chain.hop[0].up, flow_now(f), d);
 	at->sent_s = sent_at(f, d);
 	f->tfo = d->syn_data_acked;
-	f->syn_bytes = d->syn_data_acked ? (unsigned)d->queued : 0;
+	f->syn_bytes = d->syn_data_acked ? (uint16_t)d->queued : 0; /* SYN_MAX at most */
 	if (d->granted.mark_error)
 		log_limited(&f->rw->limit_mark, 1, LVL_WARNING,
 			    "SO_MARK refused (%s): our own connections may be captured; "
@@ -635,12 +639,12 @@ static bool flow_prewarmed(struct flow *f)
 	at->dial.mptcp = warm.subflows > 0;
 	at->dial.subflows = warm.subflows;
 	f->relay.b_delays = false;
-	if (f->tos)
-		sock_tos(fd, addr_family(&g->addr), f->tos);
+	if (at->tos)
+		sock_tos(fd, addr_family(&g->addr), at->tos);
 	f->prewarmed = true;
 	flow_change(f, FLOW_HANDSHAKE);
 	at->sent_s = flow_now(f);
-	at->until_s = at->sent_s + f->conf->dial_timeout_s;
+	at->until_s = at->sent_s + f->at->conf->dial_timeout_s;
 	flow_deadline(f, ALIVE_S);
 	be_patient(f);
 	send_up(f);
@@ -654,22 +658,23 @@ static void flow_dial(struct flow *f)
 {
 	struct attempt *at = f->at;
 	uint8_t syn[SYN_MAX];
+	struct addr dst = flow_dst(f);
 	struct up_request rq = {.command = S6_CMD_CONNECT,
-				.dst = &f->dst,
-				.name = f->name,
+				.dst = &dst,
+				.name = at->name,
 				.chain = &at->chain,
-				.tos = f->tos};
+				.tos = at->tos};
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,
 		.sock = {.mptcp = at->chain.hop[0].up->mptcp != 0,
-			 .mark = f->conf->mark,
+			 .mark = f->at->conf->mark,
 			 .tos = flow_tos(f),
 			 .ttl = -1,
 			 .delay = true},
 		.fastopen = first->tfo,
 		.data = syn,
-		.timeout_s = f->conf->dial_timeout_s,
+		.timeout_s = f->at->conf->dial_timeout_s,
 	};
 	size_t early;
 	int rc;
@@ -759,7 +764,7 @@ void flow_next(struct flow *f)
 		return;
 	}
 	f->rw->counters.fallbacks++;
-	if (f->conf->on_proxy_failure == FAILURE_DIRECT && !f->only_proxy) {
+	if (at->conf->on_proxy_failure == FAILURE_DIRECT && !f->only_proxy) {
 		flow_direct(f);
 		return;
 	}

@@ -19,7 +19,6 @@
 #include "redir/redir.h"
 
 #define SERVER_S  5.0 /* for a server of the LAN to accept */
-#define FACTS_S   15.0
 #define USAGE_MAX 4096
 
 enum inbound_state {
@@ -50,9 +49,8 @@ struct inbound {
 	struct dial dial;
 	struct loopguard_entry guard;
 	struct relay relay; /* a = the LAN's server, b = the proxy */
-	ev_timer look;
-	double started; /* worker_now; when the peer came */
-	bool named;     /* the server sees, or is told, who the peer is */
+	double started;     /* worker_now; when the peer came */
+	bool named;         /* the server sees, or is told, who the peer is */
 	bool mptcp;
 	unsigned subflows;
 };
@@ -143,7 +141,6 @@ static void inbound_end(struct inbound *in, enum end_reason reason, int err)
 	}
 	in->state = INBOUND_CLOSED;
 	hand_back(in, TICKET_FAILED, end_reason_str(reason));
-	ev_timer_stop(rw->w.loop, &in->look);
 	dial_stop(&in->dial);
 	loopguard_remove(rw->redir->loopguard, &in->guard);
 	if (in->req)
@@ -175,12 +172,13 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	inbound_end(container_of(r, struct inbound, relay), reason, err);
 }
 
-static void look_cb(struct ev_loop *loop, ev_timer *t, int events)
+static void relay_ticked(struct relay *r)
 {
-	(void)loop;
-	(void)events;
-	note_facts(container_of(t, struct inbound, look));
+	note_facts(container_of(r, struct inbound, relay));
 }
+
+static const struct relay_ops relay_ops = {
+	.done = relay_done, .closing = relay_closing, .ticked = relay_ticked};
 
 static void relay_now(struct inbound *in, int server)
 {
@@ -191,11 +189,11 @@ static void relay_now(struct inbound *in, int server)
 	in->fd = -1;
 	in->state = INBOUND_RELAY;
 	r->b.fell_back = sock_is_mptcp(fd) && !in->mptcp;
-	r->closing = relay_closing;
-	r->b.dead_s = in->conf->dead_s;
+	r->b.mortal = true;
+	r->idle_s = (float)in->conf->idle_s;
+	r->dead_s = (float)in->conf->dead_s;
 	r->b.bytes_in = r->b.in.len;
-	ev_timer_again(in->rw->w.loop, &in->look);
-	relay_start(r, &in->rw->w, server, fd, in->conf->idle_s, relay_done);
+	relay_start(r, &in->rw->w, server, fd, &relay_ops);
 }
 
 /* ---- the LAN's server ---- */
@@ -340,8 +338,6 @@ static struct inbound *inbound_new(struct redir_worker *rw, struct ticket *t)
 	in->bound = t->bound;
 	in->fd = in->dial.fd = -1;
 	relay_init(&in->relay);
-	ev_init(&in->look, look_cb);
-	in->look.repeat = FACTS_S;
 	list_push(&rw->inbounds, &in->node);
 	return in;
 }

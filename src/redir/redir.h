@@ -61,7 +61,7 @@ struct redir_worker {
 	struct udp *udp;           /* captured UDP */
 	double names_rest_s;       /* a proxy cannot look up names: they are not told until then */
 	struct dns *dns;           /* the name service, at worker 0; or NULL */
-	uint64_t next_id;
+	uint32_t next_id;
 	struct counters counters;
 	struct wan_usage usage; /* of upstream connections that have ended */
 	struct log_limit limit_loop, limit_self, limit_dst, limit_upstream, limit_mark, limit_front;

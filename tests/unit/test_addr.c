@@ -159,6 +159,35 @@ static void equality_and_hash(void **state)
 }
 
 /* Unset stays unset, and nothing is lost. */
+static void packed(void **state)
+{
+	static const char *const text[] = {"192.0.2.1:80",          "0.0.0.0:1",
+					   "255.255.255.255:65535", "[2001:db8::1]:443",
+					   "[fe80::1%lo]:22",       "[::]:1"};
+	uint8_t out[ADDR_PACKED_V6 + 1];
+	struct addr a, b;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
+		size_t n = strchr(text[i], '[') ? ADDR_PACKED_V6 : ADDR_PACKED_V4;
+
+		assert_true(addr_parse(&a, text[i], -1));
+		memset(out, 0xa5, sizeof(out));
+		addr_pack(&a, out);
+		assert_int_equal(out[n], 0xa5);
+		memset(&b, 0xa5, sizeof(b));
+		addr_unpack(&b, addr_family(&a), out);
+		assert_true(addr_equal(&a, &b));
+		assert_int_equal(a.len, b.len);
+		assert_int_equal(addr_family(&a), addr_family(&b));
+	}
+	memset(out, 0, sizeof(out));
+	addr_unpack(&b, AF_INET, out);
+	assert_int_equal(b.len, 0);
+	addr_unpack(&b, AF_INET6, out);
+	assert_int_equal(b.len, 0);
+}
+
 static void classes(void **state)
 {
 	static const struct {
@@ -345,7 +374,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parse_good),        cmocka_unit_test(parse_bad),
 		cmocka_unit_test(text_of_all),       cmocka_unit_test(from_kernel),
-		cmocka_unit_test(equality_and_hash),
+		cmocka_unit_test(equality_and_hash), cmocka_unit_test(packed),
 		cmocka_unit_test(classes),           cmocka_unit_test(prefixes),
 		cmocka_unit_test(local_or_not),      cmocka_unit_test(of_sockets),
 	};

@@ -28,13 +28,14 @@ struct link {
 	struct relay relay;
 	struct corpse corpse;
 	struct outcome *out;
+	struct relay_limit *limit;
 };
 
 struct outcome {
 	struct link *link; /* gone once buried */
 	int device, server;
 	bool done, inside, closed, buried;
-	unsigned calls, closing_calls, firsts;
+	unsigned calls, closing_calls, firsts, ticks;
 	enum end_reason reason;
 	int err;
 	uint64_t up, down;
@@ -79,7 +80,7 @@ static void first_cb(struct relay *r, struct end *e)
 	struct outcome *o = container_of(r, struct link, relay)->out;
 
 	o->firsts |= e == &r->a ? 1u : 2u;
-	assert_true(e->first_in > 0);
+	assert_true(e->bytes_in > 0);
 }
 
 static void ignore_cb(struct ev_loop *loop, ev_io *io, int events)
@@ -93,10 +94,32 @@ static void ignore_cb(struct ev_loop *loop, ev_io *io, int events)
 static void watch_before(struct end *e, int fd)
 {
 	ev_io_init(&e->io, ignore_cb, fd, EV_READ);
+	e->io.data = e; /* no pipe */
 	ev_io_start(w.loop, &e->io);
 	ev_run(w.loop, EVRUN_NOWAIT);
 	ev_io_stop(w.loop, &e->io);
 }
+
+static void ticked_cb(struct relay *r)
+{
+	struct outcome *o = container_of(r, struct link, relay)->out;
+
+	if (r->a.fd < 0 || r->b.fd < 0)
+		fail_msg("ticks after its end");
+	o->ticks++;
+}
+
+static struct relay_limit *limit_of(struct relay *r)
+{
+	return container_of(r, struct link, relay)->limit;
+}
+
+static const struct relay_ops ops = {.done = done_cb,
+				     .first = first_cb,
+				     .closing = closing_cb,
+				     .ticked = ticked_cb,
+				     .limit = limit_of};
+static struct relay_limit *limit; /* of the next link */
 
 /* early: octets of the device that were read before the relay began, or NULL. */
 static void open_link(struct outcome *o, bool mptcp_a, bool mptcp_b, double idle_s,
@@ -115,17 +138,19 @@ static void open_link(struct outcome *o, bool mptcp_a, bool mptcp_b, double idle
 	l->corpse.bury = bury_link;
 	relay_init(&l->relay);
 	assert_int_equal(l->relay.a.fd, -1);
-	l->relay.first = first_cb;
-	l->relay.closing = closing_cb;
-	l->relay.a.dead_s = l->relay.b.dead_s = dead_s;
+	l->relay.a.mortal = l->relay.b.mortal = true;
+	l->relay.dead_s = (float)dead_s;
+	l->relay.idle_s = (float)idle_s;
+	l->relay.limited = limit != NULL;
+	l->limit = limit;
 	if (early) {
 		size_t n = strlen(early);
 		assert_int_equal(buf_put(&l->relay.a.in, &w.pool, early, n), n);
 		l->relay.a.bytes_in += n;
 	}
 	watch_before(&l->relay.a, a[1]);
-	ev_now_update(w.loop);
-	relay_start(&l->relay, &w, a[1], b[0], idle_s, done_cb);
+	ev_run(w.loop, EVRUN_NOWAIT); /* as in the daemons, it is not started with an old time */
+	relay_start(&l->relay, &w, a[1], b[0], &ops);
 	o->link = l;
 }
 
@@ -321,44 +346,45 @@ static struct {
 	uint64_t wrote, pauses;
 	size_t left;
 	bool over;
-} limit;
+} grant;
 
 static size_t room_cb(struct relay *r, double *wait_s)
 {
 	(void)r;
-	assert_false(limit.over); /* not asked again after SIZE_MAX */
-	if (limit.wrote >= LIMIT_END) {
-		limit.over = true;
+	assert_false(grant.over); /* not asked again after SIZE_MAX */
+	if (grant.wrote >= LIMIT_END) {
+		grant.over = true;
 		return SIZE_MAX;
 	}
-	if (limit.left == 0 && limit.pauses * GRANT < limit.wrote) {
-		limit.pauses++;
-		limit.left = GRANT;
+	if (grant.left == 0 && grant.pauses * GRANT < grant.wrote) {
+		grant.pauses++;
+		grant.left = GRANT;
 		*wait_s = 0.001;
 		return 0;
 	}
-	return limit.left;
+	return grant.left;
 }
 
 static void wrote_cb(struct relay *r, size_t len)
 {
 	(void)r;
-	assert_in_range(len, 1, limit.left);
-	limit.left -= len;
-	limit.wrote += len;
+	assert_in_range(len, 1, grant.left);
+	grant.left -= len;
+	grant.wrote += len;
 }
 
 static void limited_room(void **state)
 {
+	struct relay_limit some = {.room = room_cb, .wrote = wrote_cb};
 	struct outcome o;
 	struct both x;
 
 	(void)state;
-	memset(&limit, 0, sizeof(limit));
-	limit.left = GRANT;
+	memset(&grant, 0, sizeof(grant));
+	grant.left = GRANT;
+	limit = &some;
 	open_link(&o, false, false, FOREVER, NULL);
-	o.link->relay.room = room_cb;
-	o.link->relay.wrote = wrote_cb;
+	limit = NULL;
 	memset(&x, 0, sizeof(x));
 	x.up = (struct flow){
 		.from = o.device, .to = o.server, .seed = 1, .total = 1 << 20, .chunk = 20000};
@@ -368,9 +394,9 @@ static void limited_room(void **state)
 	assert_false(x.up.wrong || x.down.wrong || x.up.broken || x.down.broken);
 	assert_true(x.up.received == 1 << 20 && x.down.received == 1 << 20);
 	check_end(&o, END_CLOSED);
-	assert_true(limit.over);
-	assert_int_equal(limit.wrote, LIMIT_END);
-	assert_int_equal(limit.pauses, LIMIT_END / GRANT - 1); /* the first was free */
+	assert_true(grant.over);
+	assert_int_equal(grant.wrote, LIMIT_END);
+	assert_int_equal(grant.pauses, LIMIT_END / GRANT - 1); /* the first was free */
 	close_ours(&o);
 }
 
@@ -386,18 +412,19 @@ static bool is_pausing(void *arg)
 {
 	struct link *l = arg;
 
-	return ev_is_active(&l->relay.pause);
+	return ev_is_active(&l->limit->pause);
 }
 
 static void ended_in_a_pause(void **state)
 {
+	struct relay_limit none = {.room = never_room_cb, .wrote = wrote_cb};
 	struct outcome o;
 
 	(void)state;
 	for (int mode = 0; mode < 2; mode++) {
+		limit = &none;
 		open_link(&o, false, false, FOREVER, NULL);
-		o.link->relay.room = never_room_cb;
-		o.link->relay.wrote = wrote_cb;
+		limit = NULL;
 		assert_int_equal(send(o.server, "hello", 5, MSG_NOSIGNAL), 5);
 		assert_true(rig_until(&w, is_pausing, o.link));
 		if (mode == 0) {
@@ -513,6 +540,68 @@ static void half_close(void **state)
 			close_ours(&o);
 		}
 	}
+}
+
+/* Nothing is written to a before it may be; the other direction does not wait. */
+static void held_back(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, "early");
+	o.link->relay.hold = true;
+	hear(o.server, "early");
+	say(o.server, "answer");
+	assert_int_equal(shutdown(o.server, SHUT_WR), 0);
+	run_for(0.2);
+	assert_false(has_input(&o.device));
+	relay_release(&o.link->relay);
+	hear(o.device, "answer");
+	hear_eof(o.device);
+	assert_int_equal(shutdown(o.device, SHUT_WR), 0);
+	hear_eof(o.server);
+	check_end(&o, END_CLOSED);
+	close_ours(&o);
+}
+
+/* Released before its first turn, which still takes place. */
+static void released_at_once(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, "early");
+	o.link->relay.hold = true;
+	relay_release(&o.link->relay);
+	hear(o.server, "early");
+	say(o.server, "answer");
+	hear(o.device, "answer");
+	relay_end(&o.link->relay, END_SHUTDOWN, 0);
+	check_end(&o, END_SHUTDOWN);
+	close_ours(&o);
+}
+
+/* The owner is told soon that it has lasted; what is asked now and then comes later. */
+static void ticks_early(void **state)
+{
+	struct outcome o;
+	int on = -1;
+	socklen_t len = sizeof(on);
+
+	(void)state;
+	open_link(&o, false, false, FOREVER, NULL);
+	assert_int_equal(
+		setsockopt(o.link->relay.b.fd, SOL_SOCKET, SO_KEEPALIVE, &(int){0}, sizeof(int)),
+		0);
+	run_for(0.3);
+	assert_int_equal(o.ticks, 0);
+	run_for(1.2);
+	assert_int_equal(o.ticks, 1);
+	assert_int_equal(getsockopt(o.link->relay.b.fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+	assert_int_equal(on, 0);
+	relay_end(&o.link->relay, END_SHUTDOWN, 0);
+	check_end(&o, END_SHUTDOWN);
+	close_ours(&o);
 }
 
 static uint32_t packets_in(int fd)
@@ -644,9 +733,9 @@ static void bulk_look(struct bulk *x)
 		return;
 	e = x->flow.from == x->o->device ? &x->o->link->relay.a : &x->o->link->relay.b;
 	x->spliced |= e->splices;
-	if (e->pipe && e->pipe->len > x->most_pipe)
-		x->most_pipe = e->pipe->len;
-	assert_true(!e->pipe || e->in.len == 0); /* else the order would be lost */
+	if (end_pipe(e) && end_pipe(e)->len > x->most_pipe)
+		x->most_pipe = end_pipe(e)->len;
+	assert_true(!end_pipe(e) || e->in.len == 0); /* else the order would be lost */
 }
 
 static bool bulk_over(void *arg)
@@ -728,7 +817,7 @@ static bool pipe_full(void *arg)
 	if (x->flow.received < BULK)
 		flow_receive(&x->flow, 8);
 	bulk_look(x);
-	return e->pipe && x->flow.received >= BULK && x->flow.send_errno == EAGAIN;
+	return end_pipe(e) && x->flow.received >= BULK && x->flow.send_errno == EAGAIN;
 }
 
 /* It ends while bytes are in the pipe: nobody else may get them. */
@@ -1175,6 +1264,9 @@ int main(void)
 		cmocka_unit_test(limited_room),
 		cmocka_unit_test(ended_in_a_pause),
 		cmocka_unit_test(half_close),
+		cmocka_unit_test(held_back),
+		cmocka_unit_test(released_at_once),
+		cmocka_unit_test(ticks_early),
 		cmocka_unit_test(answers_and_closes),
 		cmocka_unit_test(answers_and_resets),
 		cmocka_unit_test(early_bytes),

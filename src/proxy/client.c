@@ -148,8 +148,8 @@ static void note_facts_at_end(struct client *cl, int fd)
 static void log_end(const struct client *cl, enum end_reason reason, int err)
 {
 	char peer[ADDR_STRLEN], dst[S6_NAME_MAX * 4 + 16], user[ISSUED_USER_MAX * 4];
-	const char *command = command_str(cl);
-	struct addr from = client_peer(cl);
+	const char *command;
+	struct addr from;
 	/* Nothing has happened on a connection that was kept ready and given up. */
 	bool quiet = cl->relay.a.bytes_in == 0 && reason == END_CLOSED;
 	enum log_level level = quiet ? LVL_DEBUG : LVL_INFO;
@@ -160,6 +160,8 @@ static void log_end(const struct client *cl, enum end_reason reason, int err)
 		client_log_assoc(cl, reason, err);
 		return;
 	}
+	command = command_str(cl);
+	from = client_peer(cl);
 	text_escape(user, sizeof(user), client_user(cl)[0] ? client_user(cl) : "-");
 	log_msg(level,
 		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
@@ -185,13 +187,15 @@ static void forget_input(struct client *cl)
 /* It has said something, or has gone. */
 static void wait_over(struct client *cl)
 {
-	struct addr peer = client_peer(cl);
+	struct addr peer;
 
 	if (!list_linked(&cl->setup->wait))
 		return;
 	list_remove(&cl->pw->waiting, &cl->setup->wait);
-	if (cl->setup->patient)
-		perclient_wait_over(cl->pw->proxy->perclient, &peer);
+	if (!cl->setup->patient)
+		return;
+	peer = client_peer(cl);
+	perclient_wait_over(cl->pw->proxy->perclient, &peer);
 }
 
 static void setup_free(struct client *cl)

@@ -142,12 +142,15 @@ static void log_end(const struct flow *f, enum end_reason reason, int err)
 {
 	char src[ADDR_STRLEN], dst[FLOW_DST_STRLEN], first[32] = "-", names[128];
 	char text[S6_NAME_MAX * 4 + 1];
-	struct addr from = flow_src(f);
-	const char *name = f->front ? NULL : flow_name_str(f, text, sizeof(text)); /* dst has it */
-	const char *via = flow_via(f, names, sizeof(names)), *why = flow_why(f);
+	const char *name, *via, *why;
+	struct addr from;
 
 	if (!log_enabled(LVL_INFO))
 		return;
+	from = flow_src(f);
+	name = f->front ? NULL : flow_name_str(f, text, sizeof(text)); /* dst has it */
+	via = flow_via(f, names, sizeof(names));
+	why = flow_why(f);
 	if (first_byte_s(f) >= 0)
 		snprintf(first, sizeof(first), "%.1fms", first_byte_s(f) * 1e3);
 	log_info("flow %s -> %s%s%s%s%s route=%s proxy=%s%s%s mptcp=%s subflows=%u tfo=%s "
@@ -480,12 +483,14 @@ static void refuse(struct flow *f)
 static void find_name(struct flow *f)
 {
 	const struct redir_conf *c = f->at->conf;
-	struct addr dst = flow_dst(f);
 	const struct buf *in = &f->relay.a.in;
 	char name[SNIFF_NAME_MAX + 1];
+	struct addr dst;
 
-	if (c->names == NAMES_SNI && !f->at->name && flow_now(f) >= f->rw->names_rest_s &&
-	    conf_ports_contain(&c->names_ports, addr_port(&dst)) &&
+	if (c->names != NAMES_SNI || f->at->name || flow_now(f) < f->rw->names_rest_s)
+		return;
+	dst = flow_dst(f);
+	if (conf_ports_contain(&c->names_ports, addr_port(&dst)) &&
 	    addr_classify(&dst) == ADDR_PUBLIC &&
 	    sniff_name(buf_data(in), in->len, addr_port(&dst), name))
 		f->at->name = strdup(name);

@@ -197,10 +197,11 @@ static void tell_end(struct flow *f, enum end_reason reason, int err)
 
 void flow_front_end(struct flow *f, enum end_reason reason, int err)
 {
-	struct addr src = flow_src(f);
+	struct addr src;
 
 	if (!f->front)
 		return;
+	src = flow_src(f);
 	if (f->state != FLOW_RELAY && f->at->talk)
 		tell_end(f, reason, err);
 	perclient_give(f->rw->redir->clients, &src);

@@ -9,7 +9,7 @@ ask ADDRESS PORT [--count N] [--size N] [--gap S] [--timeout S] [--source PORT] 
                 [--hear N] [--tos N]
                 sends N datagrams and waits for each answer; --hear: then for so many more datagrams of
                 whoever, and tells from whom they came
-stream ADDRESS PORT --for S [--gap S]  sends one datagram each gap and lists the longest silence
+stream ADDRESS PORT --for S [--gap S] [--source PORT]  sends one datagram each gap and lists the longest silence
 mtu ADDRESS PORT --size N              sends one that must not be fragmented: what error comes, who says it
 dns PORT ADDRESS                        answers each query with this A record
 """
@@ -113,6 +113,7 @@ def ask(a):
 
 def stream(a):
     s = socket.socket(family(a.address), socket.SOCK_DGRAM)
+    s.bind(("", a.source))
     s.settimeout(a.gap)
     end, last, worst, n, right = time.monotonic() + a.duration, time.monotonic(), 0.0, 0, 0
     while time.monotonic() < end:
@@ -190,6 +191,7 @@ def main():
     c.add_argument("address")
     c.add_argument("port", type=int)
     c.add_argument("--for", dest="duration", type=float, required=True)
+    c.add_argument("--source", type=int, default=0)
     c.add_argument("--gap", type=float, default=0.05)
     c = sub.add_parser("mtu")
     c.add_argument("address")

@@ -7,7 +7,8 @@ BUILD_PACKAGES="gcc make autoconf automake libtool pkg-config libc6-dev libev-de
 	libiniparser-dev libc-ares-dev libcap-dev libcrypt-dev libmnl-dev libnftables-dev
 	libnetfilter-queue-dev"
 LAB_PACKAGES="iproute2 iputils-ping nftables iptables ipset procps ethtool tcpdump curl nginx-light python3
-	bind9-dnsutils traceroute redsocks microsocks"
+	bind9-dnsutils traceroute iputils-tracepath iperf3 ngtcp2-client ngtcp2-server coturn sip-tester chrony
+	openssh-client openssh-server netcat-openbsd socat xxd redsocks microsocks dante-server"
 TEST_PACKAGES="clang llvm libcmocka-dev gcc-multilib xz-utils file man-db groff shellcheck openssl"
 
 say() {

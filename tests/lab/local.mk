@@ -57,6 +57,7 @@ EXTRA_DIST += \
 	tests/lab/t_ownrules.sh \
 	tests/lab/t_passive.sh \
 	tests/lab/t_prewarm.sh \
+	tests/lab/t_programs.sh \
 	tests/lab/t_proxy.sh \
 	tests/lab/t_restart.sh \
 	tests/lab/t_rig.sh \

@@ -86,10 +86,11 @@ fi
 
 # ---- a stream up, a stream down ----
 
+told() { json "$LAB_DIR/stream.json" "j['end'].get('sum', {}).get('$1')"; }
 stream() { # NAME OPTION...: what came of 4 s
 	device iperf3 -c "$SRV4" -u -b 8M -t 4 -J "${@:2}" >"$LAB_DIR/stream.json"
-	check_num "iperf3 -u, $1: datagrams" "$(json "$LAB_DIR/stream.json" 'j["end"]["sum"]["packets"]' 2>&1 | tail -n 1)" ">=" 2000
-	check_num "iperf3 -u, $1: percent lost" "$(json "$LAB_DIR/stream.json" 'j["end"]["sum"]["lost_percent"]' 2>&1 | tail -n 1)" "<" 5
+	check_num "iperf3 -u, $1: datagrams" "$(told packets)" ">=" 2000
+	check_num "iperf3 -u, $1: percent lost" "$(told lost_percent)" "<" 5
 }
 if have iperf3; then
 	lab_bg iperf "$SRV" iperf3 -s -J
@@ -179,6 +180,7 @@ fi
 # ---- altogether ----
 
 udp=$(lab_ctl redir status --json | json - '[j["udp"][k] for k in ("by_tcp", "reformed", "fallbacks", "loops")]')
+check_num "associations by UDP" "$(lab_ctl redir status --json | json - 'j["udp"]["by_udp"]')" ">=" 12
 check_eq "all by UDP, none formed again, none without the proxy" "$udp" "[0, 0, 0, 0]"
 lab_capture_stop wan
 check_eq "nothing has gone past the proxy" "$(tcpdump -nr "$LAB_DIR/wan.pcap" 2>/dev/null | wc -l)" 0

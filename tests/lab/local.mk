@@ -34,6 +34,7 @@ EXTRA_DIST += \
 	tests/lab/stackoptions.py \
 	tests/lab/t_badproxy.sh \
 	tests/lab/t_bond.sh \
+	tests/lab/t_browser.sh \
 	tests/lab/t_budget.sh \
 	tests/lab/t_bulk.sh \
 	tests/lab/t_conf.sh \

@@ -55,7 +55,7 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 	-keyout "$LAB_DIR/key.pem" -out "$LAB_DIR/cert.pem" 2>/dev/null || lab_die "no certificate"
 TYPES="types { text/html html; text/css css; text/javascript js; application/json json; image/gif gif; }"
 lab_nginx "$SRV" 80 "" "$TYPES"
-lab_nginx "$SRV" 443 ssl "$TYPES ssl_certificate $LAB_DIR/cert.pem; ssl_certificate_key $LAB_DIR/key.pem;"
+lab_nginx "$SRV" 443 ssl "$TYPES ssl_certificate $LAB_DIR/cert.pem; ssl_certificate_key $LAB_DIR/key.pem; add_header Alt-Svc 'h3=\":443\"';"
 echo "answer $SRV4" >"$LAB_DIR/dns"
 lab_bg dns "$PRX" python3 -u "$LAB_SRC/tests/lab/nameserver.py" 127.0.0.1 5353 "$LAB_DIR/dns"
 lab_wait 10 lab_logged dns ready || lab_die "nameserver.py"
@@ -84,23 +84,45 @@ check_eq "captured, TLS: by the proxy" "$(asked 443 "$before")" "$BY_PROXY"
 
 lab_daemons_stop
 
-SPKI=$(openssl x509 -in $LAB_DIR/cert.pem -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64)
-rm -f $LAB_DIR/rules.log
-lab_daemons --no-rules --redir rules.install=yes --redir rules.capture=lan --redir udp.proxy=443
-lab_bg quic "$SRV" gtlsserver -d "$LAB_DIR/www" "*" 443 "$LAB_DIR/key.pem" "$LAB_DIR/cert.pem"
-before=$(next 443)
-page "$DEV" "https://$NAME/" "--host-resolver-rules=MAP $NAME $SRV4" --origin-to-force-quic-on=$NAME:443 --ignore-certificate-errors-spki-list=$SPKI
-cat $LAB_DIR/page
-asked 443 "$before"; grep -a path $LAB_DIR/quic.log | sort -u
-lab_ctl redir status --json | json - 'j["udp"]'
-lab_daemon_stop redir
-lab_conf redir udp.refuse=443
-lab_conf_write
-lab_daemon_start redir
-sleep 1
-page "$DEV" "https://$NAME/" "--host-resolver-rules=MAP $NAME $SRV4" --origin-to-force-quic-on=$NAME:443 --ignore-certificate-errors-spki-list=$SPKI
-cat $LAB_DIR/page
-asked 443 "$before"
-lab_ctl redir status --json | json - 'j["udp"]'
-lab_daemons_stop
+# ---- QUIC ----
+
+if command -v gtlsserver >/dev/null; then
+	key=$(openssl x509 -in "$LAB_DIR/cert.pem" -noout -pubkey | openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | base64)
+	quic=("--host-resolver-rules=MAP $NAME $SRV4" "--ignore-certificate-errors-spki-list=$key")
+	bound() { [ -n "$(lab_in "$SRV" ss -Hlun "sport = :443")" ]; }
+	lab_bg quic "$SRV" gtlsserver -d "$LAB_DIR/www" "*" 443 "$LAB_DIR/key.pem" "$LAB_DIR/cert.pem"
+	lab_wait 10 bound || lab_die "gtlsserver: $(cat "$LAB_DIR/quic.log")"
+	rm -f "$LAB_DIR/rules.log"
+	lab_daemons --no-rules --redir redir.socks= --redir rules.install=yes --redir rules.capture=lan --redir udp.proxy=443
+	lab_wait 10 lab_in "$RTR" nft list chain inet sixpath take_udp || lab_die "no UDP rules"
+	lab_capture srv "$SRV" eth0 "udp dst port 443"
+	before=$(next 443)
+	page "$DEV" "https://$NAME/" "${quic[@]}" "--origin-to-force-quic-on=$NAME:443"
+	rendered "QUIC"
+	check_eq "QUIC: all of it by HTTP/3" "$(grep -ao ':path: [^]]*' "$LAB_DIR/quic.log" | sort -u | grep -v favicon | tr '\n' ' ')" \
+		":path: / :path: /answer.json :path: /dot.gif :path: /script.js :path: /style.css "
+	check_eq "QUIC: nothing by TCP" "$(asked 443 "$before")" ""
+	lab_capture_stop srv
+	check_eq "QUIC: the server sees the proxy" \
+		"$(tcpdump -nr "$LAB_DIR/srv.pcap" 2>/dev/null | awk '{ sub(/\.[0-9]*$/, "", $3); print $3 }' | sort -u)" 203.0.113.1
+	lab_daemon_stop redir
+	lab_conf redir udp.refuse=443
+	lab_conf_write
+	lab_daemon_start redir
+	lab_wait 10 lab_in "$RTR" nft list chain inet sixpath take_udp || lab_die "no UDP rules"
+	lab_capture dev "$DEV" eth0 "icmp or udp port 443"
+	before=$(next 443)
+	lab_capture refused "$SRV" eth0 "udp dst port 443"
+	page "$DEV" "https://$NAME/" "${quic[@]}" # the server offers it: Alt-Svc
+	rendered "QUIC is refused"
+	lab_capture_stop dev
+	lab_capture_stop refused
+	check_num "QUIC is refused: the browser has tried and was told" \
+		"$(tcpdump -nr "$LAB_DIR/dev.pcap" 2>/dev/null | grep -c "ICMP $SRV4 udp port 443 unreachable")" ">=" 1
+	check_eq "QUIC is refused: nothing got to the server" "$(tcpdump -nr "$LAB_DIR/refused.pcap" 2>/dev/null | wc -l)" 0
+	check_eq "QUIC is refused: all by TCP, through the proxy" "$(asked 443 "$before")" "$BY_PROXY"
+	lab_daemons_stop
+else
+	skip "QUIC" "needs the program 'gtlsserver'"
+fi
 lab_end

@@ -12,6 +12,7 @@ ask ADDRESS PORT [--count N] [--size N] [--gap S] [--timeout S] [--source PORT] 
 stream ADDRESS PORT --for S [--gap S] [--source PORT]  sends one datagram each gap and lists the longest silence
 mtu ADDRESS PORT --size N              sends one that must not be fragmented: what error comes, who says it
 dns PORT ADDRESS                        answers each query with this A record
+ntp PORT                                answers each query with this machine's time
 """
 
 import argparse
@@ -168,6 +169,20 @@ def dns(a):
         print(json.dumps({"query": peer[0]}), flush=True)
 
 
+def ntp(a):
+    s = open_socket(socket.AF_INET, "0.0.0.0", a.port)
+    print("ready", flush=True)
+    while True:
+        q, peer = s.recvfrom(1024)
+        if len(q) < 48 or q[0] & 7 != 3:
+            continue
+        now = struct.pack("!Q", int((time.time() + 2208988800) * 2**32))
+        # Version as asked, mode server; stratum 2, of some reference; the client's time, then ours.
+        head = struct.pack("!BBbbII", q[0] & 0x38 | 4, 2, q[2], -20, 0, 0)
+        s.sendto(head + b"\x7f\x7f\1\0" + now + q[40:48] + now + now, peer)
+        print(json.dumps({"from": peer[0]}), flush=True)
+
+
 def main():
     p = argparse.ArgumentParser()
     sub = p.add_subparsers(dest="what", required=True)
@@ -200,8 +215,10 @@ def main():
     c = sub.add_parser("dns")
     c.add_argument("port", type=int)
     c.add_argument("address")
+    c = sub.add_parser("ntp")
+    c.add_argument("port", type=int)
     a = p.parse_args()
-    {"serve": serve, "ask": ask, "stream": stream, "mtu": mtu, "dns": dns}[a.what](a)
+    {"serve": serve, "ask": ask, "stream": stream, "mtu": mtu, "dns": dns, "ntp": ntp}[a.what](a)
 
 
 main()

@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 
 UDP=$LAB_SRC/tests/lab/udp_peer.py
+
 ask() { # ADDRESS PORT [OPTION...]: what the device meets, in $LAB_DIR/ask.json
 	lab_in "$DEV" "$UDP" ask "$@" >"$LAB_DIR/ask.json" 2>&1
 }

@@ -7,7 +7,8 @@ BUILD_PACKAGES="gcc make autoconf automake libtool pkg-config libc6-dev libev-de
 	libiniparser-dev libc-ares-dev libcap-dev libcrypt-dev libmnl-dev libnftables-dev
 	libnetfilter-queue-dev"
 LAB_PACKAGES="iproute2 iputils-ping nftables iptables ipset procps ethtool tcpdump curl nginx-light python3
-	bind9-dnsutils traceroute redsocks microsocks"
+	bind9-dnsutils traceroute iputils-tracepath iperf3 ngtcp2-client ngtcp2-server coturn sip-tester ntpsec-ntpdig
+	openssh-client openssh-server netcat-openbsd socat xxd redsocks microsocks dante-server"
 TEST_PACKAGES="clang llvm libcmocka-dev gcc-multilib xz-utils file man-db groff shellcheck openssl"
 
 say() {
@@ -21,6 +22,10 @@ die() {
 
 need_root() {
 	[ "$(id -u)" = 0 ] || die "must run as root: it makes network namespaces (try: sudo $0)"
+}
+
+enabled_services() {
+	find /etc/systemd/system -path '*.wants/*.service' -printf '%f\n' 2>/dev/null
 }
 
 # need_packages PACKAGE...: install those that dpkg does not have.
@@ -40,10 +45,15 @@ need_packages() {
 		chmod 755 $policy
 		made=1
 	fi
-	local log rc=0
+	local log rc=0 enabled
 	log=$(mktemp)
+	enabled=$(enabled_services; echo .)
 	{ apt-get update && apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1 || rc=$?
 	[ $made = 0 ] || rm -f $policy
+	# Nor when it starts next: sshd, nginx, turnserver.
+	for p in $(enabled_services | grep -vxF "$enabled"); do
+		systemctl disable "$p" >>"$log" 2>&1
+	done
 	if [ $rc != 0 ]; then
 		tail -n 20 "$log" >&2
 		rm -f "$log"

@@ -37,7 +37,7 @@
 #define AGAIN_MAX_S   1.0
 #define IDLE_S        5.0 /* those that have been silent for so long can wait a moment, */
 #define SPREAD_S      1.0 /* so much at most */
-#define QUIET_S       1.5 /* no answer to several datagrams for so long is odd */
+#define QUIET_S       1.0 /* no answer to several datagrams for so long is odd */
 #define QUIET_SENT    3
 #define DOWN_S        0.5 /* the same for so long from a proxy that was found to be down says enough */
 
@@ -123,6 +123,12 @@ void assoc_lost(struct assoc *a)
 	double now_s = udp_now(a->u), pause_s = 0;
 	char text[ADDR_STRLEN];
 
+	if (a->scout) {
+		assoc_disconnect(a);
+		assoc_change(a, ASSOC_PAUSE);
+		set_timer(a, 0., 0.); /* whoever calls may still look at it */
+		return;
+	}
 	log_debug("udp %s: %s: forming it again", addr_str(&a->node.key.src, text, sizeof(text)),
 		  a->why);
 	if (a->failures > 0) {
@@ -224,7 +230,7 @@ void assoc_open(struct assoc *a)
 	assoc_send_opener(a, false);
 }
 
-void assoc_switch_to_tcp(struct assoc *a, const char *why)
+void assoc_blocked(const struct assoc *a, const char *why)
 {
 	double now_s = udp_now(a->u);
 
@@ -233,9 +239,14 @@ void assoc_switch_to_tcp(struct assoc *a, const char *why)
 			   "the connection",
 			   a->up->name, why);
 	udp_proxy(a->u, a->up)->blocked_until = now_s + BLOCKED_S;
+}
+
+void assoc_switch_to_tcp(struct assoc *a, const char *why)
+{
+	assoc_blocked(a, why);
 	udp_leg_put(a);
 	a->by = UDP_BY_TCP;
-	a->opening_s = now_s;
+	a->opening_s = udp_now(a->u);
 	a->patience_s = CONFIRM_MAX_S;
 	assoc_send_opener(a, false);
 	assoc_flush(a);
@@ -245,6 +256,10 @@ void assoc_confirmed(struct assoc *a)
 {
 	if (a->state != ASSOC_OPENING)
 		return;
+	if (a->scout) {
+		assoc_scout_confirmed(a);
+		return;
+	}
 	if (a->by == UDP_BY_TCP)
 		a->u->counters.by_tcp++;
 	else
@@ -264,6 +279,8 @@ static void opening_timer(struct assoc *a)
 	if (udp_now(a->u) - a->opening_s < a->patience_s) {
 		if (a->by == UDP_BY_UDP)
 			assoc_send_opener(a, true);
+	} else if (a->by == UDP_BY_UDP && a->scout) {
+		assoc_scout_unconfirmed(a);
 	} else if (a->by == UDP_BY_UDP && a->wish == UDP_BY_AUTO) {
 		assoc_switch_to_tcp(a, "no confirmation");
 	} else {
@@ -276,6 +293,7 @@ static void opening_timer(struct assoc *a)
 static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct assoc *a = container_of(t, struct assoc, timer);
+	struct udp *u = a->u;
 
 	(void)loop;
 	(void)events;
@@ -287,33 +305,39 @@ static void timer_cb(struct ev_loop *loop, ev_timer *t, int events)
 		opening_timer(a);
 		break;
 	case ASSOC_PAUSE:
-		assoc_form(a);
+		if (a->scout)
+			assoc_scout_free(a);
+		else
+			assoc_form(a);
 		break;
 	case ASSOC_UP:
 	case ASSOC_DIRECT:
 	case ASSOC_DOWN:
 		break;
 	}
-	udp_flush(a->u);
+	udp_flush(u);
 }
 
 /* ---- each second ---- */
 
-/* Nobody answers any more, neither here nor on other associations of this way. One side may just
- * have nothing to say: so the proxy is asked, and the way is only changed to one that is sure. */
-static void look_at_silence(struct assoc *a)
+bool assoc_unheard(const struct assoc *a)
 {
 	double now_s = udp_now(a->u);
 
-	if (a->by != UDP_BY_UDP || !a->leg || !a->answered || a->asked < QUIET_SENT ||
-	    now_s - a->asked_s < QUIET_S || now_s - a->leg->heard_s < QUIET_S)
+	return a->state == ASSOC_UP && a->by == UDP_BY_UDP && a->leg && a->answered &&
+	       a->asked >= QUIET_SENT && now_s - a->asked_s >= QUIET_S &&
+	       now_s - a->leg->heard_s >= QUIET_S;
+}
+
+/* The other side may just have nothing to say, and would not know an association that is formed again:
+ * so the proxy is asked, and whether datagrams still get there. */
+static void look_at_silence(struct assoc *a)
+{
+	if (!assoc_unheard(a) || assoc_scout_is_sure(a->leg))
 		return;
 	upstream_suspect(a->up);
-	if (a->wish != UDP_BY_AUTO)
-		return;
-	assoc_because(a, "nothing comes back by UDP");
-	udp_proxy(a->u, a->up)->blocked_until = now_s + BLOCKED_S;
-	assoc_lost(a);
+	if (a->wish == UDP_BY_AUTO)
+		assoc_scout(a);
 }
 
 void assoc_check(struct assoc *a)

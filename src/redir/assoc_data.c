@@ -286,6 +286,8 @@ void assoc_message(struct assoc *a, const struct s6_udp *m)
 {
 	struct addr from;
 
+	if (a->scout)
+		return; /* whoever sends to its port */
 	if (m->type == S6_UDP_ERROR)
 		report_error(a, m);
 	else if (m->type == S6_UDP_DATAGRAM && s6glue_to_addr(&from, &m->addr))

@@ -206,41 +206,65 @@ static void leave_upstream(struct assoc *a)
 	a->up = NULL;
 }
 
+static void use(struct assoc *a, struct upstream *up)
+{
+	a->up = upstream_get(up);
+	upstream_flow_count(up, 1);
+	dial(a);
+}
+
 static void next(struct assoc *a)
 {
 	struct assoc_dial *at = a->at;
 	struct upstream *up;
 
 	leave_upstream(a);
+	if (a->scout) { /* of another one it would tell nothing */
+		assoc_lost(a);
+		return;
+	}
 	at->reminded = 0;
 	at->fresh = false;
 	while ((up = pool_next(at->pool, &at->tried, now_of(a), &at->chain))) {
 		if (up->protocol != PROTOCOL_SOCKS6 ||
 		    udp_proxy(a->u, up)->no_udp_until > now_of(a))
 			continue;
-		a->up = upstream_get(up);
-		upstream_flow_count(up, 1);
-		dial(a);
+		use(a, up);
 		return;
 	}
 	assoc_no_upstream(a);
 }
 
-void assoc_form(struct assoc *a)
+static bool begin(struct assoc *a)
 {
 	struct pool *pool = a->u->rw->pool;
 	struct assoc_dial *at = calloc(1, sizeof(*at) + pool->hops * UP_REQUEST_MAX);
 
-	if (!at) {
-		assoc_because(a, "out of memory");
-		assoc_no_upstream(a);
-		return;
-	}
+	if (!at)
+		return false;
 	at->pool = pool_get(pool);
 	at->dial.fd = -1;
 	a->at = at;
 	assoc_change(a, ASSOC_FORMING);
-	next(a);
+	return true;
+}
+
+void assoc_form(struct assoc *a)
+{
+	if (begin(a)) {
+		next(a);
+	} else {
+		assoc_because(a, "out of memory");
+		assoc_no_upstream(a);
+	}
+}
+
+void assoc_form_with(struct assoc *a, struct upstream *up)
+{
+	if (begin(a) && upstream_grant_chain(up, now_of(a), &a->at->chain))
+		use(a, up);
+	else
+		assoc_lost(a);
 }
 
 /* ---- replies ---- */

@@ -3,7 +3,7 @@ dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
 	src/redir/assoc.c src/redir/assoc_data.c src/redir/assoc_dial.c src/redir/assoc_direct.c \
-	src/redir/assoc_table.c src/redir/assoc_table.h \
+	src/redir/assoc_scout.c src/redir/assoc_table.c src/redir/assoc_table.h \
 	src/redir/icmp_build.c src/redir/icmp_build.h \
 	src/redir/icmp_sender.c src/redir/icmp_sender.h \
 	src/redir/udp.c src/redir/udp.h src/redir/udp_priv.h \

@@ -346,6 +346,8 @@ static void end(struct udp *u)
 	udp_unlisten(u);
 	while ((n = assoc_table_oldest(&u->table)))
 		assoc_end(container_of(n, struct assoc, node), END_SHUTDOWN);
+	if (u->scout)
+		assoc_scout_free(u->scout);
 	list_for_each_safe (&u->legs, l, tmp)
 		udp_leg_check(container_of(l, struct udp_leg, node));
 	ev_timer_stop(u->rw->w.loop, &u->tick);

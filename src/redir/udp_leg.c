@@ -13,6 +13,7 @@
 #include "redir/udp_priv.h"
 
 #define BATCHES_PER_TURN 8
+#define NAT_S            20.0 /* a NAT on the way may have forgotten us when nothing was sent for so long */
 
 static void leg_free(struct udp_leg *leg)
 {
@@ -31,7 +32,7 @@ static void leg_lost(struct udp_leg *leg, const char *why)
 	leg->n = 0;
 	while (count-- > 0 && (n = list_first(&leg->associations))) {
 		struct assoc *a = container_of(n, struct assoc, on_leg);
-		if (a->state == ASSOC_OPENING && a->wish == UDP_BY_AUTO) {
+		if (a->state == ASSOC_OPENING && a->wish == UDP_BY_AUTO && !a->scout) {
 			assoc_switch_to_tcp(a, why);
 		} else {
 			assoc_because(a, "%s", why);
@@ -170,10 +171,14 @@ static void put_tos(struct udp_leg *leg, unsigned i, uint8_t tos)
 
 void udp_leg_send(struct udp_leg *leg, const struct s6_udp *m, uint8_t tos)
 {
+	double now_s = udp_now(leg->u);
 	struct s6_udp head = *m;
 	size_t len;
 	unsigned i;
 
+	if (now_s - leg->sent_s > NAT_S)
+		leg->resumed_s = now_s;
+	leg->sent_s = now_s;
 	if (leg->n == UDP_BATCH)
 		udp_leg_flush(leg);
 	i = leg->n;

@@ -36,9 +36,12 @@ struct udp_leg {
 	int fd;
 	ev_io io;
 	struct list associations;
-	double heard_s; /* when something came */
-	bool segments;  /* udp_send_all */
-	unsigned n;     /* datagrams that wait to be sent */
+	double heard_s;   /* when something came */
+	double sent_s;    /* when something was sent */
+	double resumed_s; /* when that began again after a long pause */
+	double sure_s;    /* when a scout had got there */
+	bool segments;    /* udp_send_all */
+	unsigned n;       /* datagrams that wait to be sent */
 	struct mmsghdr h[UDP_BATCH];
 	struct iovec v[UDP_BATCH][2];
 	uint8_t head[UDP_BATCH][UDP_HEAD_MAX];
@@ -73,6 +76,7 @@ struct udp {
 	struct list legs;
 	struct list waiting; /* associations without a proxy, by fallback */
 	struct list dirty;   /* those with octets to be written */
+	struct assoc *scout; /* assoc_scout.c, or NULL */
 	struct udp_replies replies;
 	struct udp_batch batch;
 	struct udp_proxy proxies[UDP_PROXIES];
@@ -157,6 +161,7 @@ struct assoc {
 	double asked_s; /* when the first of those was sent that have no answer */
 	unsigned asked; /* how many they are */
 	bool answered;  /* ever, since it was formed */
+	bool scout;     /* nobody's: assoc_scout.c */
 	double started_s;
 	unsigned n_reformed;
 	uint64_t datagrams_up, datagrams_down, bytes_up, bytes_down, lost;
@@ -218,8 +223,12 @@ void assoc_no_upstream(struct assoc *a);
 /* The proxy gave it a number: at->chain tells where datagrams go. */
 void assoc_open(struct assoc *a);
 void assoc_confirmed(struct assoc *a);
+/* No plain UDP to this proxy for some time. */
+void assoc_blocked(const struct assoc *a, const char *why);
 /* Plain UDP does not get through: the same inside the connection. */
 void assoc_switch_to_tcp(struct assoc *a, const char *why);
+/* By plain UDP, and nobody answers any more, neither here nor on other associations of this way. */
+bool assoc_unheard(const struct assoc *a);
 /* Once a second for those in use. */
 void assoc_check(struct assoc *a);
 /* There may be a proxy again. */
@@ -230,6 +239,8 @@ const char *assoc_state_str(enum assoc_state s);
 /* ---- assoc_dial.c ---- */
 
 void assoc_form(struct assoc *a);
+/* With this proxy or none. */
+void assoc_form_with(struct assoc *a, struct upstream *up);
 void assoc_dial_free(struct assoc *a);
 /* What came on the connection while it is formed. */
 void assoc_dial_read(struct assoc *a);
@@ -252,6 +263,16 @@ void assoc_io_cb(struct ev_loop *loop, ev_io *io, int events);
 void assoc_watch(struct assoc *a);
 /* Write what waits. */
 void assoc_flush(struct assoc *a);
+
+/* ---- assoc_scout.c ---- */
+
+/* Lately a scout has got there, and nothing has come since. */
+bool assoc_scout_is_sure(const struct udp_leg *leg);
+/* For an association that is not heard; nothing if there is one under way. */
+void assoc_scout(const struct assoc *a);
+void assoc_scout_confirmed(struct assoc *scout);
+void assoc_scout_unconfirmed(struct assoc *scout);
+void assoc_scout_free(struct assoc *scout);
 
 /* ---- assoc_direct.c ---- */
 

@@ -353,6 +353,21 @@ lab_up() {
 	lab_topology "$lan" "$wan1" "$wan2" "$srv"
 }
 
+# lab_far: a host one hop behind the server, FAR4 and FAR6 in the namespace FAR; the server routes, and
+# its link there is called far.
+lab_far() {
+	FAR=sp$LAB_PID-far FAR4=203.0.113.130 FAR6=2001:db8:30:ff::2
+	lab_ns "$FAR"
+	lab_link far "$SRV" far "$FAR" eth0 "" || lab_die "cannot make the link far"
+	lab_addr "$SRV" far 203.0.113.129/25 2001:db8:30:ff::1/64
+	lab_addr "$FAR" eth0 "$FAR4/25" "$FAR6/64"
+	ip -n "$FAR" route add default via 203.0.113.129
+	ip -n "$FAR" -6 route add default via 2001:db8:30:ff::1
+	ip -n "$PRX" route add 203.0.113.128/25 via "$SRV4"
+	ip -n "$PRX" -6 route add 2001:db8:30:ff::/64 via "$SRV6"
+	lab_sysctl "$SRV" net/ipv4/ip_forward=1 net/ipv6/conf/all/forwarding=1
+}
+
 # ---- cleaning up ----
 
 lab_show_logs() {

@@ -34,6 +34,7 @@ EXTRA_DIST += \
 	tests/lab/stackoptions.py \
 	tests/lab/t_badproxy.sh \
 	tests/lab/t_bond.sh \
+	tests/lab/t_browser.sh \
 	tests/lab/t_budget.sh \
 	tests/lab/t_bulk.sh \
 	tests/lab/t_conf.sh \
@@ -57,6 +58,7 @@ EXTRA_DIST += \
 	tests/lab/t_ownrules.sh \
 	tests/lab/t_passive.sh \
 	tests/lab/t_prewarm.sh \
+	tests/lab/t_programs.sh \
 	tests/lab/t_proxy.sh \
 	tests/lab/t_restart.sh \
 	tests/lab/t_rig.sh \

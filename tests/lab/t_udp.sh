@@ -4,21 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 
 UDP=$LAB_SRC/tests/lab/udp_peer.py
-FAR4=203.0.113.130 FAR6=2001:db8:30:ff::2
-
-# A host one hop behind the server.
-far_up() {
-	FAR=sp$LAB_PID-far
-	lab_ns "$FAR"
-	lab_link far "$SRV" far "$FAR" eth0 ""
-	lab_addr "$SRV" far 203.0.113.129/25 2001:db8:30:ff::1/64
-	lab_addr "$FAR" eth0 "$FAR4/25" "$FAR6/64"
-	ip -n "$FAR" route add default via 203.0.113.129
-	ip -n "$FAR" -6 route add default via 2001:db8:30:ff::1
-	ip -n "$PRX" route add 203.0.113.128/25 via "$SRV4"
-	ip -n "$PRX" -6 route add 2001:db8:30:ff::/64 via "$SRV6"
-	lab_sysctl "$SRV" net/ipv4/ip_forward=1 net/ipv6/conf/all/forwarding=1
-}
 
 ask() { # ADDRESS PORT [OPTION...]: what the device meets, in $LAB_DIR/ask.json
 	lab_in "$DEV" "$UDP" ask "$@" >"$LAB_DIR/ask.json" 2>&1
@@ -56,7 +41,7 @@ restart() { # SECTION.KEY=VALUE of the redirector...
 
 lab_need dig traceroute
 lab_up
-far_up
+lab_far
 lab_bg echo "$SRV" "$UDP" serve 7000 --on "$SRV4" --on "$SRV6" --stranger "$SRV4B:7777" --stranger "[$SRV6B]:7777"
 lab_wait 10 lab_logged echo ready || lab_die "udp_peer: $(cat "$LAB_DIR/echo.log")"
 lab_bg quic "$SRV" "$UDP" serve 443 --on "$SRV4" --on "$SRV6"
@@ -224,6 +209,29 @@ ask "$SRV4" 7000 --count 3 --timeout 4
 check_eq "plain UDP is blocked: inside the connection" "$(asked 'j["right"]')" 3
 check_eq "counted" "$(counter by_tcp)" 1
 lab_in "$PRX" nft delete table inet block
+
+# ---- a NAT before the proxy forgets us ----
+
+lab_in "$RTR" nft -f - <<-END
+	table ip forgetful {
+		chain post {
+			type nat hook postrouting priority 100;
+			udp dport 1080 masquerade random
+		}
+	}
+END
+lab_sysctl "$RTR" net/netfilter/nf_conntrack_udp_timeout=3 net/netfilter/nf_conntrack_udp_timeout_stream=3
+restart udp.transport=auto
+lab_capture nat "$PRX" wan1 "udp dst port 1080"
+ask "$SRV4" 7000 --source 4500 --count 20
+check_eq "behind a NAT" "$(asked 'j["right"]')" 20
+sleep 21 # that is long, even for a NAT
+lab_in "$DEV" "$UDP" stream "$SRV4" 7000 --source 4500 --for 6 >"$LAB_DIR/stream.log"
+lab_capture_stop nat
+check_eq "... it gives another port after a pause" "$(tcpdump -nr "$LAB_DIR/nat.pcap" 2>/dev/null | awk '{ print $3 }' | sort -u | wc -l)" 2
+check_num "... longest silence, s" "$(json "$LAB_DIR/stream.log" 'j["worst"]')" "<" 4
+check_eq "... formed again, by UDP" "$(counter reformed) $(lab_ctl redir udp --json | json - 'j["associations"][0]["transport"]')" "1 udp"
+lab_in "$RTR" nft delete table ip forgetful
 
 # ---- through another proxy ----
 

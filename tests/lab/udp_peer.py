@@ -9,9 +9,10 @@ ask ADDRESS PORT [--count N] [--size N] [--gap S] [--timeout S] [--source PORT] 
                 [--hear N] [--tos N]
                 sends N datagrams and waits for each answer; --hear: then for so many more datagrams of
                 whoever, and tells from whom they came
-stream ADDRESS PORT --for S [--gap S]  sends one datagram each gap and lists the longest silence
+stream ADDRESS PORT --for S [--gap S] [--source PORT]  sends one datagram each gap and lists the longest silence
 mtu ADDRESS PORT --size N              sends one that must not be fragmented: what error comes, who says it
 dns PORT ADDRESS                        answers each query with this A record
+ntp PORT                                answers each query with this machine's time
 """
 
 import argparse
@@ -113,6 +114,7 @@ def ask(a):
 
 def stream(a):
     s = socket.socket(family(a.address), socket.SOCK_DGRAM)
+    s.bind(("", a.source))
     s.settimeout(a.gap)
     end, last, worst, n, right = time.monotonic() + a.duration, time.monotonic(), 0.0, 0, 0
     while time.monotonic() < end:
@@ -167,6 +169,20 @@ def dns(a):
         print(json.dumps({"query": peer[0]}), flush=True)
 
 
+def ntp(a):
+    s = open_socket(socket.AF_INET, "0.0.0.0", a.port)
+    print("ready", flush=True)
+    while True:
+        q, peer = s.recvfrom(1024)
+        if len(q) < 48 or q[0] & 7 != 3:
+            continue
+        now = struct.pack("!Q", int((time.time() + 2208988800) * 2**32))
+        # Version as asked, mode server; stratum 2, of some reference; the client's time, then ours.
+        head = struct.pack("!BBbbII", q[0] & 0x38 | 4, 2, q[2], -20, 0, 0)
+        s.sendto(head + b"\x7f\x7f\1\0" + now + q[40:48] + now + now, peer)
+        print(json.dumps({"from": peer[0]}), flush=True)
+
+
 def main():
     p = argparse.ArgumentParser()
     sub = p.add_subparsers(dest="what", required=True)
@@ -190,6 +206,7 @@ def main():
     c.add_argument("address")
     c.add_argument("port", type=int)
     c.add_argument("--for", dest="duration", type=float, required=True)
+    c.add_argument("--source", type=int, default=0)
     c.add_argument("--gap", type=float, default=0.05)
     c = sub.add_parser("mtu")
     c.add_argument("address")
@@ -198,8 +215,10 @@ def main():
     c = sub.add_parser("dns")
     c.add_argument("port", type=int)
     c.add_argument("address")
+    c = sub.add_parser("ntp")
+    c.add_argument("port", type=int)
     a = p.parse_args()
-    {"serve": serve, "ask": ask, "stream": stream, "mtu": mtu, "dns": dns}[a.what](a)
+    {"serve": serve, "ask": ask, "stream": stream, "mtu": mtu, "dns": dns, "ntp": ntp}[a.what](a)
 
 
 main()

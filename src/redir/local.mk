@@ -28,7 +28,10 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/flow_direct.c src/redir/flow_front.c src/redir/flow_held.c \
 	src/redir/flow_proxy.c \
 	src/redir/forward.c src/redir/forward.h \
-	src/redir/front.c src/redir/front.h \
+	src/redir/front.c src/redir/front.h src/redir/front_guest.h \
+	src/redir/front_bind.c src/redir/front_bind.h \
+	src/redir/front_dgram.c src/redir/front_dgram.h \
+	src/redir/front_udp.c src/redir/front_udp.h \
 	src/redir/held.c src/redir/held.h \
 	src/redir/health.c src/redir/health.h \
 	src/redir/inbound.c src/redir/inbound.h \

@@ -17,8 +17,8 @@
 #include "libsocks6/cursor.h"
 #include "libsocks6/socks6.h"
 
-#define FRONT_HEAD_MAX  8192 /* octets of any request; more is refused */
-#define FRONT_REPLY_MAX 320
+#define FRONT_HEAD_MAX    8192 /* octets of any request; more is refused */
+#define FRONT_REPLY_MAX   320
 #define FRONT_SOCKS_REPLY 22
 
 enum front_kind { FRONT_UNKNOWN, FRONT_SOCKS4, FRONT_SOCKS5, FRONT_HTTP };

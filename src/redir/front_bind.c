@@ -45,12 +45,12 @@ struct front_bind {
 	struct addr only;  /* who may come: the address; any = everybody */
 	struct addr bound; /* as it was told */
 	struct addr peer;
-	uint64_t tried; /* upstreams of the pool */
-	bool only_v4;   /* the proxy has no other addresses */
+	uint64_t tried;      /* upstreams of the pool */
+	bool only_v4;        /* the proxy has no other addresses */
 	struct upstream *up; /* a reference, or NULL */
 	struct bindreq *req;
-	int fd;      /* the program's, until the relay has it */
-	ev_io io;    /* likewise */
+	int fd;             /* the program's, until the relay has it */
+	ev_io io;           /* likewise */
 	struct relay relay; /* a = the program, b = the proxy */
 	ev_timer look;
 	double started_s;
@@ -260,7 +260,8 @@ static void peer_came(void *owner, const struct addr *peer)
 	if (!addr_is_any(&b->only) && !addr_equal_ip(&b->only, peer)) {
 		log_limited(&b->rw->limit_front, 5, LVL_NOTICE,
 			    "front door: %s came to the port of %s, who waits for another address",
-			    addr_str(peer, text, sizeof(text)), addr_str(&b->src, src, sizeof(src)));
+			    addr_str(peer, text, sizeof(text)),
+			    addr_str(&b->src, src, sizeof(src)));
 		sock_reset(fd);
 		refuse(b, S6_REPLY_NOT_ALLOWED, END_NOT_ALLOWED);
 	} else if (!say(b, S6_REPLY_SUCCESS, peer)) {

@@ -129,7 +129,8 @@ bool front_udp_resolve(struct front_udp *d, const struct assoc *a, const struct 
 	if (len)
 		memcpy(q->data, data, len);
 	list_push(&d->asked, &q->node);
-	q->resolve = resolve_start(d->rw->resolver, name->u.name, name->port, AF_UNSPEC, resolved, q);
+	q->resolve =
+		resolve_start(d->rw->resolver, name->u.name, name->port, AF_UNSPEC, resolved, q);
 	if (q->resolve)
 		return true;
 	asked_free(q);
@@ -229,7 +230,8 @@ static void udp_cb(struct ev_loop *loop, ev_io *io, int events)
 
 /* ---- to the program ---- */
 
-bool front_udp_deliver(struct front_udp *d, const struct addr *from, const uint8_t *data, size_t len)
+bool front_udp_deliver(struct front_udp *d, const struct addr *from, const uint8_t *data,
+		       size_t len)
 {
 	uint8_t head[FRONT_DGRAM_HEAD];
 	struct s6_address a;

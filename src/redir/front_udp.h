@@ -26,7 +26,8 @@ struct report;
 /* END_NONE: it has been told where to send to. */
 enum end_reason front_udp_start(struct redir_worker *rw, const struct front_guest *g);
 /* To the program, from there. False: it is lost. */
-bool front_udp_deliver(struct front_udp *d, const struct addr *from, const uint8_t *data, size_t len);
+bool front_udp_deliver(struct front_udp *d, const struct addr *from, const uint8_t *data,
+		       size_t len);
 /* Ask for the name's address, then send directly on a, if that still is the way. False: no room. */
 bool front_udp_resolve(struct front_udp *d, const struct assoc *a, const struct s6_address *name,
 		       const uint8_t *data, size_t len);

@@ -28,7 +28,7 @@ struct udp_counters {
 	uint64_t refused; /* by policy, or because there was no proxy */
 	uint64_t lost;    /* no room, too big, or of no use */
 	uint64_t loops;
-	uint64_t icmp; /* errors sent to devices */
+	uint64_t icmp;        /* errors sent to devices */
 	uint64_t icmp_untold; /* for programs at the front door, which cannot be told */
 };
 

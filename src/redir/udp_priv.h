@@ -27,7 +27,7 @@ struct front_udp;
 struct udp_datagram {
 	struct addr src, dst;
 	const struct s6_address *name; /* instead of dst, for the front door; or NULL. As data */
-	uint8_t ttl, tos; /* tos: the DSCP, or 0 where it is not to be kept */
+	uint8_t ttl, tos;              /* tos: the DSCP, or 0 where it is not to be kept */
 	const uint8_t *data;
 	size_t len;
 };

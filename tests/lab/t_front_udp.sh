@@ -143,6 +143,10 @@ check_eq "... the server sees the router" "$(json "$LAB_DIR/direct.log" '[d["fro
 check "... the router has asked for the name" lab_logged dns-rtr front
 check_eq "the router itself, for a program on it" "$(associate "$DOOR4" "ask 127.0.0.1 7200 self")" "at 127.0.0.1|127.0.0.1 7200 self|"
 
+again redir.mode=redirect udp.direct= udp.refuse=
+check_eq "mode = redirect, without UDP of devices" "$(associate "$DOOR4" "ask $SRV4 7000 r4" "ask $NAME 7000 rn")" "at 127.0.0.1|$SRV4 7000 r4|$SRV4 7000 rn|"
+again redir.mode=tproxy
+
 # ---- what sixpathctl shows ----
 lab_bg holder "$RTR" "$CLIENT" udp "$DOOR4" "ask $SRV4 7000 hold" "hold 30"
 lab_wait 10 lab_logged holder hold
@@ -237,5 +241,21 @@ listen "$RTR4:1080" --user "ann:front secret" "$SRV4" 0 to-the-lan
 lab_wait 10 listens
 check_eq "BIND from the LAN" "$(peer 203.0.113.1)" to-the-lan
 check "nothing is left" lab_wait 10 none_left
+
+# ---- a successor takes over; what there is stays with the predecessor ----
+pid_of() { lab_ctl redir status --json | json - 'j["pid"]'; }
+restarted() {
+	local now
+	now=$(pid_of 2>/dev/null) && [ -n "$now" ] && [ "$now" != "$1" ]
+}
+old=$(pid_of)
+lab_bg across2 "$DEV" "$CLIENT" udp "$RTR4:1080" --user "ann:front secret" "ask $SRV4 7000 first" "hold 5" "ask $SRV4 7000 second"
+lab_wait 10 lab_logged across2 first
+check "restart" lab_ctl redir restart
+check "... a successor answers" lab_wait 10 restarted "$old"
+check_eq "... and serves" "$(associate "$RTR4:1080" --user "ann:front secret" "ask $SRV4 7000 new")" "at $RTR4|$SRV4 7000 new|"
+check "... the association goes on" lab_wait 10 lab_logged across2 "$SRV4 7000 second"
+check "... with its end the predecessor ends" lab_wait 10 lab_gone "$old"
+LAB_PIDS[redir]=$(pid_of) # no child of this shell
 rm -rf "/etc/netns/$RTR"
 lab_end

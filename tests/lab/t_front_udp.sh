@@ -178,6 +178,9 @@ check_eq "... the peer hears the program" "$(peer 203.0.113.1 "$SRV4")" hello-fr
 lab_wait 5 is_told afar
 check_eq "... which is told where, who, and what he says" "$(told | sed -E "s/(peer $SRV4) [0-9]+/\1/")" "bound $PRX4 9000|peer $SRV4|hello from afar|"
 check "... the log has it" lab_wait 5 matches redir "bind .* entry=socks5 proxy=home peer=$SRV4:[0-9]* .*reason=closed"
+listen "$DOOR4" --early "$SRV4" 0 early-bird
+lab_wait 10 listens
+check_eq "what comes before the peer is for him" "$(peer 203.0.113.1 "$SRV4") $(lab_wait 5 is_told afar && echo told)" "early-bird told"
 listen "$DOOR6" :: 0 six
 lab_wait 10 listens
 check_eq "BIND for anybody; he comes by IPv6" "$(peer "[2001:db8:30::1]" "[$SRV6]") $(lab_wait 5 is_told afar; told | sed -E "s/(peer $SRV6) [0-9]+/\1/")" "six bound $PRX4 9000|peer $SRV6|hello from afar|"
@@ -240,6 +243,7 @@ check_eq "... not without" "$(associate "$RTR4:1080" "ask $SRV4 7000 lan")" "EOF
 listen "$RTR4:1080" --user "ann:front secret" "$SRV4" 0 to-the-lan
 lab_wait 10 listens
 check_eq "BIND from the LAN" "$(peer 203.0.113.1)" to-the-lan
+check_num "by MPTCP, over both links" "$(lab_wait 5 matches redir "bind $DEV4.*subflows"; sed -n "s/.* bind $DEV4.*mptcp=yes subflows=\([0-9]*\).*/\1/p" "$LAB_DIR/redir.log" | tail -n 1)" ">=" 1
 check "nothing is left" lab_wait 10 none_left
 
 # ---- a successor takes over; what there is stays with the predecessor ----

@@ -8,7 +8,7 @@ BUILD_PACKAGES="gcc make autoconf automake libtool pkg-config libc6-dev libev-de
 	libnetfilter-queue-dev"
 LAB_PACKAGES="iproute2 iputils-ping nftables iptables ipset procps ethtool tcpdump curl nginx-light python3
 	bind9-dnsutils traceroute iputils-tracepath iperf3 ngtcp2-client ngtcp2-server coturn sip-tester ntpsec-ntpdig
-	openssh-client openssh-server netcat-openbsd socat xxd redsocks microsocks dante-server"
+	openssh-client openssh-server netcat-openbsd socat xxd redsocks microsocks dante-server python3-socks"
 TEST_PACKAGES="clang llvm libcmocka-dev gcc-multilib xz-utils file man-db groff shellcheck openssl"
 
 say() {

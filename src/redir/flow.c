@@ -235,7 +235,8 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 
 	if (f->state == FLOW_CLOSED)
 		return;
-	log_end(f, reason, err);
+	if (reason != END_NONE)
+		log_end(f, reason, err);
 	flow_held_end(f, reason, err);
 	flow_front_end(f, reason, err);
 	if (f->state == FLOW_RELAY)
@@ -244,7 +245,7 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 		attempt_over(f, ends_in_order(reason));
 	f->at = NULL;
 	f->state = FLOW_CLOSED;
-	rw->counters.ended[reason]++;
+	rw->counters.ended[reason] += reason != END_NONE;
 	rw->counters.bytes_up += f->relay.b.bytes_out;
 	rw->counters.bytes_down += f->relay.b.bytes_in;
 	loopguard_remove(rw->redir->loopguard, &f->guard);

@@ -28,7 +28,10 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/flow_direct.c src/redir/flow_front.c src/redir/flow_held.c \
 	src/redir/flow_proxy.c \
 	src/redir/forward.c src/redir/forward.h \
-	src/redir/front.c src/redir/front.h \
+	src/redir/front.c src/redir/front.h src/redir/front_guest.h \
+	src/redir/front_bind.c src/redir/front_bind.h \
+	src/redir/front_dgram.c src/redir/front_dgram.h \
+	src/redir/front_udp.c src/redir/front_udp.h \
 	src/redir/held.c src/redir/held.h \
 	src/redir/health.c src/redir/health.h \
 	src/redir/inbound.c src/redir/inbound.h \
@@ -105,7 +108,7 @@ redir_tests = \
 	tests/unit/test_redir_sniff \
 	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
-	tests/unit/test_redir_front \
+	tests/unit/test_redir_front tests/unit/test_redir_front_dgram \
 	tests/unit/test_redir_held \
 	tests/unit/test_redir_health \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
@@ -172,6 +175,8 @@ tests_unit_test_redir_tokens_SOURCES = tests/unit/test_redir_tokens.c
 tests_unit_test_redir_tokens_LDADD = $(redir_test_libs)
 tests_unit_test_redir_front_SOURCES = tests/unit/test_redir_front.c tests/unit/s6_hex.h
 tests_unit_test_redir_front_LDADD = $(redir_test_libs)
+tests_unit_test_redir_front_dgram_SOURCES = tests/unit/test_redir_front_dgram.c tests/unit/s6_hex.h
+tests_unit_test_redir_front_dgram_LDADD = $(redir_test_libs)
 tests_unit_test_redir_up_socks5_SOURCES = tests/unit/test_redir_up_socks5.c tests/unit/s6_hex.h
 tests_unit_test_redir_up_socks5_LDADD = $(redir_test_libs)
 tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c tests/unit/s6_hex.h

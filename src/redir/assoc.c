@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "core/sock.h"
+#include "redir/front_udp.h"
 #include "redir/udp_priv.h"
 
 #define CONFIRM_MIN_S 1.0  /* for a confirmation, at least, with transport = auto; */
@@ -57,6 +58,15 @@ void assoc_because(struct assoc *a, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(a->why, sizeof(a->why), fmt, ap);
 	va_end(ap);
+}
+
+void assoc_tell(struct assoc *a, enum icmp_error error, const struct addr *reporter,
+		const struct addr *dst, size_t len, size_t mtu)
+{
+	if (a->door)
+		a->u->counters.icmp_untold++;
+	else
+		udp_tell(a->u, error, reporter, &a->node.key.src, dst, len, mtu);
 }
 
 static void set_timer(struct assoc *a, double after_s, double repeat_s)
@@ -148,7 +158,7 @@ static void send_kept_direct(struct assoc *a)
 
 	for (n = list_first(&a->kept); n; n = list_next(&a->kept, n)) {
 		const struct assoc_kept *k = container_of(n, struct assoc_kept, node);
-		assoc_direct_send(a, &k->dst, k->data, k->len);
+		assoc_direct_send_to(a, &k->dst, k->name, k->data, k->len);
 	}
 	assoc_drop_kept(a);
 }
@@ -159,8 +169,7 @@ static void refuse_kept(struct assoc *a)
 
 	for (n = list_first(&a->kept); n; n = list_next(&a->kept, n)) {
 		const struct assoc_kept *k = container_of(n, struct assoc_kept, node);
-		udp_tell(a->u, ICMP_HOST_UNREACHABLE, &k->dst, &a->node.key.src, &k->dst, k->len,
-			 0);
+		assoc_tell(a, ICMP_HOST_UNREACHABLE, &k->dst, &k->dst, k->len, 0);
 		a->u->counters.refused++;
 	}
 	assoc_drop_kept(a);
@@ -345,7 +354,7 @@ struct assoc *assoc_new(struct udp *u, const struct assoc_key *key, const struct
 	a->number = u->next_number++;
 	a->fd = a->dfd = -1;
 	a->tos = d->tos;
-	a->wish = udp_transport_of(&u->rw->conf->udp, addr_port(&d->dst));
+	a->wish = udp_transport_of(&u->rw->conf->udp, d->name ? d->name->port : addr_port(&d->dst));
 	/* What fits into no UDP datagram with a header before it. */
 	if (a->wish == UDP_BY_AUTO && d->len > UDP_PAYLOAD_MAX - UDP_HEAD_MAX)
 		a->wish = UDP_BY_TCP;
@@ -377,6 +386,8 @@ void assoc_end(struct assoc *a, enum end_reason reason)
 {
 	struct udp *u = a->u;
 
+	if (a->door)
+		front_udp_lost(a->door, a);
 	log_end(a, reason,
 		a->up                      ? "proxy"
 		: a->state == ASSOC_DIRECT ? "direct"

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "core/s6glue.h"
+#include "redir/front_udp.h"
 #include "redir/udp_priv.h"
 
 /* ---- to the proxy ---- */
@@ -50,7 +51,7 @@ static void put_stream(struct assoc *a, const struct s6_udp *m)
 {
 	struct bufpool *pool = &a->u->rw->w.pool;
 	struct s6_udp head = *m;
-	uint8_t text[UDP_HEAD_MAX];
+	uint8_t text[UDP_HEAD_ROOM];
 	size_t len;
 
 	head.payload = NULL;
@@ -79,15 +80,18 @@ static void put(struct assoc *a, const struct s6_udp *m, uint8_t tos)
 		put_stream(a, m);
 }
 
-static void to_proxy(struct assoc *a, const struct addr *dst, uint8_t tos, const uint8_t *data,
-		     size_t len)
+static void to_proxy(struct assoc *a, const struct addr *dst, const struct s6_address *name,
+		     uint8_t tos, const uint8_t *data, size_t len)
 {
 	struct s6_udp m = {.type = S6_UDP_DATAGRAM,
 			   .association = a->id,
 			   .payload = data,
 			   .payload_len = (uint16_t)len};
 
-	s6glue_from_addr(&m.addr, dst);
+	if (name)
+		m.addr = *name;
+	else
+		s6glue_from_addr(&m.addr, dst);
 	put(a, &m, tos);
 }
 
@@ -106,9 +110,10 @@ static void note_sent(struct assoc *a, const struct udp_datagram *d)
 }
 
 /* With its header it would be longer than any packet. */
-static bool too_big(const struct assoc *a, size_t len)
+static bool too_big(const struct assoc *a, const struct s6_address *name, size_t len)
 {
-	return a->by == UDP_BY_UDP && len > UDP_PAYLOAD_MAX - UDP_HEAD_MAX;
+	return a->by == UDP_BY_UDP &&
+	       len > (size_t)(UDP_PAYLOAD_MAX - (name ? UDP_HEAD_ROOM : UDP_HEAD_MAX));
 }
 
 void assoc_send(struct assoc *a, const struct udp_datagram *d)
@@ -121,8 +126,8 @@ void assoc_send(struct assoc *a, const struct udp_datagram *d)
 		assoc_keep(a, d);
 		break;
 	case ASSOC_UP:
-		if (!too_big(a, d->len)) {
-			to_proxy(a, &d->dst, d->tos, d->data, d->len);
+		if (!too_big(a, d->name, d->len)) {
+			to_proxy(a, &d->dst, d->name, d->tos, d->data, d->len);
 		} else if (a->wish == UDP_BY_AUTO) {
 			a->wish = UDP_BY_TCP;
 			assoc_keep(a, d);
@@ -130,16 +135,16 @@ void assoc_send(struct assoc *a, const struct udp_datagram *d)
 			assoc_lost(a);
 		} else {
 			count_lost(a);
-			udp_tell(a->u, ICMP_TOO_BIG, &d->dst, &d->src, &d->dst, d->len,
-				 UDP_PAYLOAD_MAX - UDP_HEAD_MAX);
+			assoc_tell(a, ICMP_TOO_BIG, &d->dst, &d->dst, d->len,
+				   UDP_PAYLOAD_MAX - UDP_HEAD_MAX);
 		}
 		break;
 	case ASSOC_DIRECT:
-		assoc_direct_send(a, &d->dst, d->data, d->len);
+		assoc_direct_send_to(a, &d->dst, d->name, d->data, d->len);
 		break;
 	case ASSOC_DOWN:
 		a->u->counters.refused++;
-		udp_tell(a->u, ICMP_HOST_UNREACHABLE, &d->dst, &d->src, &d->dst, d->len, 0);
+		assoc_tell(a, ICMP_HOST_UNREACHABLE, &d->dst, &d->dst, d->len, 0);
 		break;
 	}
 }
@@ -152,10 +157,15 @@ void assoc_keep(struct assoc *a, const struct udp_datagram *d)
 
 	if (a->kept.count < ASSOC_KEPT && a->kept_octets + d->len <= ASSOC_KEPT_OCTETS)
 		k = malloc(sizeof(*k) + d->len);
-	if (!k) {
+	if (k)
+		k->name = d->name ? malloc(sizeof(*d->name)) : NULL;
+	if (!k || (d->name && !k->name)) {
+		free(k);
 		count_lost(a);
 		return;
 	}
+	if (d->name)
+		*k->name = *d->name;
 	k->dst = d->dst;
 	k->tos = d->tos;
 	k->len = (uint16_t)d->len;
@@ -170,6 +180,7 @@ static void drop_first(struct assoc *a)
 	struct assoc_kept *k = container_of(list_pop(&a->kept), struct assoc_kept, node);
 
 	a->kept_octets -= k->len;
+	free(k->name);
 	free(k);
 }
 
@@ -183,10 +194,10 @@ static void send_first(struct assoc *a)
 {
 	const struct assoc_kept *k = container_of(list_first(&a->kept), struct assoc_kept, node);
 
-	if (too_big(a, k->len))
+	if (too_big(a, k->name, k->len))
 		count_lost(a);
 	else
-		to_proxy(a, &k->dst, k->tos, k->data, k->len);
+		to_proxy(a, &k->dst, k->name, k->tos, k->data, k->len);
 }
 
 void assoc_send_opener(struct assoc *a, bool empty)
@@ -219,6 +230,14 @@ void assoc_send_kept(struct assoc *a, bool skip_first)
 
 /* ---- from the proxy ---- */
 
+static void count_down(struct assoc *a, size_t len)
+{
+	a->datagrams_down++;
+	a->bytes_down += len;
+	a->u->counters.datagrams_down++;
+	a->u->counters.bytes_down += len;
+}
+
 static void deliver(struct assoc *a, const struct addr *from, const struct s6_udp *m)
 {
 	struct udp *u = a->u;
@@ -226,6 +245,14 @@ static void deliver(struct assoc *a, const struct addr *from, const struct s6_ud
 
 	a->asked = 0;
 	a->answered = true;
+	if (a->door) {
+		if (!front_udp_deliver(a->door, from, m->payload, m->payload_len)) {
+			count_lost(a);
+			return;
+		}
+		count_down(a, m->payload_len);
+		return;
+	}
 	if (addr_family(from) != addr_family(&a->node.key.src) || addr_port(from) == 0) {
 		count_lost(a);
 		return;
@@ -237,10 +264,7 @@ static void deliver(struct assoc *a, const struct addr *from, const struct s6_ud
 			    addr_str(from, text, sizeof(text)), strerror(u->replies.last_error));
 		return;
 	}
-	a->datagrams_down++;
-	a->bytes_down += m->payload_len;
-	u->counters.datagrams_down++;
-	u->counters.bytes_down += m->payload_len;
+	count_down(a, m->payload_len);
 }
 
 /* Of ports the protocol says nothing; but a host that says of itself that it cannot be reached means
@@ -278,8 +302,8 @@ static void report_error(struct assoc *a, const struct s6_udp *m)
 	for (unsigned i = 0; i < ASSOC_RECENT; i++)
 		if (addr_equal(&a->recent[i].dst, &dst))
 			len = a->recent[i].len;
-	udp_tell(a->u, error_of(m, &reporter, &dst), &reporter, &a->node.key.src, &dst, len,
-		 mtu_for(m, len, addr_family(&dst)));
+	assoc_tell(a, error_of(m, &reporter, &dst), &reporter, &dst, len,
+		   mtu_for(m, len, addr_family(&dst)));
 }
 
 void assoc_message(struct assoc *a, const struct s6_udp *m)

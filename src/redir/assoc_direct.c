@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/s6glue.h"
+#include "redir/front_udp.h"
 #include "redir/udp_priv.h"
 
 #define ERRORS_PER_TURN  32
@@ -80,8 +81,7 @@ static bool read_error(struct assoc *a)
 					(const struct sockaddr *)(const void *)(data + sizeof(e)),
 					(socklen_t)(len - sizeof(e))))
 			reporter = dst;
-		udp_tell(a->u, error, &reporter, &a->node.key.src, &dst, recent_len(a, &dst),
-			 e.ee_info);
+		assoc_tell(a, error, &reporter, &dst, recent_len(a, &dst), e.ee_info);
 	}
 	return true;
 }
@@ -114,6 +114,21 @@ static void direct_cb(struct ev_loop *loop, ev_io *io, int events)
 	}
 }
 
+/* One socket for both families, where the kernel has IPv6: a program's destinations are of any. */
+static int open_both(struct assoc *a, bool *v4)
+{
+	int fd = udp_socket(AF_INET6, a->u->rw->conf->mark), value = 0;
+
+	*v4 = fd < 0;
+	if (fd < 0)
+		return udp_socket(AF_INET, a->u->rw->conf->mark);
+	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &value, sizeof(value));
+	value = 1;
+	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &value, sizeof(value));
+	a->dual = true;
+	return fd;
+}
+
 int assoc_direct_open(struct assoc *a)
 {
 	bool v4 = addr_family(&a->node.key.src) == AF_INET;
@@ -121,7 +136,8 @@ int assoc_direct_open(struct assoc *a)
 
 	if (a->dfd >= 0)
 		return 0;
-	fd = udp_socket(addr_family(&a->node.key.src), a->u->rw->conf->mark);
+	fd = a->door ? open_both(a, &v4)
+		     : udp_socket(addr_family(&a->node.key.src), a->u->rw->conf->mark);
 	if (fd < 0)
 		return fd;
 	setsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_RECVERR : IPV6_RECVERR, &value,
@@ -154,16 +170,30 @@ void assoc_direct_close(struct assoc *a)
 /* The error of an earlier datagram may be told with this one: twice is enough for one. */
 void assoc_direct_send(struct assoc *a, const struct addr *dst, const uint8_t *data, size_t len)
 {
+	struct addr to = *dst;
+
+	if (a->dual)
+		addr_map_v6(&to, dst);
 	for (int i = 0; i < 3; i++) {
-		if (sendto(a->dfd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL, &dst->u.sa, dst->len) >=
-		    0)
+		if (sendto(a->dfd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL, &to.u.sa, to.len) >= 0)
 			return;
 		if (errno == ENETUNREACH && i > 0)
-			udp_tell(a->u, ICMP_NET_UNREACHABLE, dst, &a->node.key.src, dst, len, 0);
+			assoc_tell(a, ICMP_NET_UNREACHABLE, dst, dst, len, 0);
 		if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EMSGSIZE ||
 		    errno == ENOBUFS)
 			break;
 	}
 	a->lost++;
 	a->u->counters.lost++;
+}
+
+void assoc_direct_send_to(struct assoc *a, const struct addr *dst, const struct s6_address *name,
+			  const uint8_t *data, size_t len)
+{
+	if (!name) {
+		assoc_direct_send(a, dst, data, len);
+	} else if (!front_udp_resolve(a->door, a, name, data, len)) {
+		a->lost++;
+		a->u->counters.lost++;
+	}
 }

@@ -34,7 +34,8 @@ static size_t bucket_of(const struct assoc_table *t, const struct assoc_key *k)
 
 static bool same(const struct assoc_key *x, const struct assoc_key *y)
 {
-	return x->ttl == y->ttl && x->direct == y->direct && addr_equal(&x->src, &y->src);
+	return x->ttl == y->ttl && x->direct == y->direct && x->door == y->door &&
+	       addr_equal(&x->src, &y->src);
 }
 
 int assoc_table_init(struct assoc_table *t, size_t max)
@@ -105,7 +106,7 @@ struct assoc_node *assoc_table_oldest(const struct assoc_table *t)
 {
 	struct assoc_node *oldest = NULL;
 
-	for (int i = 0; i < ASSOC_KINDS; i++) {
+	for (int i = 0; i < ASSOC_DOOR; i++) {
 		struct assoc_node *n = node_of(list_first(&t->order[i]));
 		if (n && (!oldest || n->seen_s < oldest->seen_s))
 			oldest = n;
@@ -115,7 +116,7 @@ struct assoc_node *assoc_table_oldest(const struct assoc_table *t)
 
 struct assoc_node *assoc_table_expired(const struct assoc_table *t, double now_s)
 {
-	for (int i = 0; i < ASSOC_KINDS; i++) {
+	for (int i = 0; i < ASSOC_DOOR; i++) {
 		struct assoc_node *n = node_of(list_first(&t->order[i]));
 		if (n && now_s - n->seen_s >= t->idle_s[i])
 			return n;

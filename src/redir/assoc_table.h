@@ -19,10 +19,11 @@ struct assoc_key {
 	struct addr src; /* the device */
 	uint8_t ttl;     /* udp_probe_ttl */
 	bool direct;     /* not through a proxy, by policy */
+	uint64_t door;   /* of an association of the front door, else 0 */
 };
 
-/* How long it may be silent is by kind. */
-enum assoc_kind { ASSOC_ORDINARY, ASSOC_DNS, ASSOC_PROBE, ASSOC_KINDS };
+/* How long it may be silent is by kind. ASSOC_DOOR: as long as a program wants it (front_udp.h). */
+enum assoc_kind { ASSOC_ORDINARY, ASSOC_DNS, ASSOC_PROBE, ASSOC_DOOR, ASSOC_KINDS };
 
 /* Embedded in its owner, which is not moved meanwhile. */
 struct assoc_node {
@@ -61,9 +62,9 @@ static inline bool assoc_table_full(const struct assoc_table *t)
 	return t->n >= t->max;
 }
 
-/* The one that has been silent for the longest time; NULL = none. */
+/* The one that has been silent for the longest time, but no ASSOC_DOOR; NULL = none. */
 struct assoc_node *assoc_table_oldest(const struct assoc_table *t);
-/* One that has been silent for too long; NULL = none. */
+/* One that has been silent for too long, but no ASSOC_DOOR; NULL = none. */
 struct assoc_node *assoc_table_expired(const struct assoc_table *t, double now_s);
 /* Those that sent after since_s, one after another, latest first within a kind: NULL first, then
  * what was returned before, which may not have been removed. NULL = no more. */

@@ -197,11 +197,12 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 
 	if (f->state == FLOW_CLOSED)
 		return;
-	log_end(f, reason, err);
+	if (reason != END_NONE)
+		log_end(f, reason, err);
 	f->state = FLOW_CLOSED;
 	flow_held_end(f, reason, err);
 	flow_front_end(f, reason, err);
-	rw->counters.ended[reason]++;
+	rw->counters.ended[reason] += reason != END_NONE;
 	rw->counters.bytes_up += f->relay.b.bytes_out;
 	rw->counters.bytes_down += f->relay.b.bytes_in;
 	ev_io_stop(loop, &f->io);

@@ -14,6 +14,9 @@
 #include "core/sock.h"
 #include "redir/flow_priv.h"
 #include "redir/front.h"
+#include "redir/front_bind.h"
+#include "redir/front_guest.h"
+#include "redir/front_udp.h"
 
 #define CLIENTS_MAX   65536 /* the budget is the limit that counts */
 #define FAREWELL_S    2.0   /* for the program to read its reply, and close */
@@ -124,8 +127,7 @@ static void farewell_limit_cb(struct ev_loop *loop, ev_timer *t, int events)
 	farewell_end(container_of(t, struct farewell, limit));
 }
 
-/* Takes the descriptor. */
-static void say_farewell(struct redir_worker *rw, int fd)
+void front_farewell(struct redir_worker *rw, int fd)
 {
 	struct farewell *w = rw->farewells.count < FAREWELLS_MAX ? calloc(1, sizeof(*w)) : NULL;
 
@@ -209,7 +211,7 @@ void flow_front_end(struct flow *f, enum end_reason reason, int err)
 		if (!t->told)
 			front_answer(&t->front, result_of(f, reason, err));
 		if (t->front.reply_len > 0 && send_reply(f) == 0) {
-			say_farewell(f->rw, f->fd);
+			front_farewell(f->rw, f->fd);
 			f->fd = -1;
 		}
 	}
@@ -221,33 +223,30 @@ void flow_front_end(struct flow *f, enum end_reason reason, int err)
 
 /* ---- where to ---- */
 
-static bool is_local_client(const struct flow *f)
-{
-	return addr_classify(&f->src) == ADDR_LOOPBACK;
-}
-
 /* What is this machine's own is for programs on it: others might reach what they cannot without
  * us. */
-static bool is_allowed(const struct flow *f, const struct addr *a)
+bool front_allows(const struct addr *src, const struct addr *dst)
 {
-	switch (addr_classify(a)) {
+	bool is_local = addr_classify(src) == ADDR_LOOPBACK;
+
+	switch (addr_classify(dst)) {
 	case ADDR_UNSPECIFIED:
 	case ADDR_MULTICAST:
 	case ADDR_RESERVED:
 		return false;
 	case ADDR_LOOPBACK:
 	case ADDR_LINK_LOCAL:
-		return is_local_client(f);
+		return is_local;
 	default:
-		return is_local_client(f) || !addr_is_local(a);
+		return is_local || !addr_is_local(dst);
 	}
 }
 
 /* As a captured connection: the rules leave these alone. */
-static bool goes_directly(const struct flow *f)
+bool front_is_direct(const struct redir_conf *c, const struct addr *dst)
 {
-	return addr_classify(&f->dst) == ADDR_LOOPBACK || addr_is_local(&f->dst) ||
-	       conf_prefixes_contain(&f->conf->exclude, &f->dst);
+	return addr_classify(dst) == ADDR_LOOPBACK || addr_is_local(dst) ||
+	       conf_prefixes_contain(&c->exclude, dst);
 }
 
 /* Takes what the program has sent behind its request for the first bytes. */
@@ -281,11 +280,37 @@ static bool take_destination(struct flow *f)
 		dst = &any;
 	}
 	s6glue_to_addr(&f->dst, dst);
-	if (!f->name && !is_allowed(f, &f->dst)) {
+	if (!f->name && !front_allows(&f->src, &f->dst)) {
 		flow_end(f, END_NOT_ALLOWED, 0);
 		return false;
 	}
 	return true;
+}
+
+/* It is no connection that is asked for: others go on with the program. */
+static void hand_over(struct flow *f)
+{
+	const struct talk *t = f->front->talk;
+	const struct front_guest g = {.fd = f->fd,
+				      .src = f->src,
+				      .kind = t->front.kind,
+				      .dst = &t->front.dst,
+				      .early = t->in,
+				      .early_len = t->len};
+	enum end_reason reason;
+
+	ev_io_stop(f->rw->w.loop, &f->io);
+	reason = t->front.command == S6_CMD_BIND ? front_bind_start(f->rw, &g)
+						 : front_udp_start(f->rw, &g);
+	if (reason != END_NONE) {
+		flow_end(f, reason, 0);
+		return;
+	}
+	talk_over(f);
+	free(f->front);
+	f->front = NULL;
+	f->fd = -1;
+	flow_end(f, END_NONE, 0);
 }
 
 static void begin(struct flow *f)
@@ -295,7 +320,7 @@ static void begin(struct flow *f)
 	perclient_wait_over(f->rw->redir->clients, &f->src);
 	t->waits = false;
 	if (t->front.command != S6_CMD_CONNECT) {
-		flow_end(f, END_UNSUPPORTED, 0);
+		hand_over(f);
 		return;
 	}
 	if (!take_destination(f))
@@ -308,7 +333,7 @@ static void begin(struct flow *f)
 	if (f->name)
 		f->decision = DECIDE_PROXY;
 	else
-		f->decision = goes_directly(f) ? DECIDE_DIRECT : flow_decision(f);
+		f->decision = front_is_direct(f->conf, &f->dst) ? DECIDE_DIRECT : flow_decision(f);
 	flow_go(f, f->decision);
 }
 
@@ -545,7 +570,7 @@ static bool flow_front_pick(struct flow *f)
 	while (t->next < t->n_addrs) {
 		const struct addr *a = &t->addrs[t->next++];
 
-		if (is_allowed(f, a)) {
+		if (front_allows(&f->src, a)) {
 			f->dst = *a;
 			return true;
 		}
@@ -574,6 +599,13 @@ static void resolved_cb(void *owner, enum resolve_error err, const struct addr *
 		flow_end(f, END_NOT_ALLOWED, 0);
 }
 
+struct resolver *front_resolver(struct redir_worker *rw)
+{
+	if (!rw->resolver)
+		rw->resolver = resolver_new(&rw->w, NULL, rw->conf->mark);
+	return rw->resolver;
+}
+
 bool flow_front_resolves(struct flow *f)
 {
 	struct redir_worker *rw = f->rw;
@@ -582,9 +614,7 @@ bool flow_front_resolves(struct flow *f)
 	if (!f->front || !f->name || !addr_is_any(&f->dst))
 		return false;
 	t = f->front->talk;
-	if (!rw->resolver)
-		rw->resolver = resolver_new(&rw->w, NULL, f->conf->mark);
-	if (rw->resolver)
+	if (front_resolver(rw))
 		t->resolve = resolve_start(rw->resolver, f->name, addr_port(&f->dst), AF_UNSPEC,
 					   resolved_cb, f);
 	if (!t->resolve)

@@ -122,7 +122,7 @@ enum decision flow_decision(struct flow *f);
 void flow_go(struct flow *f, enum decision what);
 
 /* The one way a flow ends, with a reason; err is the errno behind it, or 0. Memory stays valid
- * until the end of the loop turn. */
+ * until the end of the loop turn. END_NONE: what it was has become something else's. */
 void flow_end(struct flow *f, enum end_reason reason, int err);
 /* The one function that changes state; sets the time limit of the new one. */
 void flow_change(struct flow *f, enum flow_state state);

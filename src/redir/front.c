@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "libsocks6/cursor.h"
-
 /* What comes next. */
 enum stage { STAGE_FIRST, STAGE_CREDENTIALS, STAGE_REQUEST, STAGE_DONE };
 
@@ -84,18 +82,26 @@ static void say_http_result(struct front *f, size_t row)
 	say_http(f, results[row].status, results[row].phrase, more);
 }
 
-static void say_socks5(struct front *f, uint8_t code)
+static void write_socks5(struct writer *w, uint8_t code, const struct s6_address *bound)
 {
-	const uint8_t reply[] = {SOCKS5_VERSION, code, 0, S6_ADDR_IPV4, 0, 0, 0, 0, 0, 0};
-
-	say(f, reply, sizeof(reply));
+	write_u8(w, SOCKS5_VERSION);
+	write_u8(w, code);
+	write_u8(w, 0);
+	write_u8(w, bound->type);
+	write_bytes(w, bound->u.ip6, bound->type == S6_ADDR_IPV6 ? 16 : 4);
+	write_u16(w, bound->port);
 }
 
-static void say_socks4(struct front *f, bool granted)
+/* It has no place for an IPv6 address. */
+static void write_socks4(struct writer *w, bool granted, const struct s6_address *bound)
 {
-	const uint8_t reply[8] = {0, granted ? SOCKS4_GRANTED : SOCKS4_REJECTED};
-
-	say(f, reply, sizeof(reply));
+	write_u8(w, 0);
+	write_u8(w, granted ? SOCKS4_GRANTED : SOCKS4_REJECTED);
+	write_u16(w, bound->port);
+	if (bound->type == S6_ADDR_IPV4)
+		write_bytes(w, bound->u.ip4, 4);
+	else
+		write_zeros(w, 4);
 }
 
 static size_t row_of(unsigned result)
@@ -108,21 +114,34 @@ static size_t row_of(unsigned result)
 	return 1; /* what is unknown is a failure */
 }
 
+size_t front_reply(enum front_kind kind, unsigned result, const struct s6_address *bound, void *out,
+		   size_t cap)
+{
+	static const struct s6_address none = {.type = S6_ADDR_IPV4};
+	struct writer w = writer_of(out, cap);
+
+	if (!bound)
+		bound = &none;
+	if (kind == FRONT_SOCKS4)
+		write_socks4(&w, result == S6_REPLY_SUCCESS, bound);
+	else if (kind == FRONT_SOCKS5)
+		write_socks5(&w, results[row_of(result)].socks5, bound);
+	return w.full ? 0 : w.len;
+}
+
 void front_answer(struct front *f, unsigned result)
 {
-	size_t row = row_of(result);
-
 	f->reply_len = 0;
 	switch (f->kind) {
-	case FRONT_SOCKS4:
-		say_socks4(f, result == S6_REPLY_SUCCESS);
-		break;
 	case FRONT_SOCKS5:
-		if (f->stage >= STAGE_REQUEST) /* before it there is no place for a code */
-			say_socks5(f, results[row].socks5);
+		if (f->stage < STAGE_REQUEST) /* there is no place for a code */
+			break;
+		/* fall through */
+	case FRONT_SOCKS4:
+		f->reply_len = front_reply(f->kind, result, NULL, f->reply, sizeof(f->reply));
 		break;
 	case FRONT_HTTP:
-		say_http_result(f, row);
+		say_http_result(f, row_of(result));
 		break;
 	case FRONT_UNKNOWN:
 		break;
@@ -262,50 +281,57 @@ static enum front_verdict read_credentials(struct front *f, struct reader *r)
 	return FRONT_CHECK;
 }
 
-/* The address of a request. FRONT_REQUEST: it is there. */
-static enum front_verdict read_socks5_address(struct front *f, struct reader *r, uint8_t type)
+enum front_address front_read_address(struct reader *r, struct s6_address *a)
 {
 	const uint8_t *p;
-	uint8_t n;
+	uint8_t type, n;
 
-	memset(&f->dst, 0, sizeof(f->dst));
-	f->dst.type = type;
+	memset(a, 0, sizeof(*a));
+	if (!read_u8(r, &type))
+		return FRONT_ADDRESS_SHORT;
+	a->type = type;
 	switch (type) {
 	case S6_ADDR_IPV4:
 		if (!read_bytes(r, 4, &p))
-			return FRONT_MORE;
-		memcpy(f->dst.u.ip4, p, 4);
-		return FRONT_REQUEST;
+			return FRONT_ADDRESS_SHORT;
+		memcpy(a->u.ip4, p, 4);
+		break;
 	case S6_ADDR_IPV6:
 		if (!read_bytes(r, 16, &p))
-			return FRONT_MORE;
-		memcpy(f->dst.u.ip6, p, 16);
-		return FRONT_REQUEST;
+			return FRONT_ADDRESS_SHORT;
+		memcpy(a->u.ip6, p, 16);
+		break;
 	case S6_ADDR_NAME:
 		if (!read_u8(r, &n) || !read_bytes(r, n, &p))
-			return FRONT_MORE;
-		return take_host(&f->dst, p, n) ? FRONT_REQUEST : refuse(f, S6_REPLY_FAILURE);
+			return FRONT_ADDRESS_SHORT;
+		if (!take_host(a, p, n))
+			return FRONT_ADDRESS_BAD_NAME;
+		break;
 	default:
-		return refuse(f, S6_REPLY_ADDR_UNSUPPORTED);
+		return FRONT_ADDRESS_BAD_TYPE;
 	}
+	return read_u16(r, &a->port) ? FRONT_ADDRESS_OK : FRONT_ADDRESS_SHORT;
 }
 
 static enum front_verdict read_socks5_request(struct front *f, struct reader *r)
 {
-	uint8_t version, command, reserved, type;
-	enum front_verdict v;
+	uint8_t version, command, reserved;
 
 	f->reply_len = 0;
-	if (!read_u8(r, &version) || !read_u8(r, &command) || !read_u8(r, &reserved) ||
-	    !read_u8(r, &type))
+	if (!read_u8(r, &version) || !read_u8(r, &command) || !read_u8(r, &reserved))
 		return FRONT_MORE;
 	if (version != SOCKS5_VERSION)
 		return refuse(f, S6_REPLY_FAILURE);
-	v = read_socks5_address(f, r, type);
-	if (v != FRONT_REQUEST)
-		return v;
-	if (!read_u16(r, &f->dst.port))
+	switch (front_read_address(r, &f->dst)) {
+	case FRONT_ADDRESS_SHORT:
 		return FRONT_MORE;
+	case FRONT_ADDRESS_BAD_NAME:
+		return refuse(f, S6_REPLY_FAILURE);
+	case FRONT_ADDRESS_BAD_TYPE:
+		return refuse(f, S6_REPLY_ADDR_UNSUPPORTED);
+	case FRONT_ADDRESS_OK:
+		break;
+	}
 	f->command = command;
 	f->stage = STAGE_DONE;
 	if (command < S6_CMD_CONNECT || command > S6_CMD_UDP_ASSOCIATE)

@@ -14,10 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "libsocks6/cursor.h"
 #include "libsocks6/socks6.h"
 
-#define FRONT_HEAD_MAX  8192 /* octets of any request; more is refused */
-#define FRONT_REPLY_MAX 320
+#define FRONT_HEAD_MAX    8192 /* octets of any request; more is refused */
+#define FRONT_REPLY_MAX   320
+#define FRONT_SOCKS_REPLY 22
 
 enum front_kind { FRONT_UNKNOWN, FRONT_SOCKS4, FRONT_SOCKS5, FRONT_HTTP };
 
@@ -60,6 +62,20 @@ enum front_verdict front_feed(struct front *f, const uint8_t *data, size_t len, 
 enum front_verdict front_checked(struct front *f, bool good);
 /* The reply that tells the result: an s6_reply_code or a front_result. It may be empty. */
 void front_answer(struct front *f, unsigned result);
+/* The same for SOCKS 4 and 5 alone, with the address that BIND and UDP ASSOCIATE tell (no name; NULL
+ * = none): its octets, FRONT_SOCKS_REPLY at most. */
+size_t front_reply(enum front_kind kind, unsigned result, const struct s6_address *bound, void *out,
+		   size_t cap);
+
+enum front_address {
+	FRONT_ADDRESS_OK,
+	FRONT_ADDRESS_SHORT,    /* there is more to come */
+	FRONT_ADDRESS_BAD_NAME, /* it cannot be one */
+	FRONT_ADDRESS_BAD_TYPE
+};
+/* Type, address and port as SOCKS 5 writes them. A name that is a written address becomes one. */
+enum front_address front_read_address(struct reader *r, struct s6_address *a);
+
 /* For logs: "socks4", "socks5", "http", "unknown". */
 const char *front_kind_str(enum front_kind kind);
 

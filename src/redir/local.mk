@@ -17,6 +17,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/flow_direct.c src/redir/flow_held.c \
 	src/redir/flow_proxy.c \
 	src/redir/forward.h \
+	src/redir/front_bind.h src/redir/front_udp.h \
 	src/redir/held.c src/redir/held.h \
 	src/redir/health.c src/redir/health.h \
 	src/redir/inbound.h \
@@ -90,9 +91,22 @@ else
 src_redir_libredir_la_SOURCES += src/redir/dns_none.c
 endif
 if WITH_FRONT
-src_redir_libredir_la_SOURCES += src/redir/flow_front.c src/redir/front.c src/redir/front.h
+src_redir_libredir_la_SOURCES += src/redir/flow_front.c \
+	src/redir/front.c src/redir/front.h src/redir/front_guest.h
+if WITH_UDP
+src_redir_libredir_la_SOURCES += src/redir/front_dgram.c src/redir/front_dgram.h \
+	src/redir/front_udp.c
 else
-src_redir_libredir_la_SOURCES += src/redir/flow_front_none.c
+src_redir_libredir_la_SOURCES += src/redir/front_udp_none.c
+endif
+if WITH_FORWARD
+src_redir_libredir_la_SOURCES += src/redir/front_bind.c
+else
+src_redir_libredir_la_SOURCES += src/redir/front_bind_none.c
+endif
+else
+src_redir_libredir_la_SOURCES += \
+	src/redir/flow_front_none.c src/redir/front_bind_none.c src/redir/front_udp_none.c
 endif
 if WITH_FORWARD
 src_redir_libredir_la_SOURCES += \
@@ -147,6 +161,9 @@ redir_tests += tests/unit/test_redir_dnscache tests/unit/test_redir_dnsmsg
 endif
 if WITH_FRONT
 redir_tests += tests/unit/test_redir_front
+if WITH_UDP
+redir_tests += tests/unit/test_redir_front_dgram
+endif
 endif
 if WITH_FORWARD
 redir_tests += tests/unit/test_redir_proxyv2
@@ -203,6 +220,8 @@ tests_unit_test_redir_tokens_SOURCES = tests/unit/test_redir_tokens.c
 tests_unit_test_redir_tokens_LDADD = $(redir_test_libs)
 tests_unit_test_redir_front_SOURCES = tests/unit/test_redir_front.c tests/unit/s6_hex.h
 tests_unit_test_redir_front_LDADD = $(redir_test_libs)
+tests_unit_test_redir_front_dgram_SOURCES = tests/unit/test_redir_front_dgram.c tests/unit/s6_hex.h
+tests_unit_test_redir_front_dgram_LDADD = $(redir_test_libs)
 tests_unit_test_redir_up_socks5_SOURCES = tests/unit/test_redir_up_socks5.c tests/unit/s6_hex.h
 tests_unit_test_redir_up_socks5_LDADD = $(redir_test_libs)
 tests_unit_test_redir_up_socks6_SOURCES = tests/unit/test_redir_up_socks6.c tests/unit/s6_hex.h

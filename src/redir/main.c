@@ -16,6 +16,8 @@
 #include "redir/dns.h"
 #include "redir/flow.h"
 #include "redir/forward.h"
+#include "redir/front_bind.h"
+#include "redir/front_udp.h"
 #include "redir/inbound.h"
 #include "redir/learner.h"
 #include "redir/noop.h"
@@ -221,13 +223,15 @@ static size_t count_flows(struct worker *w)
 {
 	const struct redir_worker *rw = redir_worker_of(w);
 
-	return rw->flows.count + rw->inbounds.count;
+	return rw->flows.count + rw->inbounds.count + rw->front_udps.count + rw->front_binds.count;
 }
 
 static void end_flows(struct worker *w)
 {
 	flow_end_all(redir_worker_of(w), END_SHUTDOWN);
 	inbound_end_all(redir_worker_of(w), END_SHUTDOWN);
+	front_udp_end_all(redir_worker_of(w), END_SHUTDOWN);
+	front_bind_end_all(redir_worker_of(w), END_SHUTDOWN);
 }
 
 static void stop_done(void *ctx)
@@ -455,6 +459,8 @@ static int worker_setup(struct redir *rd, struct redir_worker *rw, unsigned inde
 	rw->pool = pool_get(rd->pool);
 	list_init(&rw->flows);
 	list_init(&rw->inbounds);
+	list_init(&rw->front_udps);
+	list_init(&rw->front_binds);
 	list_init(&rw->farewells);
 	prewarm_init(&rw->prewarm, rw);
 	rw->udp = udp_new(rw);
@@ -563,6 +569,7 @@ static int setup(struct redir *rd)
 static uint64_t memory_of_flows(struct worker *w)
 {
 	return flow_memory(redir_worker_of(w)) + inbound_memory(redir_worker_of(w)) +
+	       front_udp_memory(redir_worker_of(w)) + front_bind_memory(redir_worker_of(w)) +
 	       udp_memory(redir_worker_of(w)->udp);
 }
 

@@ -54,6 +54,8 @@ struct redir_worker {
 	struct list flows;
 	struct list inbounds;      /* of [forward] sections */
 	bool leaving;              /* no more of them */
+	struct list front_udps;    /* associations of programs at the front door, */
+	struct list front_binds;   /* and ports that they wait at */
 	struct list farewells;     /* programs at the front door that were told why not */
 	unsigned requests;         /* flows that have not been told yet */
 	struct resolver *resolver; /* for the front door; NULL until it is needed */

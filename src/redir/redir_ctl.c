@@ -7,6 +7,8 @@
 #include "redir/dns.h"
 #include "redir/explain.h"
 #include "redir/flow.h"
+#include "redir/front_bind.h"
+#include "redir/front_udp.h"
 #include "redir/inbound.h"
 #include "redir/learner.h"
 #include "redir/redir.h"
@@ -53,7 +55,7 @@ static void visit_counters(struct worker *w, struct survey *s)
 	struct redir_worker *rw = redir_worker_of(w);
 
 	add_counters(&g->sum, &rw->counters);
-	g->flows += rw->flows.count;
+	g->flows += rw->flows.count + rw->front_udps.count + rw->front_binds.count;
 	g->prewarm_ready += prewarm_ready(&rw->prewarm);
 	udp_add_counters(rw->udp, &g->udp);
 	dns_count(rw->dns, &g->dns);
@@ -188,6 +190,8 @@ static void add_flows(struct worker *w, struct report *r)
 {
 	flow_report_all(redir_worker_of(w), r);
 	inbound_report_all(redir_worker_of(w), r);
+	front_udp_report_all(redir_worker_of(w), r);
+	front_bind_report_all(redir_worker_of(w), r);
 }
 
 static void run_flows(struct control_request *rq, void *ctx)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What becomes of a captured datagram, and what is looked at each second. */
+/* What becomes of a datagram, and what is looked at each second. */
 #include "redir/udp.h"
 
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/sock.h"
+#include "redir/front_udp.h"
 #include "redir/udp_priv.h"
 
 #define ACTIVE_S         3.0 /* associations that were used within so many seconds are looked after */
@@ -113,7 +114,7 @@ static bool is_ours(const struct udp *u, const struct udp_datagram *d)
 	return !u->rw->conf->capture_local && addr_is_local(&d->src);
 }
 
-static bool is_to_proxy(const struct udp *u, const struct addr *dst)
+bool udp_is_to_proxy(const struct udp *u, const struct addr *dst)
 {
 	const struct pool *p = u->rw->pool;
 
@@ -157,14 +158,11 @@ static enum assoc_kind kind_of(const struct udp_datagram *d)
 						  : ASSOC_ORDINARY;
 }
 
-static struct assoc *begin(struct udp *u, const struct assoc_key *key, const struct udp_datagram *d)
+static struct assoc *begin(struct udp *u, const struct assoc_key *key, const struct udp_datagram *d,
+			   enum assoc_kind kind)
 {
 	struct assoc *a;
 
-	if (is_ours(u, d)) {
-		u->counters.loops++;
-		return NULL;
-	}
 	if (!take_room(u)) {
 		u->counters.lost++;
 		return NULL;
@@ -175,7 +173,7 @@ static struct assoc *begin(struct udp *u, const struct assoc_key *key, const str
 		u->counters.lost++;
 		return NULL;
 	}
-	assoc_table_add(&u->table, &a->node, kind_of(d), udp_now(u));
+	assoc_table_add(&u->table, &a->node, kind, udp_now(u));
 	return a;
 }
 
@@ -191,6 +189,17 @@ static void begin_way(struct assoc *a)
 	}
 }
 
+static void send_first(struct assoc *a, const struct udp_datagram *d)
+{
+	bool direct = a->node.key.direct;
+
+	if (direct)
+		begin_way(a);
+	assoc_send(a, d);
+	if (!direct)
+		begin_way(a); /* with something to send */
+}
+
 void udp_take(struct udp *u, const struct udp_datagram *d)
 {
 	struct assoc_key key = {.src = d->src, .ttl = udp_probe_ttl(d->ttl)};
@@ -198,7 +207,7 @@ void udp_take(struct udp *u, const struct udp_datagram *d)
 	struct assoc_node *n;
 	struct assoc *a;
 
-	if (!u->runs)
+	if (!u->captures)
 		return;
 	if (is_to_us(u, d)) {
 		u->counters.loops++;
@@ -214,21 +223,37 @@ void udp_take(struct udp *u, const struct udp_datagram *d)
 		tell_expired(u, d);
 		return;
 	}
-	key.direct = policy == UDP_DIRECT || is_to_proxy(u, &d->dst);
+	key.direct = policy == UDP_DIRECT || udp_is_to_proxy(u, &d->dst);
 	n = assoc_table_find(&u->table, &key);
 	if (n) {
 		assoc_table_touch(&u->table, n, kind_of(d), udp_now(u));
 		assoc_send(container_of(n, struct assoc, node), d);
 		return;
 	}
-	a = begin(u, &key, d);
-	if (!a)
+	if (is_ours(u, d)) {
+		u->counters.loops++;
 		return;
-	if (key.direct)
-		begin_way(a);
-	assoc_send(a, d);
-	if (!key.direct)
-		begin_way(a); /* with something to send */
+	}
+	a = begin(u, &key, d, kind_of(d));
+	if (a)
+		send_first(a, d);
+}
+
+void udp_take_front(struct udp *u, struct assoc **way, const struct assoc_key *key,
+		    struct front_udp *door, const struct udp_datagram *d)
+{
+	if (!u->runs)
+		return;
+	if (*way) {
+		assoc_table_touch(&u->table, &(*way)->node, ASSOC_DOOR, udp_now(u));
+		assoc_send(*way, d);
+		return;
+	}
+	*way = begin(u, key, d, ASSOC_DOOR);
+	if (!*way)
+		return;
+	(*way)->door = door;
+	send_first(*way, d);
 }
 
 void udp_flush(struct udp *u)
@@ -333,19 +358,29 @@ static void take_conf(struct udp *u)
 	u->table.idle_s[ASSOC_ORDINARY] = c->idle_s;
 	u->table.idle_s[ASSOC_DNS] = UDP_DNS_IDLE_S;
 	u->table.idle_s[ASSOC_PROBE] = UDP_PROBE_IDLE_S;
+	u->table.idle_s[ASSOC_DOOR] = 1e9; /* longer than that of any other: it stays one */
+}
+
+static void end_capture(struct udp *u)
+{
+	struct assoc_node *n;
+
+	if (!u->captures)
+		return;
+	u->captures = false;
+	udp_unlisten(u);
+	while ((n = assoc_table_oldest(&u->table)))
+		assoc_end(container_of(n, struct assoc, node), END_SHUTDOWN);
 }
 
 static void end(struct udp *u)
 {
-	struct assoc_node *n;
 	struct list_node *l, *tmp;
 
 	if (!u->runs)
 		return;
+	end_capture(u);
 	u->runs = false;
-	udp_unlisten(u);
-	while ((n = assoc_table_oldest(&u->table)))
-		assoc_end(container_of(n, struct assoc, node), END_SHUTDOWN);
 	list_for_each_safe (&u->legs, l, tmp)
 		udp_leg_check(container_of(l, struct udp_leg, node));
 	ev_timer_stop(u->rw->w.loop, &u->tick);
@@ -370,7 +405,7 @@ static void start(struct udp *u)
 	if (rc == 0 && !u->by_id)
 		rc = -ENOMEM;
 	if (rc < 0) {
-		log_error("udp: not captured: %s", strerror(-rc));
+		log_error("udp: neither captured nor taken at the front door: %s", strerror(-rc));
 		assoc_table_fini(&u->table);
 		udp_batch_fini(&u->batch);
 		return;
@@ -379,6 +414,13 @@ static void start(struct udp *u)
 	u->icmp_left = ICMP_A_SECOND;
 	u->runs = true;
 	ev_timer_start(u->rw->w.loop, &u->tick);
+}
+
+static void capture(struct udp *u)
+{
+	if (!u->runs || u->captures)
+		return;
+	u->captures = true;
 	udp_listen(u); /* says what is wrong itself */
 	if (u->rw->w.index == 0 && u->rw->redir->icmp.fd4 < 0)
 		log_warning("udp: no ICMP errors for devices (traceroute, refused ports), perhaps "
@@ -395,7 +437,9 @@ void udp_begin(struct udp *u)
 void udp_follow(struct udp *u)
 {
 	const struct redir_conf *c = u->rw->conf;
-	bool wanted = udp_enabled(&c->udp) && c->mode == MODE_TPROXY && u->begun && !u->stopped;
+	bool captured = udp_is_wanted(c) && u->begun && !u->stopped;
+	bool wanted = captured || u->rw->front_udps.count > 0 ||
+		      (c->socks.n > 0 && u->begun && !u->stopped);
 
 	if (wanted && !u->runs)
 		start(u);
@@ -403,12 +447,22 @@ void udp_follow(struct udp *u)
 		end(u);
 	else
 		take_conf(u);
+	if (captured)
+		capture(u);
+	else
+		end_capture(u);
 }
 
 void udp_stop(struct udp *u)
 {
 	u->stopped = true;
-	end(u);
+	udp_follow(u);
+}
+
+void udp_door_left(struct udp *u)
+{
+	if (u->stopped || u->rw->conf->socks.n == 0)
+		udp_follow(u);
 }
 
 void udp_free(struct udp *u)
@@ -452,6 +506,7 @@ void udp_add_counters(const struct udp *u, struct udp_counters *sum)
 	sum->lost += c->lost + u->replies.lost;
 	sum->loops += c->loops;
 	sum->icmp += c->icmp;
+	sum->icmp_untold += c->icmp_untold;
 }
 
 void udp_report_counters(struct report *r, const struct udp_counters *c)
@@ -474,6 +529,7 @@ void udp_report_counters(struct report *r, const struct udp_counters *c)
 	report_u64(r, "lost", c->lost);
 	report_u64(r, "loops", c->loops);
 	report_u64(r, "icmp_errors", c->icmp);
+	report_u64(r, "icmp_untold", c->icmp_untold);
 	report_end(r);
 }
 
@@ -484,6 +540,7 @@ static void report_one(struct report *r, const struct assoc *a)
 
 	report_row(r);
 	report_str(r, "source", addr_str(&a->node.key.src, text, sizeof(text)));
+	report_str(r, "entry", a->door ? "socks5" : "captured");
 	report_str(r, "proxy", a->up ? a->up->name : NULL);
 	report_str(r, "state", assoc_state_str(a->state));
 	report_str(r, "transport", up ? udp_transport_str(a->by) : NULL);

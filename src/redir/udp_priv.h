@@ -17,13 +17,17 @@
 #include "redir/udp_reply.h"
 #include "redir/up_socks6.h"
 
-#define UDP_HEAD_MAX 40 /* octets of a Datagram's header with a numeric address */
-#define UDP_PROXIES  8  /* that something is remembered of */
+#define UDP_HEAD_MAX  40  /* octets of a Datagram's header with a numeric address, */
+#define UDP_HEAD_ROOM 288 /* and with any */
+#define UDP_PROXIES   8   /* that something is remembered of */
+
+struct front_udp;
 
 /* What a device has sent. data is valid during the call. */
 struct udp_datagram {
 	struct addr src, dst;
-	uint8_t ttl, tos; /* tos: the DSCP, or 0 where it is not to be kept */
+	const struct s6_address *name; /* instead of dst, for the front door; or NULL. As data */
+	uint8_t ttl, tos;              /* tos: the DSCP, or 0 where it is not to be kept */
 	const uint8_t *data;
 	size_t len;
 };
@@ -41,7 +45,7 @@ struct udp_leg {
 	unsigned n;     /* datagrams that wait to be sent */
 	struct mmsghdr h[UDP_BATCH];
 	struct iovec v[UDP_BATCH][2];
-	uint8_t head[UDP_BATCH][UDP_HEAD_MAX];
+	uint8_t head[UDP_BATCH][UDP_HEAD_ROOM];
 	union {
 		struct cmsghdr align;
 		uint8_t room[CMSG_SPACE(sizeof(int))];
@@ -65,6 +69,7 @@ struct udp_listener {
 struct udp {
 	struct redir_worker *rw;
 	bool begun, runs, stopped;
+	bool captures; /* it has listeners */
 	struct udp_listener *listeners;
 	size_t n_listeners;
 	struct assoc_table table;
@@ -97,6 +102,7 @@ enum assoc_state {
 struct assoc_kept {
 	struct list_node node;
 	struct addr dst;
+	struct s6_address *name; /* or NULL */
 	uint8_t tos;
 	uint16_t len;
 	uint8_t data[];
@@ -123,6 +129,7 @@ struct assoc_dial {
 struct assoc {
 	struct assoc_node node; /* in udp.table */
 	struct udp *u;
+	struct front_udp *door; /* of a program at the front door, or NULL: a captured device's */
 	uint64_t number;
 	enum assoc_state state;
 	enum udp_transport wish, by;
@@ -150,6 +157,7 @@ struct assoc {
 	/* without a proxy */
 	struct list_node waits; /* in udp.waiting */
 	int dfd;
+	bool dual; /* of both families */
 	ev_io dio;
 	/* what has become of it */
 	unsigned failures; /* since it was up */
@@ -178,6 +186,11 @@ static inline double udp_now(const struct udp *u)
  * at once. */
 void udp_take(struct udp *u, const struct udp_datagram *d);
 void udp_flush(struct udp *u);
+/* A program's datagram at the front door (src: the program), on *way: its association, made if there
+ * is none, which the door ends. Followed by udp_flush as well. */
+void udp_take_front(struct udp *u, struct assoc **way, const struct assoc_key *key,
+		    struct front_udp *door, const struct udp_datagram *d);
+bool udp_is_to_proxy(const struct udp *u, const struct addr *dst);
 /* The record of a proxy, made if need be. */
 struct udp_proxy *udp_proxy(struct udp *u, const struct upstream *up);
 /* An ICMP error for a datagram of this length from src to dst. */
@@ -211,6 +224,9 @@ struct assoc *assoc_new(struct udp *u, const struct assoc_key *key, const struct
 void assoc_end(struct assoc *a, enum end_reason reason);
 void assoc_change(struct assoc *a, enum assoc_state state);
 void assoc_because(struct assoc *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* udp_tell, for a datagram of its own; programs at the front door cannot be told. */
+void assoc_tell(struct assoc *a, enum icmp_error error, const struct addr *reporter,
+		const struct addr *dst, size_t len, size_t mtu);
 /* The proxy, or the way to it, is no more: it is formed again soon. */
 void assoc_lost(struct assoc *a);
 /* No proxy can be used: what on_proxy_failure says. */
@@ -259,5 +275,8 @@ void assoc_flush(struct assoc *a);
 int assoc_direct_open(struct assoc *a);
 void assoc_direct_close(struct assoc *a);
 void assoc_direct_send(struct assoc *a, const struct addr *dst, const uint8_t *data, size_t len);
+/* The same to a name, if there is one, as soon as it is resolved. */
+void assoc_direct_send_to(struct assoc *a, const struct addr *dst, const struct s6_address *name,
+			  const uint8_t *data, size_t len);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "core/status.h"
 #include "redir/flow.h"
+#include "redir/front_bind.h"
 #include "redir/inbound.h"
 #include "redir/redir.h"
 #include "redir/wan_keeper.h"
@@ -26,6 +27,7 @@ static void visit(struct worker *w, struct survey *s)
 	wan_usage_merge(&a->ended, &rw->usage);
 	flow_usage(rw, &a->now);
 	inbound_usage(rw, &a->now);
+	front_bind_usage(rw, &a->now);
 }
 
 static void addr_of(struct addr *out, const struct wan_ip *ip)

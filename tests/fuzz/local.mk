@@ -14,7 +14,7 @@ FUZZ_TARGETS = tests/fuzz/fuzz_s6_request tests/fuzz/fuzz_s6_auth_reply \
 	tests/fuzz/fuzz_s6_udp_stream tests/fuzz/fuzz_s6_userpass \
 	tests/fuzz/fuzz_up_socks6 tests/fuzz/fuzz_learned_text \
 	tests/fuzz/fuzz_synpkt tests/fuzz/fuzz_dnsmsg tests/fuzz/fuzz_front \
-	tests/fuzz/fuzz_sniff tests/fuzz/fuzz_up_socks5
+	tests/fuzz/fuzz_sniff tests/fuzz/fuzz_up_socks5 tests/fuzz/fuzz_front_dgram
 if ENABLE_FUZZ
 check_PROGRAMS += $(FUZZ_TARGETS)
 else
@@ -43,6 +43,9 @@ tests_fuzz_fuzz_up_socks5_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_front_SOURCES = tests/fuzz/fuzz_front.c tests/fuzz/fuzz_assert.h \
 	src/redir/front.c
 tests_fuzz_fuzz_front_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
+tests_fuzz_fuzz_front_dgram_SOURCES = tests/fuzz/fuzz_front_dgram.c tests/fuzz/fuzz_assert.h \
+	src/redir/front.c src/redir/front_dgram.c
+tests_fuzz_fuzz_front_dgram_CFLAGS = $(AM_CFLAGS) $(FUZZ_CFLAGS)
 tests_fuzz_fuzz_learned_text_SOURCES = tests/fuzz/fuzz_learned_text.c tests/fuzz/fuzz_assert.h \
 	src/redir/learned.c src/redir/learned_direct.c src/redir/learned_family.c \
 	src/redir/learned_journal.c src/redir/learned_table.c src/redir/learned_text.c \

@@ -27,6 +27,7 @@ EXTRA_DIST += \
 	tests/lab/failwatch.py \
 	tests/lab/lib.sh \
 	tests/lab/nameserver.py \
+	tests/lab/front_client.py \
 	tests/lab/rawbind.py \
 	tests/lab/run \
 	tests/lab/s6dissect.py \
@@ -49,6 +50,7 @@ EXTRA_DIST += \
 	tests/lab/t_forward.sh \
 	tests/lab/t_faults.sh \
 	tests/lab/t_front.sh \
+	tests/lab/t_front_udp.sh \
 	tests/lab/t_handover.sh \
 	tests/lab/t_learn.sh \
 	tests/lab/t_matrix.sh \

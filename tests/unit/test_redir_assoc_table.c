@@ -190,6 +190,38 @@ static void test_many(void **state)
 	free(in);
 }
 
+/* They are neither too old nor in the way, and are told from a device's with the same address. */
+static void test_door(void **state)
+{
+	struct assoc_node captured = {0}, door = {0}, other = {0};
+	struct assoc_key key = key_of("192.0.2.1:1", 0, false);
+	struct assoc_table t;
+
+	(void)state;
+	start(&t, 3);
+	t.idle_s[ASSOC_DOOR] = 1e9;
+	door.key = other.key = key;
+	door.key.door = 7;
+	other.key.door = 8;
+	assoc_table_add(&t, &door, ASSOC_DOOR, 1);
+	assoc_table_add(&t, &other, ASSOC_DOOR, 1);
+	assert_null(assoc_table_find(&t, &key));
+	assert_ptr_equal(assoc_table_find(&t, &door.key), &door);
+	assert_null(assoc_table_oldest(&t));
+	assert_null(assoc_table_expired(&t, 1e10));
+	add(&t, &captured, "192.0.2.1:1", ASSOC_ORDINARY, 2);
+	assert_ptr_equal(assoc_table_find(&t, &key), &captured);
+	assert_ptr_equal(assoc_table_oldest(&t), &captured);
+	assoc_table_touch(&t, &door, ASSOC_DNS, 3); /* it stays one */
+	assert_int_equal(door.kind, ASSOC_DOOR);
+	assert_ptr_equal(assoc_table_active(&t, NULL, 2.5), &door);
+	assoc_table_remove(&t, &captured);
+	assert_null(assoc_table_oldest(&t));
+	assoc_table_remove(&t, &door);
+	assoc_table_remove(&t, &other);
+	assoc_table_fini(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -197,6 +229,7 @@ int main(void)
 		cmocka_unit_test(test_oldest_first),
 		cmocka_unit_test(test_expiry_by_kind),
 		cmocka_unit_test(test_active),
+		cmocka_unit_test(test_door),
 		cmocka_unit_test(test_many),
 	};
 

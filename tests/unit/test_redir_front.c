@@ -382,6 +382,27 @@ static void test_http_refused(void **state)
 	refused(&f, false, true, TEXT("CONNECT a:80 HTTP/1.1\r\nno header\r\n\r\n"));
 }
 
+static void test_bound(void **state)
+{
+	const struct s6_address v4 = {
+		.type = S6_ADDR_IPV4, .port = 9000, .u.ip4 = {203, 0, 113, 5}};
+	const struct s6_address v6 = {
+		.type = S6_ADDR_IPV6, .port = 53, .u.ip6 = {0x20, 1, 0x0d, 0xb8, [15] = 1}};
+	uint8_t out[FRONT_SOCKS_REPLY];
+
+	(void)state;
+	assert_int_equal(front_reply(FRONT_SOCKS5, S6_REPLY_SUCCESS, &v4, out, sizeof(out)), 10);
+	assert_memory_equal(out, "\5\0\0\1\xcb\0\x71\5\x23\x28", 10);
+	assert_int_equal(front_reply(FRONT_SOCKS5, FRONT_NO_PROXY, &v6, out, sizeof(out)), 22);
+	assert_memory_equal(out, "\5\1\0\4\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1\0\x35", 22);
+	assert_int_equal(front_reply(FRONT_SOCKS5, S6_REPLY_SUCCESS, &v6, out, 21), 0);
+	assert_int_equal(front_reply(FRONT_SOCKS4, S6_REPLY_SUCCESS, &v4, out, sizeof(out)), 8);
+	assert_memory_equal(out, "\0\x5a\x23\x28\xcb\0\x71\5", 8);
+	assert_int_equal(front_reply(FRONT_SOCKS4, S6_REPLY_REFUSED, &v6, out, sizeof(out)), 8);
+	assert_memory_equal(out, "\0\x5b\0\x35\0\0\0\0", 8);
+	assert_int_equal(front_reply(FRONT_HTTP, S6_REPLY_SUCCESS, &v4, out, sizeof(out)), 0);
+}
+
 static void test_limits(void **state)
 {
 	static uint8_t text[2 * FRONT_HEAD_MAX];
@@ -429,7 +450,7 @@ int main(void)
 		cmocka_unit_test(test_socks5_commands), cmocka_unit_test(test_http),
 		cmocka_unit_test(test_http_user),       cmocka_unit_test(test_http_credentials),
 		cmocka_unit_test(test_http_refused),    cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_unknown),
+		cmocka_unit_test(test_unknown),         cmocka_unit_test(test_bound),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

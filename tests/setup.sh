@@ -7,7 +7,7 @@ BUILD_PACKAGES="gcc make autoconf automake libtool pkg-config libc6-dev libev-de
 	libiniparser-dev libc-ares-dev libcap-dev libcrypt-dev libmnl-dev libnftables-dev
 	libnetfilter-queue-dev"
 LAB_PACKAGES="iproute2 iputils-ping nftables iptables ipset procps ethtool tcpdump curl nginx-light python3
-	bind9-dnsutils traceroute redsocks microsocks"
+	bind9-dnsutils traceroute redsocks microsocks python3-socks"
 TEST_PACKAGES="clang llvm libcmocka-dev gcc-multilib xz-utils file man-db groff shellcheck openssl"
 
 say() {

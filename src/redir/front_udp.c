@@ -328,8 +328,6 @@ static enum end_reason find_way(struct redir_worker *rw)
 	const struct pool *p = rw->pool;
 	enum end_reason reason = END_UNSUPPORTED;
 
-	if (!rw->udp->runs)
-		return END_INTERNAL;
 	if (rw->conf->on_proxy_failure == FAILURE_DIRECT)
 		return END_NONE;
 	for (unsigned i = 0; i < p->n; i++) {
@@ -425,19 +423,20 @@ enum end_reason front_udp_start(struct redir_worker *rw, const struct front_gues
 		return reason;
 	if (!budget_take(&rw->redir->budget, &rw->w))
 		return END_LIMIT;
-	d = new_of(rw, g);
+	d = udp_door_opens(rw->udp) ? new_of(rw, g) : NULL;
 	reason = d ? open_it(d) : END_NO_MEMORY;
 	if (reason == END_NONE) {
 		begin(d);
 		return END_NONE;
 	}
-	budget_give(&rw->redir->budget);
 	if (d) {
 		if (d->ufd >= 0)
 			close(d->ufd);
 		redir_conf_put(d->conf);
 		free(d);
 	}
+	budget_give(&rw->redir->budget);
+	udp_door_left(rw->udp);
 	return reason;
 }
 

@@ -438,8 +438,7 @@ void udp_follow(struct udp *u)
 {
 	const struct redir_conf *c = u->rw->conf;
 	bool captured = udp_is_wanted(c) && u->begun && !u->stopped;
-	bool wanted = captured || u->rw->front_udps.count > 0 ||
-		      (c->socks.n > 0 && u->begun && !u->stopped);
+	bool wanted = captured || u->rw->front_udps.count > 0;
 
 	if (wanted && !u->runs)
 		start(u);
@@ -459,10 +458,16 @@ void udp_stop(struct udp *u)
 	udp_follow(u);
 }
 
+bool udp_door_opens(struct udp *u)
+{
+	if (!u->runs && u->begun && !u->stopped)
+		start(u);
+	return u->runs;
+}
+
 void udp_door_left(struct udp *u)
 {
-	if (u->stopped || u->rw->conf->socks.n == 0)
-		udp_follow(u);
+	udp_follow(u);
 }
 
 void udp_free(struct udp *u)

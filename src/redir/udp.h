@@ -45,7 +45,9 @@ void udp_follow(struct udp *u);
 /* Take no more of devices, end what they have. What is the front door's goes on; the rest ends with
  * it. May be called again. */
 void udp_stop(struct udp *u);
-/* An association of the front door has ended. */
+/* An association of the front door begins: false if that cannot be. It is in front_udps then, */
+bool udp_door_opens(struct udp *u);
+/* or has ended. */
 void udp_door_left(struct udp *u);
 
 void udp_add_counters(const struct udp *u, struct udp_counters *sum);

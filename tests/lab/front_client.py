@@ -16,6 +16,7 @@ udp DOOR STEP...        an association; a STEP is one argument:
     close                   the TCP connection
 bind DOOR HOST PORT [TEXT]  tells the port, then who came; sends TEXT and prints what comes
 
+--early     with bind: TEXT leaves with the request
 --port N    the port of our datagrams, announced in the request; --user NAME:PASSWORD; --socks4 for BIND
 --wait S    for a datagram (3)
 """
@@ -191,6 +192,8 @@ def bind(a):
         s.sendall(struct.pack("!BBH", 4, 2, int(port)) + ipaddress.ip_address(host).packed + b"\0")
     else:
         s.sendall(b"\5\2\0" + address(host, int(port)))
+    if a.early:
+        s.sendall(text.pop().encode())
     for what in ("bound", "peer"):
         code, at = reply(s, a)
         print(f"refused {code}" if code else f"{what} {at[0]} {at[1]}", flush=True)
@@ -213,6 +216,7 @@ def main():
     p.add_argument("--port", type=int, default=0)
     p.add_argument("--user")
     p.add_argument("--socks4", action="store_true")
+    p.add_argument("--early", action="store_true")
     p.add_argument("--wait", type=float, default=3)
     p.add_argument("--seconds", type=float, default=20)
     a = p.parse_intermixed_args()

@@ -143,6 +143,10 @@ check_eq "... the server sees the router" "$(json "$LAB_DIR/direct.log" '[d["fro
 check "... the router has asked for the name" lab_logged dns-rtr front
 check_eq "the router itself, for a program on it" "$(associate "$DOOR4" "ask 127.0.0.1 7200 self")" "at 127.0.0.1|127.0.0.1 7200 self|"
 
+again redir.mode=redirect udp.direct= udp.refuse=
+check_eq "mode = redirect, without UDP of devices" "$(associate "$DOOR4" "ask $SRV4 7000 r4" "ask $NAME 7000 rn")" "at 127.0.0.1|$SRV4 7000 r4|$SRV4 7000 rn|"
+again redir.mode=tproxy
+
 # ---- what sixpathctl shows ----
 lab_bg holder "$RTR" "$CLIENT" udp "$DOOR4" "ask $SRV4 7000 hold" "hold 30"
 lab_wait 10 lab_logged holder hold
@@ -174,6 +178,9 @@ check_eq "... the peer hears the program" "$(peer 203.0.113.1 "$SRV4")" hello-fr
 lab_wait 5 is_told afar
 check_eq "... which is told where, who, and what he says" "$(told | sed -E "s/(peer $SRV4) [0-9]+/\1/")" "bound $PRX4 9000|peer $SRV4|hello from afar|"
 check "... the log has it" lab_wait 5 matches redir "bind .* entry=socks5 proxy=home peer=$SRV4:[0-9]* .*reason=closed"
+listen "$DOOR4" --early "$SRV4" 0 early-bird
+lab_wait 10 listens
+check_eq "what comes before the peer is for him" "$(peer 203.0.113.1 "$SRV4") $(lab_wait 5 is_told afar && echo told)" "early-bird told"
 listen "$DOOR6" :: 0 six
 lab_wait 10 listens
 check_eq "BIND for anybody; he comes by IPv6" "$(peer "[2001:db8:30::1]" "[$SRV6]") $(lab_wait 5 is_told afar; told | sed -E "s/(peer $SRV6) [0-9]+/\1/")" "six bound $PRX4 9000|peer $SRV6|hello from afar|"
@@ -236,6 +243,23 @@ check_eq "... not without" "$(associate "$RTR4:1080" "ask $SRV4 7000 lan")" "EOF
 listen "$RTR4:1080" --user "ann:front secret" "$SRV4" 0 to-the-lan
 lab_wait 10 listens
 check_eq "BIND from the LAN" "$(peer 203.0.113.1)" to-the-lan
+check_num "by MPTCP, over both links" "$(lab_wait 5 matches redir "bind $DEV4.*subflows"; sed -n "s/.* bind $DEV4.*mptcp=yes subflows=\([0-9]*\).*/\1/p" "$LAB_DIR/redir.log" | tail -n 1)" ">=" 1
 check "nothing is left" lab_wait 10 none_left
+
+# ---- a successor takes over; what there is stays with the predecessor ----
+pid_of() { lab_ctl redir status --json | json - 'j["pid"]'; }
+restarted() {
+	local now
+	now=$(pid_of 2>/dev/null) && [ -n "$now" ] && [ "$now" != "$1" ]
+}
+old=$(pid_of)
+lab_bg across2 "$DEV" "$CLIENT" udp "$RTR4:1080" --user "ann:front secret" "ask $SRV4 7000 first" "hold 5" "ask $SRV4 7000 second"
+lab_wait 10 lab_logged across2 first
+check "restart" lab_ctl redir restart
+check "... a successor answers" lab_wait 10 restarted "$old"
+check_eq "... and serves" "$(associate "$RTR4:1080" --user "ann:front secret" "ask $SRV4 7000 new")" "at $RTR4|$SRV4 7000 new|"
+check "... the association goes on" lab_wait 10 lab_logged across2 "$SRV4 7000 second"
+check "... with its end the predecessor ends" lab_wait 10 lab_gone "$old"
+LAB_PIDS[redir]=$(pid_of) # no child of this shell
 rm -rf "/etc/netns/$RTR"
 lab_end

@@ -211,21 +211,28 @@ sizes() { # PREFIX BUILD: stripped
 	done
 }
 
-# As built for the other figures, and by each option set of configure that is meant for routers.
+# Option sets of configure that are meant for routers: the figure's name, and what is added to
+# --enable-small.
+SMALL_SETS="small|
+small_bare|--without-nft --without-ipset --without-nfqueue
+small_less|--disable-udp --disable-dns --disable-front --disable-forward
+small_least|--disable-udp --disable-dns --disable-front --disable-forward --without-nft --without-ipset --without-nfqueue"
+
+# As built for the other figures, and by each of these.
 figure_size() {
-	local set small=$SIXPATH_BUILD/small
+	local name set small=$SIXPATH_BUILD/small
 	BENCH_NAME=sixpath
 	sizes size_ "$SIXPATH_BUILD"
-	for set in "" "--without-nft --without-ipset --without-nfqueue"; do
+	while IFS='|' read -r name set; do
 		rm -rf "$small"
 		# shellcheck disable=SC2086
 		if mkdir -p "$small" && (cd "$small" && "$SRC/configure" -q --enable-small --disable-static $set &&
-			make $PROGRAMS) >"$LAB_DIR/small.log" 2>&1; then
-			sizes "size_small${set:+_bare}_" "$small"
+			make $PROGRAMS) >"$LAB_DIR/small.log" 2>&1 </dev/null; then
+			sizes "size_${name}_" "$small"
 		else
 			echo "bench: the small programs do not build: $(tail -n 3 "$LAB_DIR/small.log")" >&2
 		fi
-	done
+	done <<<"$SMALL_SETS"
 	rm -rf "$small"
 }
 

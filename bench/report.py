@@ -11,6 +11,10 @@ SOCKS5 = ["redsocks", "redsocks-dante"]
 SS = ["ss-cheap", "ss-default"]
 PEERS = SOCKS5 + SS + ["haproxy", "other"]
 OURS = ["sixpath-tcp", "sixpath-mptcp"]
+# of figures.sh; the one whose name the others begin with is last
+NO_KERNEL = " --without-nft --without-ipset --without-nfqueue"
+NO_FEATURES = " --disable-udp --disable-dns --disable-front --disable-forward"
+SMALL_SETS = [("small_bare", NO_KERNEL), ("small_least", NO_FEATURES + NO_KERNEL), ("small_less", NO_FEATURES), ("small", "")]
 
 
 class Data:
@@ -192,8 +196,9 @@ def once_section(data):
     for f in sorted(data.rows):
         if f.startswith(("size_", "learned_")):
             unit = "octets, stripped" if f.startswith("size_") else "a second"
-            text = re.sub(r"^size_small_bare_(.*)", r"\1, and --without-nft --without-ipset --without-nfqueue", f)
-            text = re.sub(r"^size_small_(.*)", r"\1, --enable-small", text)
+            text = f
+            for name, options in SMALL_SETS:
+                text = re.sub("^size_%s_(.*)" % name, r"\1, --enable-small" + options, text)
             text = text.replace("size_", "").replace("learned_", "learned table: ").replace("_", " ")
             rows.append([text, unit, spread(data.series(f, "sixpath", key("value")))])
     return ["## Instructions, sizes, look-ups", "",
@@ -254,7 +259,8 @@ def memory_targets(data, t):
         t.add(name + ": descriptors per idle flow", median(per_flow(data, c, n, "redir_fds").values()), "<=", 2.05)
     t.add("idle redirector without nft back end, MiB of RSS", median(data.series("idle_none", "sixpath", lambda v: v["redir_rss_kib"] / 1024).values()), "<=", 3)
     t.add("idle redirector with nft back end, MiB of RSS", median(data.series("idle_nft", "sixpath", lambda v: v["redir_rss_kib"] / 1024).values()), "<=", 6)
-    t.add("stripped redirector (configure --enable-small), KiB", median(data.series("size_small_sixpath-redir", "sixpath", lambda v: v["value"] / 1024).values()), "<=", 250)
+    for name, options in SMALL_SETS:
+        t.add("stripped redirector (configure --enable-small%s), KiB" % options, median(data.series("size_%s_sixpath-redir" % name, "sixpath", lambda v: v["value"] / 1024).values()), "<=", 250)
     n = many_flat(data)
     for c in OURS:
         for kind, text in ("flat_", "connection"), ("flat_mib_", "MiB"):

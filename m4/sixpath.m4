@@ -48,3 +48,19 @@ AC_DEFUN([SIXPATH_OPTIONAL], [
 		[test "x$with_$1" = xyes],
 		[AC_MSG_ERROR([--with-$1 needs $3; on Debian: apt-get install $6])])
 ])
+
+# SIXPATH_FEATURE(NAME, WHAT, MACRO): --disable-NAME. MACRO is 1 or 0 in config.h, and the name of
+# the Makefiles' conditional.
+AC_DEFUN([SIXPATH_FEATURE], [
+	AC_ARG_ENABLE([$1], [AS_HELP_STRING([--disable-$1], [leave out of sixpath-redir: $2])],
+		[], [enable_$1=yes])
+	AS_IF([test "x$enable_$1" != xno], [enable_$1=yes sixpath_value=1], [sixpath_value=0])
+	AC_DEFINE_UNQUOTED([$3], [$sixpath_value], [1 or 0, built in or not: $2.])
+	AM_CONDITIONAL([$3], [test "x$enable_$1" = xyes])
+])
+
+# SIXPATH_TOLD(NAME, VALUE): put NAME into sixpath_built or, if VALUE is no, sixpath_left_out.
+AC_DEFUN([SIXPATH_TOLD], [
+	AS_IF([test "x$2" = xno], [sixpath_left_out="$sixpath_left_out $1"],
+		[sixpath_built="$sixpath_built $1"])
+])

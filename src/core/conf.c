@@ -301,6 +301,8 @@ static void check_header(struct conf *c, size_t i)
 	split(e->section, &name);
 	if (!row)
 		unknown_section(c, e);
+	else if (row->left_out && row->named)
+		error_at(c, e->line, e->section, NULL, CONF_LEFT_OUT, row->left_out);
 	else if (row->named && !name)
 		error_at(c, e->line, e->section, NULL, "needs a name, as in [%s NAME]", row->name);
 	else if (!row->named && name)
@@ -320,9 +322,11 @@ static void check_key(struct conf *c, size_t i)
 	const struct scan_entry *e = &c->scan.v[i], *first = earlier(c, i);
 	const struct conf_section *row = find_row(c, e->section);
 
-	if (!row)
+	if (!row || (row->left_out && row->named))
 		return; /* the header has been told */
-	if (!find_key(row, e->key))
+	if (row->left_out)
+		error_at(c, e->line, e->section, e->key, CONF_LEFT_OUT, row->left_out);
+	else if (!find_key(row, e->key))
 		unknown_key(c, row, e);
 	else if (first)
 		error_at(c, e->line, e->section, e->key,
@@ -431,6 +435,8 @@ static void fill(struct conf *c, const struct conf_section *s)
 {
 	bool found = false;
 
+	if (s->left_out)
+		return;
 	for (size_t i = 0; i < c->scan.n; i++) {
 		const struct scan_entry *e = &c->scan.v[i];
 		const char *name;

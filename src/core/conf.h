@@ -34,11 +34,17 @@ struct conf_key {
 	bool secret;              /* the value never appears in an error */
 };
 
+/* What is told of a key or section that is known, but not built in; %s is the option. */
+#define CONF_LEFT_OUT                                                                              \
+	"this program was built without it (configure %s): remove it, or install one that has it"
+
 struct conf_section {
 	const char *name; /* "redir", or "proxy" for "[proxy NAME]" */
 	bool named;       /* takes a NAME and may appear several times */
 	bool required;
 	const struct conf_key *keys; /* ends with a row without name */
+	/* NULL, or the option of configure that has left it out: what is set in it is an error. */
+	const char *left_out;
 	/* The struct to fill for this section (name NULL unless named). NULL = out of memory.
 	 * Without begin it is ctx itself. */
 	void *(*begin)(void *ctx, const char *name);
@@ -75,6 +81,9 @@ conf_parse_fn conf_log_level; /* enum log_level as int */
 conf_parse_fn conf_log_sink;  /* enum log_sink as int */
 conf_parse_fn conf_workers;   /* int: 1..256, or auto = 0 */
 conf_parse_fn conf_auto_bool; /* int: 0 no, 1 yes, 2 auto */
+/* For a key of what is not built in: an error if it is set. key->help is the option of configure
+ * that has left it out; the default is anything, and does nothing. */
+conf_parse_fn conf_left_out;
 
 /* A comma separated list of addresses with ports; a bare number means [::]:number. */
 struct addr;

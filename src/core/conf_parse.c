@@ -222,6 +222,16 @@ bool conf_bool(const char *text, void *dst, const struct conf_key *key, char *er
 	return true;
 }
 
+bool conf_left_out(const char *text, void *dst, const struct conf_key *key, char *err,
+		   size_t errcap)
+{
+	(void)dst;
+	if (text == key->def)
+		return true;
+	snprintf(err, errcap, CONF_LEFT_OUT, key->help);
+	return false;
+}
+
 bool conf_auto_bool(const char *text, void *dst, const struct conf_key *key, char *err,
 		    size_t errcap)
 {

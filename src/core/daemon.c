@@ -49,6 +49,8 @@ static void print_version(const struct daemon_about *about)
 	       "libev %d.%d, c-ares %s\n",
 	       about->name, PACKAGE_VERSION, ev_version_major(), ev_version_minor(),
 	       ares_version(NULL));
+	if (about->options)
+		puts(about->options);
 }
 
 static int check_config(const struct daemon_about *about, struct daemon_args *a)

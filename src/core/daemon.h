@@ -17,6 +17,7 @@ struct daemon_about {
 	const char *config;	  /* default configuration file */
 	const char *purpose;	  /* one line for --help */
 	bool takes_proxy;	  /* --proxy HOST:PORT instead of a file */
+	const char *options;	  /* for --version: what was compiled in and what not; or NULL */
 };
 
 struct daemon_args {

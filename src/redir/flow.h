@@ -13,6 +13,7 @@
 #include "core/reason.h"
 
 struct held_syn;
+struct redir;
 struct redir_worker;
 struct report;
 struct wan_usage;
@@ -24,7 +25,11 @@ void flow_start(struct redir_worker *rw, int fd, const struct addr *src);
 /* A connection of our own, such as one end of a socket pair: to dst through a proxy, or not at all.
  * Takes the descriptor; what can be read from it now is sent with the request. It may end at once. */
 void flow_start_to(struct redir_worker *rw, int fd, const struct addr *src, const struct addr *dst);
-/* The same for one that came to the front door. */
+/* Before the threads start: what the front door needs. False = out of memory, or no thread. */
+bool flow_front_open(struct redir *rd);
+/* When nobody asks any more and the workers still take mail; what flows need is left. */
+void flow_front_close(struct redir *rd);
+/* As flow_start for one that came to the front door. */
 void flow_front_start(struct redir_worker *rw, int fd, const struct addr *src);
 /* Before the worker's loop ends: programs that were told why not are waited for no longer. */
 void flow_front_leave(struct redir_worker *rw);

@@ -139,6 +139,19 @@ void front_farewell(struct redir_worker *rw, int fd)
 	list_push(&rw->farewells, &w->node);
 }
 
+bool flow_front_open(struct redir *rd)
+{
+	rd->clients = perclient_new();
+	rd->auth = auth_new();
+	return rd->clients && rd->auth;
+}
+
+void flow_front_close(struct redir *rd)
+{
+	auth_free(rd->auth);
+	rd->auth = NULL;
+}
+
 void flow_front_leave(struct redir_worker *rw)
 {
 	struct list_node *n;

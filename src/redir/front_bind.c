@@ -17,7 +17,6 @@
 #include "redir/front_guest.h"
 #include "redir/redir.h"
 
-#define FACTS_S   15.0
 #define USAGE_MAX 4096
 
 enum bind_state {
@@ -52,7 +51,6 @@ struct front_bind {
 	int fd;             /* the program's, until the relay has it */
 	ev_io io;           /* likewise */
 	struct relay relay; /* a = the program, b = the proxy */
-	ev_timer look;
 	double started_s;
 	bool mptcp;
 	unsigned subflows;
@@ -130,7 +128,6 @@ static void end(struct front_bind *b, enum end_reason reason, int err)
 	rw->counters.bytes_up += b->relay.b.bytes_out;
 	rw->counters.bytes_down += b->relay.b.bytes_in;
 	ev_io_stop(rw->w.loop, &b->io);
-	ev_timer_stop(rw->w.loop, &b->look);
 	drop_upstream(b);
 	buf_clear(&b->relay.a.in, &rw->w.pool);
 	buf_clear(&b->relay.b.in, &rw->w.pool);
@@ -184,12 +181,13 @@ static void relay_done(struct relay *r, enum end_reason reason, int err)
 	end(container_of(r, struct front_bind, relay), reason, err);
 }
 
-static void look_cb(struct ev_loop *loop, ev_timer *t, int events)
+static void relay_ticked(struct relay *r)
 {
-	(void)loop;
-	(void)events;
-	note_facts(container_of(t, struct front_bind, look));
+	note_facts(container_of(r, struct front_bind, relay));
 }
+
+static const struct relay_ops relay_ops = {
+	.done = relay_done, .closing = relay_closing, .ticked = relay_ticked};
 
 static void relay_now(struct front_bind *b, int up_fd)
 {
@@ -200,11 +198,11 @@ static void relay_now(struct front_bind *b, int up_fd)
 	b->fd = -1;
 	b->state = BIND_RELAY;
 	r->b.fell_back = b->up->mptcp != 0 && !sock_is_mptcp(up_fd);
-	r->closing = relay_closing;
-	r->b.dead_s = b->conf->dead_s;
+	r->b.mortal = true;
+	r->idle_s = (float)b->conf->idle_s;
+	r->dead_s = (float)b->conf->dead_s;
 	r->b.bytes_in = r->b.in.len;
-	ev_timer_again(b->rw->w.loop, &b->look);
-	relay_start(r, &b->rw->w, fd, up_fd, b->conf->idle_s, relay_done);
+	relay_start(r, &b->rw->w, fd, up_fd, &relay_ops);
 	note_facts(b);
 }
 
@@ -411,8 +409,6 @@ static struct front_bind *new_of(struct redir_worker *rw, const struct front_gue
 	s6glue_to_addr(&b->only, g->dst);
 	b->fd = g->fd;
 	b->started_s = worker_now(&rw->w);
-	ev_init(&b->look, look_cb);
-	b->look.repeat = FACTS_S;
 	ev_io_init(&b->io, program_cb, b->fd, EV_READ);
 	ev_io_start(rw->w.loop, &b->io);
 	list_push(&rw->front_binds, &b->node);

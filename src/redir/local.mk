@@ -2,39 +2,25 @@
 dist_man_MANS += man/sixpath-redir.8 man/redir.conf.5
 noinst_LTLIBRARIES += src/redir/libredir.la
 src_redir_libredir_la_SOURCES = \
-	src/redir/assoc.c src/redir/assoc_data.c src/redir/assoc_dial.c src/redir/assoc_direct.c \
-	src/redir/assoc_scout.c src/redir/assoc_table.c src/redir/assoc_table.h \
-	src/redir/icmp_build.c src/redir/icmp_build.h \
-	src/redir/icmp_sender.c src/redir/icmp_sender.h \
-	src/redir/udp.c src/redir/udp.h src/redir/udp_priv.h \
-	src/redir/udp_io.c src/redir/udp_io.h \
-	src/redir/udp_leg.c src/redir/udp_listener.c \
-	src/redir/udp_policy.c src/redir/udp_policy.h \
-	src/redir/udp_reply.c src/redir/udp_reply.h \
+	src/redir/icmp_build.h src/redir/icmp_sender.h \
+	src/redir/udp.h src/redir/udp_policy.c src/redir/udp_policy.h \
 	src/redir/balance.c src/redir/balance.h \
-	src/redir/bindreq.c src/redir/bindreq.h \
 	src/redir/bypass.c src/redir/bypass.h \
 	src/redir/bypass_ipset.c src/redir/bypass_nft.c src/redir/bypass_none.c \
 	src/redir/decide.c src/redir/decide.h \
 	src/redir/demand.c src/redir/demand.h \
-	src/redir/dns.c src/redir/dns.h src/redir/dns_priv.h \
-	src/redir/dns_clients.c src/redir/dns_up.c \
-	src/redir/dnscache.c src/redir/dnscache.h \
-	src/redir/dnsmsg.c src/redir/dnsmsg.h \
+	src/redir/dns.h \
 	src/redir/explain.c src/redir/explain.h src/redir/explain_facts.c \
 	src/redir/failed.c src/redir/failed.h \
 	src/redir/firstdata.c src/redir/firstdata.h \
 	src/redir/flow.c src/redir/flow.h src/redir/flow_priv.h \
-	src/redir/flow_direct.c src/redir/flow_front.c src/redir/flow_held.c \
+	src/redir/flow_direct.c src/redir/flow_held.c \
 	src/redir/flow_proxy.c \
-	src/redir/forward.c src/redir/forward.h \
-	src/redir/front.c src/redir/front.h src/redir/front_guest.h \
-	src/redir/front_bind.c src/redir/front_bind.h \
-	src/redir/front_dgram.c src/redir/front_dgram.h \
-	src/redir/front_udp.c src/redir/front_udp.h \
+	src/redir/forward.h \
+	src/redir/front_bind.h src/redir/front_udp.h \
 	src/redir/held.c src/redir/held.h \
 	src/redir/health.c src/redir/health.h \
-	src/redir/inbound.c src/redir/inbound.h \
+	src/redir/inbound.h \
 	src/redir/learned_ctl.c \
 	src/redir/learner.c src/redir/learner.h \
 	src/redir/learned.c src/redir/learned.h \
@@ -51,7 +37,6 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/passive.c src/redir/passive.h \
 	src/redir/pool.c src/redir/pool.h \
 	src/redir/prewarm.c src/redir/prewarm.h \
-	src/redir/proxyv2.c src/redir/proxyv2.h \
 	src/redir/redir.h src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/refuser.c src/redir/refuser.h \
 	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
@@ -84,6 +69,53 @@ endif
 if HAVE_NFT
 src_redir_libredir_la_SOURCES += src/redir/nft_lib.c
 endif
+if WITH_UDP
+src_redir_libredir_la_SOURCES += \
+	src/redir/assoc.c src/redir/assoc_data.c src/redir/assoc_dial.c src/redir/assoc_direct.c \
+	src/redir/assoc_scout.c src/redir/assoc_table.c src/redir/assoc_table.h \
+	src/redir/icmp_build.c src/redir/icmp_sender.c \
+	src/redir/udp.c src/redir/udp_priv.h \
+	src/redir/udp_io.c src/redir/udp_io.h \
+	src/redir/udp_leg.c src/redir/udp_listener.c \
+	src/redir/udp_reply.c src/redir/udp_reply.h
+else
+src_redir_libredir_la_SOURCES += src/redir/udp_none.c
+endif
+if WITH_DNS
+src_redir_libredir_la_SOURCES += \
+	src/redir/dns.c src/redir/dns_priv.h \
+	src/redir/dns_clients.c src/redir/dns_up.c \
+	src/redir/dnscache.c src/redir/dnscache.h \
+	src/redir/dnsmsg.c src/redir/dnsmsg.h
+else
+src_redir_libredir_la_SOURCES += src/redir/dns_none.c
+endif
+if WITH_FRONT
+src_redir_libredir_la_SOURCES += src/redir/flow_front.c \
+	src/redir/front.c src/redir/front.h src/redir/front_guest.h
+if WITH_UDP
+src_redir_libredir_la_SOURCES += src/redir/front_dgram.c src/redir/front_dgram.h \
+	src/redir/front_udp.c
+else
+src_redir_libredir_la_SOURCES += src/redir/front_udp_none.c
+endif
+if WITH_FORWARD
+src_redir_libredir_la_SOURCES += src/redir/front_bind.c
+else
+src_redir_libredir_la_SOURCES += src/redir/front_bind_none.c
+endif
+else
+src_redir_libredir_la_SOURCES += \
+	src/redir/flow_front_none.c src/redir/front_bind_none.c src/redir/front_udp_none.c
+endif
+if WITH_FORWARD
+src_redir_libredir_la_SOURCES += \
+	src/redir/bindreq.c src/redir/bindreq.h \
+	src/redir/forward.c src/redir/inbound.c \
+	src/redir/proxyv2.c src/redir/proxyv2.h
+else
+src_redir_libredir_la_SOURCES += src/redir/forward_none.c
+endif
 src_redir_libredir_la_CPPFLAGS = $(AM_CPPFLAGS) $(NFT_CFLAGS) $(IPSET_CFLAGS) $(NFQUEUE_CFLAGS) \
 	-DREDIR_SCRIPTS='"$(rulesdir)"'
 src_redir_libredir_la_LIBADD += $(NFT_LIBS) $(IPSET_LIBS) $(NFQUEUE_LIBS)
@@ -100,15 +132,10 @@ tests_unit_test_rules_kernel_SOURCES = tests/unit/test_rules_kernel.c tests/unit
 tests_unit_test_rules_kernel_LDADD = src/redir/libredir.la $(CMOCKA_LIBS) $(EV_LIBS) $(CAP_LIBS)
 if HAVE_CMOCKA
 redir_tests = \
-	tests/unit/test_redir_assoc_table \
-	tests/unit/test_redir_icmp_build \
-	tests/unit/test_redir_udp \
 	tests/unit/test_redir_demand \
-	tests/unit/test_redir_dnscache tests/unit/test_redir_dnsmsg \
 	tests/unit/test_redir_sniff \
 	tests/unit/test_redir_failed \
 	tests/unit/test_redir_firstdata \
-	tests/unit/test_redir_front tests/unit/test_redir_front_dgram \
 	tests/unit/test_redir_held \
 	tests/unit/test_redir_health \
 	tests/unit/test_redir_learned tests/unit/test_redir_learned_file \
@@ -116,7 +143,6 @@ redir_tests = \
 	tests/unit/test_redir_origdst \
 	tests/unit/test_redir_script \
 	tests/unit/test_redir_prewarm \
-	tests/unit/test_redir_proxyv2 \
 	tests/unit/test_redir_shared \
 	tests/unit/test_redir_steer \
 	tests/unit/test_redir_synpkt \
@@ -126,9 +152,28 @@ redir_tests = \
 	tests/unit/test_redir_upstream \
 	tests/unit/test_redir_wan \
 	tests/unit/test_rules_text tests/unit/test_bypass tests/unit/test_rules_kernel
+if WITH_UDP
+redir_tests += tests/unit/test_redir_assoc_table tests/unit/test_redir_icmp_build \
+	tests/unit/test_redir_udp
+endif
+if WITH_DNS
+redir_tests += tests/unit/test_redir_dnscache tests/unit/test_redir_dnsmsg
+endif
+if WITH_FRONT
+redir_tests += tests/unit/test_redir_front
+if WITH_UDP
+redir_tests += tests/unit/test_redir_front_dgram
+endif
+endif
+if WITH_FORWARD
+redir_tests += tests/unit/test_redir_proxyv2
+endif
 check_PROGRAMS += $(redir_tests)
 TESTS += $(redir_tests)
 endif
+# what is left out is refused, whichever it is in this build
+dist_check_SCRIPTS += tests/unit/test_left_out.sh
+TESTS += tests/unit/test_left_out.sh
 redir_test_libs = src/redir/libredir.la $(CMOCKA_LIBS) $(PTHREAD_LIBS)
 tests_unit_test_redir_assoc_table_SOURCES = tests/unit/test_redir_assoc_table.c
 tests_unit_test_redir_assoc_table_LDADD = $(redir_test_libs)

@@ -6,7 +6,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "core/auth.h"
+#include "config.h"
+
 #include "core/notify.h"
 #include "core/perclient.h"
 #include "core/priv.h"
@@ -31,6 +32,7 @@ static const struct daemon_about about = {
 	.config = "/etc/sixpath/redir.conf",
 	.purpose = "sends captured TCP and UDP through a SOCKSv6 proxy over MPTCP",
 	.takes_proxy = true,
+	.options = "built in:" REDIR_BUILT_IN "\nleft out:" REDIR_LEFT_OUT,
 };
 
 #define ACCEPT_WAIT_S  2.0 /* longest wait for the first NOOPs before flows are taken */
@@ -557,12 +559,8 @@ static int setup(struct redir *rd)
 		log_error("cannot set up name resolution: %s", strerror(errno));
 		return EX_OSERR;
 	}
-	if (rd->conf->socks.n > 0) {
-		rd->clients = perclient_new();
-		rd->auth = auth_new();
-		if (!rd->clients || !rd->auth)
-			return EX_OSERR;
-	}
+	if (rd->conf->socks.n > 0 && !flow_front_open(rd))
+		return EX_OSERR;
 	if (rd->inherited.channel >= 0)
 		return 0; /* the control socket is our predecessor's yet */
 	return daemon_control(&rd->control, &rd->main, rd->conf->control, redir_commands, rd);
@@ -631,7 +629,7 @@ static void undo(struct redir *rd)
 {
 	inherited_free(&rd->inherited, false);
 	script_stop(rd->script);
-	auth_free(rd->auth);
+	flow_front_close(rd);
 	workers_stop(&rd->main, rd->list, rd->n_workers);
 	if (rd->signals.stop) {
 		daemon_signals_end(&rd->signals, rd->main.loop);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "config.h"
 #include "redir/balance.h"
 #include "redir/rules.h"
 #include "redir/upstream.h"
@@ -86,6 +87,8 @@ static bool parse_verify(const char *text, void *dst, const struct conf_key *key
 	return true;
 }
 
+#define FRONT(parser) (WITH_FRONT ? (parser) : conf_left_out)
+
 static const struct conf_key redir_keys[] = {
 	{.name = "listen", .parse = conf_addr_list, .offset = KEY(listen), .def = "[::]:1077"},
 	{.name = "mode", .parse = conf_word, .offset = KEY(mode), .def = "tproxy", .words = modes},
@@ -126,14 +129,23 @@ static const struct conf_key redir_keys[] = {
 	 .parse = conf_path_or_off,
 	 .offset = KEY(state_dir),
 	 .def = "/var/lib/sixpath"},
-	{.name = "socks", .parse = conf_addr_list, .offset = KEY(socks), .def = ""},
-	{.name = "socks_users", .parse = conf_path, .offset = KEY(socks_users_file), .def = ""},
+	{.name = "socks",
+	 .parse = FRONT(conf_addr_list),
+	 .offset = KEY(socks),
+	 .def = "",
+	 .help = "--disable-front"},
+	{.name = "socks_users",
+	 .parse = FRONT(conf_path),
+	 .offset = KEY(socks_users_file),
+	 .def = "",
+	 .help = "--disable-front"},
 	{.name = "socks_max_per_client",
-	 .parse = conf_int,
+	 .parse = FRONT(conf_int),
 	 .offset = KEY(socks_max_per_client),
 	 .def = "1024",
 	 .min = 4,
-	 .max = 1000000},
+	 .max = 1000000,
+	 .help = "--disable-front"},
 	{.name = NULL},
 };
 
@@ -406,11 +418,12 @@ static const struct conf_key proxy_keys[] = {
 	 .min = 0,
 	 .max = 100},
 	{.name = "udp_port",
-	 .parse = conf_int,
+	 .parse = WITH_UDP ? conf_int : conf_left_out,
 	 .offset = PROXY(udp_port),
 	 .def = "0",
 	 .min = 0,
-	 .max = 65535},
+	 .max = 65535,
+	 .help = "--disable-udp"},
 	{.name = "via", .parse = conf_string, .offset = PROXY(via), .def = ""},
 	{.name = NULL},
 };
@@ -552,6 +565,8 @@ static void check_redir(struct conf *c, void *ctx, void *dst, const char *name)
 	(void)ctx;
 	if (r->listen.n == 0)
 		conf_error(c, "redir", name, "listen", "must name at least one address");
+	if (!WITH_FRONT)
+		return;
 	check_socks(c, r, name);
 	if (!is_set(r->socks_users_file))
 		return;
@@ -782,6 +797,8 @@ static void check_proxies(struct conf *c, void *ctx, void *dst, const char *name
 			   "no proxy takes connections: at least one needs a weight of 1 to 100");
 }
 
+static const struct conf_key no_keys[] = {{.name = NULL}};
+
 static const struct conf_section file_sections[] = {
 	{.name = "redir", .keys = redir_keys, .check = check_redir},
 	{.name = "proxy",
@@ -797,13 +814,20 @@ static const struct conf_section file_sections[] = {
 	 .check = check_path},
 	{.name = "forward", /* behind proxy, which it names */
 	 .named = true,
-	 .keys = forward_keys,
-	 .begin = begin_forward,
-	 .check = check_forward},
+	 .keys = WITH_FORWARD ? forward_keys : no_keys,
+	 .left_out = WITH_FORWARD ? NULL : "--disable-forward",
+	 .begin = WITH_FORWARD ? begin_forward : NULL,
+	 .check = WITH_FORWARD ? check_forward : NULL},
 	{.name = "connect", .keys = connect_keys},
 	{.name = "rules", .keys = rules_keys},
-	{.name = "udp", .keys = udp_keys, .check = check_udp},
-	{.name = "dns", .keys = dns_keys, .check = check_dns},
+	{.name = "udp",
+	 .keys = WITH_UDP ? udp_keys : no_keys,
+	 .left_out = WITH_UDP ? NULL : "--disable-udp",
+	 .check = WITH_UDP ? check_udp : NULL},
+	{.name = "dns",
+	 .keys = WITH_DNS ? dns_keys : no_keys,
+	 .left_out = WITH_DNS ? NULL : "--disable-dns",
+	 .check = WITH_DNS ? check_dns : NULL},
 	{.name = "bypass", .keys = bypass_keys, .check = check_proxies}, /* the last one */
 	{.name = NULL},
 };
@@ -847,7 +871,8 @@ static void conf_free(struct redir_conf *c)
 	free(c->state_dir);
 	free(c->socks.v);
 	free(c->socks_users_file);
-	users_free(c->socks_users);
+	if (WITH_FRONT)
+		users_free(c->socks_users);
 	free(c->capture.v);
 	free(c->ports.v);
 	free(c->verify.ports.v);

@@ -21,7 +21,7 @@ src_tools_sixpathctl_CPPFLAGS = $(AM_CPPFLAGS) $(MNL_CFLAGS)
 src_tools_sixpathctl_LDADD = $(CRYPT_LIBS) $(MNL_LIBS)
 
 dist_man_MANS += man/sixpathctl.8
-dist_check_SCRIPTS = tests/unit/test_passwd.sh
+dist_check_SCRIPTS += tests/unit/test_passwd.sh
 TESTS += tests/unit/test_passwd.sh
 
 # runs the tool against a control socket, and on a terminal

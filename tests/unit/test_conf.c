@@ -651,6 +651,48 @@ static void required_section(void **state)
 	all_fini(&a);
 }
 
+/* Known, but not built in: each place is told once, and what is not set is no error. */
+static void left_out(void **state)
+{
+	static const struct conf_key none[] = {{0}};
+	static const struct conf_key keys[] = {{"n", conf_int, 0, .def = "1", .min = 1, .max = 2},
+					       {"door",
+						conf_left_out,
+						offsetof(struct all, no_memory),
+						.def = "4",
+						.help = "--disable-door"},
+					       {0}};
+	const struct conf_section s[] = {
+		{"m", .keys = keys},
+		{"udp", .keys = none, .left_out = "--disable-udp"},
+		{"forward", .named = true, .keys = none, .left_out = "--disable-forward"},
+		{0}};
+	static const char text[] = "[m]\n[udp]\n";
+	static const char asked[] = "[m]\ndoor = 4\n[udp]\nmax = 4\nmax = 5\n[forward web]\n"
+				    "listen = 1\n";
+#define WITHOUT(option)                                                                            \
+	"this program was built without it (configure --disable-" option                           \
+	"): remove it, or install one that has it\n"
+	struct all a = {0};
+	char *errors = NULL;
+	size_t size;
+	FILE *f = open_memstream(&errors, &size);
+
+	(void)state;
+	write_file(text, strlen(text));
+	assert_int_equal(conf_load("t.conf", s, &a, f), 0);
+	assert_false(a.no_memory);
+	write_file(asked, strlen(asked));
+	assert_int_equal(conf_load("t.conf", s, &a, f), 4);
+	fclose(f);
+	assert_string_equal(errors,
+			    "t.conf:2: [m] door: \"4\" is not valid: " WITHOUT("door")
+			    "t.conf:4: [udp] max: " WITHOUT("udp")
+			    "t.conf:5: [udp] max: " WITHOUT("udp")
+			    "t.conf:6: [forward web]: " WITHOUT("forward"));
+	free(errors);
+}
+
 static void out_of_memory_and_bad_default(void **state)
 {
 	static const struct conf_key keys[] = {{"n", conf_int, 0, .def = "x", .min = 1, .max = 2},
@@ -778,6 +820,7 @@ int main(void)
 		cmocka_unit_test(nul_and_binary),
 		cmocka_unit_test(no_file),
 		cmocka_unit_test(required_section),
+		cmocka_unit_test(left_out),
 		cmocka_unit_test(out_of_memory_and_bad_default),
 		cmocka_unit_test(cut_and_changed),
 		cmocka_unit_test(secrets),

@@ -107,20 +107,32 @@ steer() {
 	RULES
 }
 
-# As steer, for datagrams to BENCH_UDP_PORT: TPROXY, as they come to a socket that sees where they went.
+# steer_udp PORT...: as steer, by TPROXY, for datagrams to BENCH_UDP_PORT and, where there are more
+# ports, those behind it.
 steer_udp() {
+	local p=$BENCH_UDP_PORT to
+	for to; do
+		echo "iifname \"lan\" udp dport $p tproxy to :$to meta mark set 1 accept"
+		p=$((p + 1))
+	done >"$LAB_DIR/steer"
 	lab_in "$RTR" ip rule add fwmark 1 lookup 77 && lab_in "$RTR" ip route add local default dev lo table 77 &&
 		lab_in "$RTR" nft -f - <<-RULES
 			table ip bench {
 				chain prerouting {
 					type filter hook prerouting priority mangle
-					iifname "lan" udp dport $BENCH_UDP_PORT tproxy to :$BENCH_PORT meta mark set 1 accept
+					$(cat "$LAB_DIR/steer")
 				}
 			}
 		RULES
 }
 
-lab_udp_bound() { # NS PORT
+steer_udp_end() {
+	lab_in "$RTR" nft delete table ip bench 2>/dev/null
+	lab_in "$RTR" ip rule del fwmark 1 lookup 77 2>/dev/null
+	lab_in "$RTR" ip route flush table 77 2>/dev/null
+}
+
+udp_bound() { # NS PORT
 	[ -n "$(lab_in "$1" ss -Hanu "sport = :$2")" ]
 }
 
@@ -163,8 +175,8 @@ redsocks_udp_start() { # PORT
 		}
 	CONF
 	peer_redir redsocks -c "$LAB_DIR/redsocks.conf" &&
-		lab_wait 10 lab_udp_bound "$RTR" $BENCH_PORT &&
-		steer_udp
+		lab_wait 10 udp_bound "$RTR" $BENCH_PORT &&
+		steer_udp $BENCH_PORT
 }
 
 dante_start() {
@@ -193,8 +205,8 @@ ss_udp_start() { # CIPHER
 	local args=(-u -k bench -m "$1" -t 600 -n $(($(ulimit -Hn) - 100)))
 	peer_proxy 1081 ss-server -s 0.0.0.0 -p 1081 "${args[@]}" &&
 		peer_redir ss-redir -s "$PRX4" -p 1081 -b 0.0.0.0 -l $BENCH_PORT "${args[@]}" &&
-		lab_wait 10 lab_udp_bound "$RTR" $BENCH_PORT &&
-		steer_udp
+		lab_wait 10 udp_bound "$RTR" $BENCH_PORT &&
+		steer_udp $BENCH_PORT
 }
 
 haproxy_conf() { # FILE LISTEN-PORT ADDRESS PORT, twice the last three
@@ -277,9 +289,7 @@ contestant_stop() {
 	case $BENCH_REDIR in
 	redir) lab_daemons_stop >/dev/null ;;
 	*)
-		lab_in "$RTR" nft delete table ip bench 2>/dev/null
-		lab_in "$RTR" ip rule del fwmark 1 lookup 77 2>/dev/null
-		lab_in "$RTR" ip route flush table 77 2>/dev/null
+		steer_udp_end # of streams, too
 		lab_kill peer-redir
 		lab_kill peer-proxy
 		;;

@@ -16,7 +16,7 @@ bench_load_SOURCES = bench/load.c bench/load.h bench/load_count.c bench/load_cou
 bench_load_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 bench_bare_relay_SOURCES = bench/bare_relay.c tests/lab/peer_io.c tests/lab/peer_io.h
 bench_bare_relay_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
-EXTRA_DIST += bench/bypass.sh bench/contestants.sh bench/figures.sh bench/limits.json \
+EXTRA_DIST += bench/assoc.sh bench/bypass.sh bench/contestants.sh bench/figures.sh bench/limits.json \
 	bench/report.py bench/run bench/structure.sh
 # One complete run: bench/run --out bench
 EXTRA_DIST += bench/RESULTS.md bench/raw.jsonl bench/bulk_down_8.svg bench/bulk_down_8_cpu.svg \

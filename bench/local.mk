@@ -9,7 +9,8 @@ bench_bench_sets_LDADD = src/redir/libredir.la $(PTHREAD_LIBS)
 
 # The tools of bench/run.
 BENCH_TOOLS = bench/load bench/bare_relay
-EXTRA_PROGRAMS += $(BENCH_TOOLS)
+EXTRA_PROGRAMS += bench/bare_relay
+check_PROGRAMS += bench/load # an instrument of t_assoc, too
 bench_load_SOURCES = bench/load.c bench/load.h bench/load_count.c bench/load_count.h \
 	bench/load_serve.c bench/load_udp.c \
 	tests/lab/peer_io.c tests/lab/peer_io.h

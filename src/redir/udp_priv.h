@@ -65,6 +65,7 @@ struct udp_listener {
 struct udp {
 	struct redir_worker *rw;
 	bool begun, runs, stopped;
+	bool half; /* of what was taken from the budget, a descriptor is free */
 	struct udp_listener *listeners;
 	size_t n_listeners;
 	struct assoc_table table;
@@ -178,6 +179,8 @@ static inline double udp_now(const struct udp *u)
  * at once. */
 void udp_take(struct udp *u, const struct udp_datagram *d);
 void udp_flush(struct udp *u);
+/* What one association had of the budget. */
+void udp_give_budget(struct udp *u);
 /* The record of a proxy, made if need be. */
 struct udp_proxy *udp_proxy(struct udp *u, const struct upstream *up);
 /* An ICMP error for a datagram of this length from src to dst. */

@@ -465,7 +465,7 @@ static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 	}
 	if (a->ended || !ev_is_active(io))
 		return;
-	rc = udp_batch_read(&a->u->in, a->remote.fd, max, false);
+	rc = udp_batch_read(&a->u->in, a->remote.fd, max);
 	if (rc == 0)
 		pass_on(a);
 	else

@@ -119,7 +119,7 @@ static bool take_batch(struct udp_port *p)
 {
 	struct udp_batch *b = &p->u->in;
 
-	if (udp_batch_read(b, p->fd, UDP_BATCH, true) < 0)
+	if (udp_batch_read(b, p->fd, UDP_BATCH) < 0)
 		return false;
 	for (unsigned i = 0; i < b->n; i++) {
 		struct addr peer, at;

@@ -20,6 +20,7 @@ int udp_batch_init(struct udp_batch *b)
 	madvise(mem, size, MADV_NOHUGEPAGE);
 #endif
 	b->mem = mem;
+	b->used = UDP_BATCH; /* nothing is ready yet */
 	return 0;
 }
 
@@ -30,11 +31,9 @@ void udp_batch_fini(struct udp_batch *b)
 	b->mem = NULL;
 }
 
-int udp_batch_recv(struct udp_batch *b, int fd)
+static void reset(struct udp_batch *b, int n)
 {
-	int n;
-
-	for (int i = 0; i < UDP_BATCH; i++) {
+	for (int i = 0; i < n; i++) {
 		b->v[i] = (struct iovec){b->mem + (size_t)i * UDP_ROOM, UDP_ROOM};
 		b->h[i].msg_hdr = (struct msghdr){
 			.msg_name = &b->from[i],
@@ -45,9 +44,17 @@ int udp_batch_recv(struct udp_batch *b, int fd)
 			.msg_controllen = sizeof(b->control[i].room),
 		};
 	}
+}
+
+int udp_batch_recv(struct udp_batch *b, int fd)
+{
+	int n;
+
+	reset(b, b->used);
 	do {
 		n = recvmmsg(fd, b->h, UDP_BATCH, MSG_DONTWAIT, NULL);
 	} while (n < 0 && errno == EINTR);
+	b->used = n > 0 ? n : 0;
 	if (n < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
 	return n;

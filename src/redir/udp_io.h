@@ -20,6 +20,7 @@
 
 struct udp_batch {
 	uint8_t *mem;
+	int used; /* by the last udp_batch_recv: what the kernel has written to */
 	struct mmsghdr h[UDP_BATCH];
 	struct iovec v[UDP_BATCH];
 	struct sockaddr_storage from[UDP_BATCH];

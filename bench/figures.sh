@@ -160,7 +160,7 @@ instructions() {
 	pid=${LAB_PIDS[$pid]}
 	chown "$LAB_USER" "$LAB_DIR/run/cg.$pid" # written when the daemon ends, no longer as root
 	[ "$open" = 0 ] || idle_start "$open" || return 1
-	timeout 30 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" 80 >"$LAB_DIR/count.log" 2>&1
+	timeout 30 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" "${MEASURE_PORT:-80}" >"$LAB_DIR/count.log" 2>&1
 	[ "$open" = 0 ] || idle_stop
 	contestant_stop
 	COUNTED=$(awk '$1 == "totals:" || $1 == "summary:" { v = $2 } END { print v + 0 }' "$LAB_DIR/run/cg.$pid")

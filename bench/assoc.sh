@@ -3,6 +3,12 @@
 # UDP associations that are held, sourced by bench/run and by the lab's t_assoc: memory, descriptors,
 # and whether each of them still works.
 
+# assoc_fit N: so many, or what a proxy here has descriptors for: two each, and some in reserve.
+assoc_fit() {
+	local most=$((($(ulimit -Hn) / 2 - 50) * 8 / 10))
+	echo $(($1 < most ? $1 : most))
+}
+
 # assoc_open NAME N PORT: N sockets of the device, each with an association that has carried an echo;
 # ready once assoc_ready NAME. They stay until lab_kill NAME.
 assoc_open() {
@@ -27,7 +33,7 @@ assoc_again() {
 # ---- beside the peers ----
 
 # Fewer than idle flows: a child of dante has a few, and many of these are what they cost.
-ASSOC_MANY=${ASSOC_MANY:-5000}
+ASSOC_MANY=$(assoc_fit "${ASSOC_MANY:-5000}")
 
 # On a fresh contestant.
 figure_assoc() {
@@ -125,7 +131,7 @@ ASSOC_ALL=${ASSOC_ALL:-20000}
 # Starts its own daemons.
 figure_assoc_all() {
 	local pairs=3 each
-	each=$(((ASSOC_ALL + pairs - 1) / pairs))
+	each=$(assoc_fit $(((ASSOC_ALL + pairs - 1) / pairs)))
 	BENCH_NAME=sixpath
 	assoc_pairs_start $pairs
 	record assoc_all_0 "{\"flows\":0,$(assoc_memory)}"

@@ -148,7 +148,7 @@ def udp_section(data):
         if t:
             out += ["### %s octets" % format(size, ","), ""] + t
     return ["## Datagrams echoed by the server", "",
-            "64 sockets of the device, four datagrams of each on their way. An echo is two datagrams for redirector and "
+            "64 sockets of the device, four datagrams of each on their way; on all links a datagram is a packet (no offload of UDP segmentation). An echo is two datagrams for redirector and "
             "proxy, one each way; what has no echo within a third of a second is lost. microsocks relays no UDP.", ""] + out if out else []
 
 

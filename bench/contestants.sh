@@ -9,7 +9,9 @@
 
 BENCH_PORT=12345                # peers on the router listen here
 BENCH_PORTS="80 22"             # of the server: requests, and servers that speak first
+BENCH_UDP_PORT=7                # of the server: echoes datagrams
 CONTESTANTS="kernel sixpath-tcp sixpath-mptcp redsocks redsocks-dante ss-cheap ss-default haproxy bare-splice bare-copy bare-mptcp"
+CONTESTANTS_UDP="kernel sixpath-udp sixpath-udp-mptcp redsocks-udp ss-udp-cheap ss-udp-default"
 [ -z "${BENCH_OTHER_REDIR:-}" ] || CONTESTANTS="$CONTESTANTS other"
 BENCH_CIPHER=${BENCH_CIPHER:-salsa20} # the cheapest where measured; Debian's AES is slow
 BENCH_WRAP=()                   # goes before the redirector's command: valgrind
@@ -22,8 +24,12 @@ contestant_text() {
 	sixpath-tcp) echo "sixpath, TCP upstream" ;;
 	sixpath-mptcp) echo "sixpath, MPTCP upstream" ;;
 	sixpath-held) echo "sixpath, SYNs held (verify = yes), TCP upstream" ;;
+	sixpath-udp) echo "sixpath, UDP to the proxy" ;;
+	sixpath-udp-mptcp) echo "sixpath, datagrams inside MPTCP" ;;
 	redsocks) echo "redsocks + microsocks" ;;
-	redsocks-dante) echo "redsocks + dante" ;;
+	redsocks-dante | redsocks-udp) echo "redsocks + dante" ;;
+	ss-udp-cheap) echo "ss-redir + ss-server, $BENCH_CIPHER" ;;
+	ss-udp-default) echo "ss-redir + ss-server, default cipher" ;;
 	ss-cheap) echo "ss-redir + ss-server, $BENCH_CIPHER, Fast Open" ;;
 	ss-default) echo "ss-redir + ss-server, default cipher, Fast Open" ;;
 	haproxy) echo "HAProxy on both ends, TCP mode, splice-auto" ;;
@@ -39,7 +45,7 @@ contestant_has() {
 	local p programs
 	case $1 in
 	redsocks) programs="redsocks microsocks" ;;
-	redsocks-dante) programs="redsocks danted" ;;
+	redsocks-dante | redsocks-udp) programs="redsocks danted" ;;
 	ss-*) programs="ss-redir ss-server" ;;
 	haproxy) programs=haproxy ;;
 	*) return 0 ;;
@@ -63,6 +69,16 @@ sixpath_start() {
 	wrapped=()
 	lab_wait 20 sixpath_up || lab_die "the redirector does not take to the proxy"
 	BENCH_REDIR=redir BENCH_PROXY=proxy
+}
+
+# sixpath_udp TRANSPORT [OPTION...]: for datagrams.
+sixpath_udp() {
+	local transport=$1
+	shift
+	sixpath_start --redir udp.proxy=$BENCH_UDP_PORT --redir "udp.transport=$transport" \
+		--redir udp.max=40000 --proxy udp.max_associations=40000 \
+		--proxy udp.max_per_client=40000 --proxy udp.max_per_user=40000 \
+		--rules "--udp-ports $BENCH_UDP_PORT" "$@"
 }
 
 # With rules of its own instead of a script's.
@@ -91,6 +107,35 @@ steer() {
 	RULES
 }
 
+# steer_udp PORT...: as steer, by TPROXY, for datagrams to BENCH_UDP_PORT and, where there are more
+# ports, those behind it.
+steer_udp() {
+	local p=$BENCH_UDP_PORT to
+	for to; do
+		echo "iifname \"lan\" udp dport $p tproxy to :$to meta mark set 1 accept"
+		p=$((p + 1))
+	done >"$LAB_DIR/steer"
+	lab_in "$RTR" ip rule add fwmark 1 lookup 77 && lab_in "$RTR" ip route add local default dev lo table 77 &&
+		lab_in "$RTR" nft -f - <<-RULES
+			table ip bench {
+				chain prerouting {
+					type filter hook prerouting priority mangle
+					$(cat "$LAB_DIR/steer")
+				}
+			}
+		RULES
+}
+
+steer_udp_end() {
+	lab_in "$RTR" nft delete table ip bench 2>/dev/null
+	lab_in "$RTR" ip rule del fwmark 1 lookup 77 2>/dev/null
+	lab_in "$RTR" ip route flush table 77 2>/dev/null
+}
+
+udp_bound() { # NS PORT
+	[ -n "$(lab_in "$1" ss -Hanu "sport = :$2")" ]
+}
+
 # peer_redir COMMAND...; peer_proxy PORT COMMAND...: fail if nobody listens.
 peer_redir() {
 	lab_bg peer-redir "$RTR" "${BENCH_WRAP[@]}" "$@"
@@ -117,6 +162,23 @@ redsocks_start() { # PORT; splices by default
 		steer $BENCH_PORT
 }
 
+# It has a listener for TCP as well: peer_redir waits for it.
+redsocks_udp_start() { # PORT
+	cat >"$LAB_DIR/redsocks.conf" <<-CONF
+		base {
+			log_debug = off; log_info = off; log = "stderr"; daemon = off; redirector = iptables;
+		}
+		redsocks { local_ip = 0.0.0.0; local_port = $BENCH_PORT; ip = $PRX4; port = $1; type = socks5; }
+		redudp {
+			local_ip = 0.0.0.0; local_port = $BENCH_PORT; ip = $PRX4; port = $1;
+			udp_timeout = 600; udp_timeout_stream = 600;
+		}
+	CONF
+	peer_redir redsocks -c "$LAB_DIR/redsocks.conf" &&
+		lab_wait 10 udp_bound "$RTR" $BENCH_PORT &&
+		steer_udp $BENCH_PORT
+}
+
 dante_start() {
 	cat >"$LAB_DIR/danted.conf" <<-CONF
 		logoutput: stderr
@@ -137,6 +199,14 @@ ss_start() { # CIPHER
 	peer_proxy 1081 ss-server -s 0.0.0.0 -p 1081 "${args[@]}" &&
 		peer_redir ss-redir -s "$PRX4" -p 1081 -b 0.0.0.0 -l $BENCH_PORT "${args[@]}" &&
 		steer $BENCH_PORT
+}
+
+ss_udp_start() { # CIPHER
+	local args=(-u -k bench -m "$1" -t 600 -n $(($(ulimit -Hn) - 100)))
+	peer_proxy 1081 ss-server -s 0.0.0.0 -p 1081 "${args[@]}" &&
+		peer_redir ss-redir -s "$PRX4" -p 1081 -b 0.0.0.0 -l $BENCH_PORT "${args[@]}" &&
+		lab_wait 10 udp_bound "$RTR" $BENCH_PORT &&
+		steer_udp $BENCH_PORT
 }
 
 haproxy_conf() { # FILE LISTEN-PORT ADDRESS PORT, twice the last three
@@ -201,6 +271,11 @@ contestant_start() {
 	redsocks-dante) dante_start && redsocks_start 1081 ;;
 	ss-cheap) ss_start "$BENCH_CIPHER" ;;
 	ss-default) ss_start chacha20-ietf-poly1305 ;;
+	sixpath-udp) sixpath_udp udp --redir "proxy home.mptcp=no" "$@" ;;
+	sixpath-udp-mptcp) sixpath_udp tcp --redir "proxy home.mptcp=yes" "$@" ;;
+	redsocks-udp) dante_start && redsocks_udp_start 1081 ;;
+	ss-udp-cheap) ss_udp_start "$BENCH_CIPHER" ;;
+	ss-udp-default) ss_udp_start chacha20-ietf-poly1305 ;;
 	haproxy) haproxy_start ;;
 	bare-splice) bare_start splice 1048576 ;;
 	bare-copy) bare_start copy 262144 ;;
@@ -214,7 +289,7 @@ contestant_stop() {
 	case $BENCH_REDIR in
 	redir) lab_daemons_stop >/dev/null ;;
 	*)
-		lab_in "$RTR" nft delete table ip bench 2>/dev/null
+		steer_udp_end # of streams, too
 		lab_kill peer-redir
 		lab_kill peer-proxy
 		;;

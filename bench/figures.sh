@@ -12,12 +12,12 @@ record() {
 	printf '{"figure":"%s","contestant":"%s","round":%d,"values":%s}\n' "$1" "$BENCH_NAME" "$BENCH_ROUND" "$2" >>"$BENCH_RAW"
 }
 
-# measure FIGURE MODE OPTION...: what load says, recorded.
+# measure FIGURE MODE OPTION...: what load says, recorded. MEASURE_PORT: of the server, if not 80.
 measure() {
 	local figure=$1 out
 	shift
 	out=$(timeout 60 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$@" --cpu "redir=$(pids_of "$BENCH_REDIR")" \
-		--cpu "proxy=$(pids_of "$BENCH_PROXY")" "$SRV4" 80 2>&1 | tail -n 1)
+		--cpu "proxy=$(pids_of "$BENCH_PROXY")" "$SRV4" "${MEASURE_PORT:-80}" 2>&1 | tail -n 1)
 	case $out in
 	"{"*) record "$figure" "$out" ;;
 	*) echo "bench: $BENCH_NAME: $figure: no figure: ${out:-nothing within 60 s}" >&2 ;;
@@ -40,6 +40,16 @@ figure_short() { measure short short --flows 64 --seconds "$SECONDS_EACH"; }
 figure_kept() {
 	measure kept_1 kept --flows 1 --reply 100 --seconds "$SECONDS_EACH"
 	measure kept_64 kept --flows 64 --reply 100 --seconds "$SECONDS_EACH"
+}
+
+# ---- datagrams ----
+
+# A contestant that answers nothing at all has no figure; the first datagrams also open its associations.
+figure_udp() {
+	local size MEASURE_PORT=$BENCH_UDP_PORT
+	for size in 100 1200; do
+		measure "udp_$size" udp --flows 64 --window 4 --request $size --warm 0.5 --seconds "$SECONDS_EACH"
+	done
 }
 
 # ---- memory ----
@@ -150,7 +160,7 @@ instructions() {
 	pid=${LAB_PIDS[$pid]}
 	chown "$LAB_USER" "$LAB_DIR/run/cg.$pid" # written when the daemon ends, no longer as root
 	[ "$open" = 0 ] || idle_start "$open" || return 1
-	timeout 30 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" 80 >"$LAB_DIR/count.log" 2>&1
+	timeout 30 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" "${MEASURE_PORT:-80}" >"$LAB_DIR/count.log" 2>&1
 	[ "$open" = 0 ] || idle_stop
 	contestant_stop
 	COUNTED=$(awk '$1 == "totals:" || $1 == "summary:" { v = $2 } END { print v + 0 }' "$LAB_DIR/run/cg.$pid")

@@ -2,6 +2,7 @@
 /* Load for the benchmark: one thread, no copies where the kernel allows, so that what is measured
  * is what is between client and server. The clients print one line of JSON. */
 #include "load.h"
+#include "load_count.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "tests/lab/peer_io.h"
@@ -22,22 +22,12 @@
 enum {
 	EXIT_BAD_USE = 64,
 	EVENTS = 256,
-	CPU_GROUPS = 4,
-	CPU_PIDS = 64,
 	OPENING = 64, /* idle flows that are being opened at a time */
 	ERRORS_MAX = 1000,
 	TICK_MS = 50,
 };
 
-enum mode { BULK_DOWN, BULK_UP, SHORT, KEPT, IDLE, SLOW };
-
-/* Processor time of some processes together, ended threads included. */
-struct cpu_group {
-	char name[16];
-	pid_t pids[CPU_PIDS];
-	unsigned n;
-	double at_start, used;
-};
+enum mode { BULK_DOWN, BULK_UP, SHORT, KEPT, IDLE, SLOW, UDP, UDP_IDLE };
 
 struct conn {
 	int fd;
@@ -60,13 +50,9 @@ struct load {
 	int ep;
 	struct conn *conns;
 	unsigned opened, answered;
-	bool counting;
-	double start, end;
-	uint64_t octets, begun, done, errors;
-	float *ms;
-	size_t ms_n, ms_size;
-	struct cpu_group cpu[CPU_GROUPS];
-	unsigned cpu_n;
+	uint64_t begun;
+	struct load_count c;
+	unsigned window; /* UDP */
 	uint8_t out[LOAD_REQUEST_MAX];
 	uint8_t scrap[LOAD_REQUEST_MAX];
 	uint8_t block[LOAD_BLOCK];
@@ -78,112 +64,6 @@ static void on_signal(int sig)
 {
 	(void)sig;
 	stopped = 1;
-}
-
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-/* ---- processor time ---- */
-
-static double cpu_of(const struct cpu_group *g)
-{
-	double sum = 0;
-
-	for (unsigned i = 0; i < g->n; i++) {
-		struct timespec t;
-		clockid_t id;
-
-		if (clock_getcpuclockid(g->pids[i], &id) == 0 && clock_gettime(id, &t) == 0)
-			sum += (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-	}
-	return sum;
-}
-
-/* NAME=PID[,PID...]; an empty list is no group. */
-static bool cpu_parse(struct load *l, char *text)
-{
-	char *pid = strchr(text, '='), *save = NULL;
-
-	if (!pid || l->cpu_n == CPU_GROUPS)
-		return false;
-	*pid++ = '\0';
-	struct cpu_group *g = &l->cpu[l->cpu_n];
-	snprintf(g->name, sizeof(g->name), "%s", text);
-	for (pid = strtok_r(pid, ",", &save); pid && g->n < CPU_PIDS;
-	     pid = strtok_r(NULL, ",", &save))
-		g->pids[g->n++] = atoi(pid);
-	l->cpu_n += g->n > 0;
-	return true;
-}
-
-/* ---- counting ---- */
-
-static void count_start(struct load *l)
-{
-	l->counting = true;
-	l->octets = l->done = 0;
-	l->ms_n = 0;
-	for (unsigned i = 0; i < l->cpu_n; i++)
-		l->cpu[i].at_start = cpu_of(&l->cpu[i]);
-	l->start = now_s();
-}
-
-static void count_end(struct load *l)
-{
-	l->end = now_s();
-	for (unsigned i = 0; i < l->cpu_n; i++)
-		l->cpu[i].used = cpu_of(&l->cpu[i]) - l->cpu[i].at_start;
-}
-
-static void count_done(struct load *l, const struct conn *c)
-{
-	l->done++;
-	if (!l->counting)
-		return;
-	if (l->ms_n == l->ms_size) {
-		size_t size = l->ms_size ? l->ms_size * 2 : 65536;
-		float *more = realloc(l->ms, size * sizeof(*more));
-
-		if (!more)
-			return;
-		l->ms = more;
-		l->ms_size = size;
-	}
-	l->ms[l->ms_n++] = (float)((now_s() - c->start) * 1000);
-}
-
-static int ms_order(const void *a, const void *b)
-{
-	float x = *(const float *)a, y = *(const float *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double ms_at(const struct load *l, double share)
-{
-	if (l->ms_n == 0)
-		return -1;
-	size_t i = (size_t)(share * (double)l->ms_n);
-	return (double)l->ms[i < l->ms_n ? i : l->ms_n - 1];
-}
-
-static void print_result(struct load *l)
-{
-	if (l->ms_n > 0)
-		qsort(l->ms, l->ms_n, sizeof(*l->ms), ms_order);
-	printf("{\"seconds\":%.4f,\"octets\":%" PRIu64 ",\"done\":%" PRIu64 ",\"errors\":%" PRIu64
-	       ",\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f,\"cpu\":{",
-	       l->end - l->start, l->octets, l->done, l->errors, ms_at(l, .5), ms_at(l, .99),
-	       ms_at(l, 1));
-	for (unsigned i = 0; i < l->cpu_n; i++)
-		printf("%s\"%s\":%.6f", i ? "," : "", l->cpu[i].name, l->cpu[i].used);
-	puts("}}");
-	fflush(stdout);
 }
 
 /* ---- connections ---- */
@@ -199,18 +79,18 @@ static void conn_open(struct load *l, struct conn *c)
 	struct epoll_event ev = {.events = endless(l) ? EPOLLOUT : EPOLLIN | EPOLLOUT | EPOLLET,
 				 .data.ptr = c};
 
-	*c = (struct conn){.start = now_s()};
+	*c = (struct conn){.start = load_now()};
 	l->begun++;
 	c->fd = socket(l->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->fd < 0) {
-		l->errors++;
+		l->c.errors++;
 		return;
 	}
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if ((connect(c->fd, (struct sockaddr *)&l->sa, l->sa_len) < 0 && errno != EINPROGRESS) ||
 	    epoll_ctl(l->ep, EPOLL_CTL_ADD, c->fd, &ev) < 0) {
 		close(c->fd);
-		l->errors++;
+		l->c.errors++;
 		return;
 	}
 	c->open = true;
@@ -223,7 +103,7 @@ static bool wants_more(const struct load *l)
 
 static void conn_next(struct load *l, struct conn *c)
 {
-	if (l->mode == SHORT && wants_more(l) && l->errors < ERRORS_MAX)
+	if (l->mode == SHORT && wants_more(l) && l->c.errors < ERRORS_MAX)
 		conn_open(l, c);
 	else if (l->mode == IDLE && l->opened < l->flows)
 		conn_open(l, &l->conns[l->opened++]);
@@ -233,7 +113,7 @@ static void conn_end(struct load *l, struct conn *c, bool failed)
 {
 	close(c->fd);
 	c->open = false;
-	l->errors += failed;
+	l->c.errors += failed;
 	conn_next(l, c);
 }
 
@@ -266,7 +146,7 @@ static void bulk(struct load *l, struct conn *c)
 				       : recv(c->fd, NULL, LOAD_REPLY_MAX, MSG_TRUNC);
 
 	if (n > 0)
-		l->octets += (uint64_t)n;
+		l->c.octets += (uint64_t)n;
 	else if (n == 0 || errno != EAGAIN)
 		conn_end(l, c, true);
 }
@@ -276,7 +156,7 @@ static bool reply_done(struct load *l, struct conn *c)
 {
 	if (l->mode == SHORT)
 		return true; /* its end is still to come */
-	count_done(l, c);
+	load_count_done(&l->c, c->start);
 	c->got = 0;
 	if (l->mode == IDLE) {
 		l->answered++;
@@ -288,7 +168,7 @@ static bool reply_done(struct load *l, struct conn *c)
 		return false;
 	}
 	l->begun++;
-	c->start = now_s();
+	c->start = load_now();
 	c->sent = 0;
 	if (conn_say(l, c))
 		return true;
@@ -307,12 +187,12 @@ static void reply_read(struct load *l, struct conn *c)
 			bool good = n == 0 && l->mode == SHORT && c->got == l->reply;
 
 			if (good)
-				count_done(l, c);
+				load_count_done(&l->c, c->start);
 			conn_end(l, c, !good);
 			return;
 		}
 		c->got += (size_t)n;
-		l->octets += (uint64_t)n;
+		l->c.octets += (uint64_t)n;
 		if (c->got >= l->reply && !reply_done(l, c))
 			return;
 	}
@@ -345,7 +225,7 @@ static void slow_tick(struct load *l)
 		if (c->open && c->said) {
 			ssize_t n = recv(c->fd, NULL, part, MSG_TRUNC);
 
-			l->octets += n > 0 ? (uint64_t)n : 0;
+			l->c.octets += n > 0 ? (uint64_t)n : 0;
 		}
 	}
 }
@@ -354,13 +234,13 @@ static void slow_tick(struct load *l)
 
 static bool finished(const struct load *l, double now)
 {
-	if (stopped || l->errors >= ERRORS_MAX)
+	if (stopped || l->c.errors >= ERRORS_MAX)
 		return true;
 	if (l->mode == IDLE)
 		return false;
 	if (l->count > 0)
-		return l->done + l->errors >= l->count;
-	return l->counting && now >= l->start + l->seconds;
+		return l->c.done + l->c.errors >= l->count;
+	return l->c.counting && now >= l->c.start + l->seconds;
 }
 
 static void turn(struct load *l, int timeout_ms)
@@ -374,49 +254,53 @@ static void turn(struct load *l, int timeout_ms)
 
 static void say_ready(const struct load *l)
 {
-	printf("{\"ready\":%u,\"errors\":%" PRIu64 "}\n", l->answered, l->errors);
+	printf("{\"ready\":%u,\"errors\":%" PRIu64 "}\n", l->answered, l->c.errors);
 	fflush(stdout);
 }
 
 static int load_run(struct load *l)
 {
-	double begin = now_s(), tick = begin;
+	double begin = load_now(), tick = begin;
 	bool ready = false;
 
 	l->opened = l->mode == IDLE && l->flows > OPENING ? OPENING : l->flows;
 	for (unsigned i = 0, n = l->opened; i < n && wants_more(l); i++)
 		conn_open(l, &l->conns[i]);
 	if (l->count > 0)
-		count_start(l);
-	for (double now = begin; !finished(l, now); now = now_s()) {
-		if (!l->counting && now >= begin + l->warm)
-			count_start(l);
+		load_count_start(&l->c);
+	for (double now = begin; !finished(l, now); now = load_now()) {
+		if (!l->c.counting && now >= begin + l->warm)
+			load_count_start(&l->c);
 		turn(l, TICK_MS);
 		if (l->mode == SLOW && now >= tick) {
 			slow_tick(l);
 			tick = now + TICK_MS / 1000.0;
 		}
-		if (l->mode == IDLE && !ready && l->answered + l->errors >= l->flows) {
+		if (l->mode == IDLE && !ready && l->answered + l->c.errors >= l->flows) {
 			say_ready(l);
 			ready = true;
 		}
 	}
-	count_end(l);
-	print_result(l);
-	return l->errors > 0;
+	load_count_end(&l->c);
+	load_count_print(&l->c);
+	return l->c.errors > 0;
 }
 
 static int usage(void)
 {
 	fputs("load serve PORT...\n"
+	      "load echo PORT...          datagrams\n"
 	      "load MODE [OPTION...] ADDRESS PORT\n"
 	      "  MODE      down, up: bulk; short: connections with a request and a reply each;\n"
 	      "            kept: requests on connections that stay; idle: flows that stay until\n"
-	      "            SIGTERM; slow: downloads that are read slowly\n"
+	      "            SIGTERM; slow: downloads that are read slowly;\n"
+	      "            udp: datagrams that are echoed; udp-idle: sockets that have had an\n"
+	      "            echo and stay until SIGTERM; SIGUSR1 tries them all again\n"
 	      "  --flows N        at a time (1)\n"
 	      "  --seconds S      measure for so long (2), after --warm S (0.3)\n"
 	      "  --count N        instead: end after N connections or requests\n"
 	      "  --request N, --reply N   octets (100, 1000)\n"
+	      "  --window N       udp: datagrams of a socket on their way (4)\n"
 	      "  --rate N         slow: octets a second of each flow (10000)\n"
 	      "  --cpu NAME=PID[,PID...]  also say how much processor time these used\n",
 	      stderr);
@@ -431,7 +315,8 @@ static bool mode_parse(struct load *l, const char *word)
 		uint8_t op;
 	} modes[] = {{"down", BULK_DOWN, LOAD_DOWN}, {"up", BULK_UP, LOAD_UP},
 		     {"short", SHORT, LOAD_ONCE},    {"kept", KEPT, LOAD_KEPT},
-		     {"idle", IDLE, LOAD_KEPT},      {"slow", SLOW, LOAD_DOWN}};
+		     {"idle", IDLE, LOAD_KEPT},      {"slow", SLOW, LOAD_DOWN},
+		     {"udp", UDP, LOAD_ONCE},        {"udp-idle", UDP_IDLE, LOAD_ONCE}};
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		if (strcmp(modes[i].word, word) == 0) {
@@ -445,7 +330,7 @@ static bool mode_parse(struct load *l, const char *word)
 
 static bool options(struct load *l, int argc, char **argv)
 {
-	enum { FLOWS = 1, SECONDS, WARM, COUNT, REQUEST, REPLY, RATE, CPU };
+	enum { FLOWS = 1, SECONDS, WARM, COUNT, REQUEST, REPLY, RATE, WINDOW, CPU };
 	static const struct option names[] = {
 		{"flows", required_argument, NULL, FLOWS},
 		{"seconds", required_argument, NULL, SECONDS},
@@ -453,6 +338,7 @@ static bool options(struct load *l, int argc, char **argv)
 		{"count", required_argument, NULL, COUNT},
 		{"request", required_argument, NULL, REQUEST},
 		{"reply", required_argument, NULL, REPLY},
+		{"window", required_argument, NULL, WINDOW},
 		{"rate", required_argument, NULL, RATE},
 		{"cpu", required_argument, NULL, CPU},
 		{NULL, 0, NULL, 0},
@@ -479,11 +365,14 @@ static bool options(struct load *l, int argc, char **argv)
 		case REPLY:
 			l->reply = (size_t)atol(optarg);
 			break;
+		case WINDOW:
+			l->window = (unsigned)atoi(optarg);
+			break;
 		case RATE:
 			l->rate = (uint64_t)atoll(optarg);
 			break;
 		case CPU:
-			if (!cpu_parse(l, optarg))
+			if (!load_count_cpu(&l->c, optarg))
 				return false;
 			break;
 		default:
@@ -491,7 +380,8 @@ static bool options(struct load *l, int argc, char **argv)
 		}
 	}
 	return l->flows > 0 && l->request >= LOAD_HEAD && l->request <= LOAD_REQUEST_MAX &&
-	       l->reply > 0 && l->reply <= LOAD_REPLY_MAX && argc - optind == 2 &&
+	       l->reply > 0 && l->window > 0 && l->window <= LOAD_WINDOW_MAX &&
+	       l->reply <= LOAD_REPLY_MAX && argc - optind == 2 &&
 	       peer_addr(argv[optind], argv[optind + 1], &l->sa, &l->sa_len);
 }
 
@@ -507,15 +397,36 @@ int main(int argc, char **argv)
 	load_limits();
 	if (argc > 2 && strcmp(argv[1], "serve") == 0)
 		return load_serve(argv + 2);
+	if (argc > 2 && strcmp(argv[1], "echo") == 0)
+		return load_echo(argv + 2);
 
 	struct load *l = calloc(1, sizeof(*l));
 	if (!l)
 		return 1;
-	*l = (struct load){
-		.flows = 1, .seconds = 2, .warm = .3, .request = 100, .reply = 1000, .rate = 10000};
+	*l = (struct load){.flows = 1,
+			   .seconds = 2,
+			   .warm = .3,
+			   .request = 100,
+			   .reply = 1000,
+			   .rate = 10000,
+			   .window = 4};
 	if (argc < 2 || !mode_parse(l, argv[1]) || !options(l, argc - 1, argv + 1)) {
 		free(l);
 		return usage();
+	}
+	if (l->mode == UDP || l->mode == UDP_IDLE) {
+		const struct load_udp_wish w = {.sa = &l->sa,
+						.sa_len = l->sa_len,
+						.sockets = l->flows,
+						.window = l->window,
+						.size = l->request,
+						.seconds = l->seconds,
+						.warm = l->warm,
+						.count = l->count};
+		int rc = l->mode == UDP ? load_udp(&w, &l->c) : load_udp_idle(&w);
+		load_count_free(&l->c);
+		free(l);
+		return rc;
 	}
 	l->out[0] = l->op;
 	put32(l->out + 1, (uint32_t)l->request);
@@ -530,7 +441,7 @@ int main(int argc, char **argv)
 	signal(SIGINT, on_signal);
 	int rc = load_run(l);
 	free(l->conns);
-	free(l->ms);
+	load_count_free(&l->c);
 	free(l);
 	return rc;
 }

@@ -9,13 +9,15 @@ bench_bench_sets_LDADD = src/redir/libredir.la $(PTHREAD_LIBS)
 
 # The tools of bench/run.
 BENCH_TOOLS = bench/load bench/bare_relay
-EXTRA_PROGRAMS += $(BENCH_TOOLS)
-bench_load_SOURCES = bench/load.c bench/load.h bench/load_serve.c \
+EXTRA_PROGRAMS += bench/bare_relay
+check_PROGRAMS += bench/load # an instrument of t_assoc, too
+bench_load_SOURCES = bench/load.c bench/load.h bench/load_count.c bench/load_count.h \
+	bench/load_serve.c bench/load_udp.c \
 	tests/lab/peer_io.c tests/lab/peer_io.h
 bench_load_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 bench_bare_relay_SOURCES = bench/bare_relay.c tests/lab/peer_io.c tests/lab/peer_io.h
 bench_bare_relay_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
-EXTRA_DIST += bench/bypass.sh bench/contestants.sh bench/figures.sh bench/limits.json \
+EXTRA_DIST += bench/assoc.sh bench/bypass.sh bench/contestants.sh bench/figures.sh bench/limits.json \
 	bench/report.py bench/run bench/structure.sh
 # One complete run: bench/run --out bench
 EXTRA_DIST += bench/RESULTS.md bench/raw.jsonl bench/bulk_down_8.svg bench/bulk_down_8_cpu.svg \

@@ -15,6 +15,9 @@ OURS = ["sixpath-tcp", "sixpath-mptcp"]
 NO_KERNEL = " --without-nft --without-ipset --without-nfqueue"
 NO_FEATURES = " --disable-udp --disable-dns --disable-front --disable-forward"
 SMALL_SETS = [("small_bare", NO_KERNEL), ("small_least", NO_FEATURES + NO_KERNEL), ("small_less", NO_FEATURES), ("small", "")]
+SOCKS5_UDP = ["redsocks-udp"]
+PEERS_UDP = SOCKS5_UDP + ["ss-udp-cheap", "ss-udp-default"]
+OURS_UDP = ["sixpath-udp", "sixpath-udp-mptcp"]
 
 
 class Data:
@@ -103,6 +106,11 @@ def cpu_us(who):
     return lambda v: v["cpu"][who] / v["done"] * 1e6
 
 
+def packet_us(who):
+    """Of one datagram: an echo is two, one each way."""
+    return lambda v: v["cpu"][who] / v["done"] / 2 * 1e6
+
+
 def key(name):
     return lambda v: v[name] if v[name] >= 0 else None
 
@@ -115,12 +123,12 @@ def table(head, rows):
     return out + [""]
 
 
-def figure_table(data, figure, columns, ratio_get, best):
+def figure_table(data, figure, columns, ratio_get, best, peers=PEERS):
     rows = []
     for c in data.contestants(figure):
         cells = [data.names[c]]
         cells += [spread(data.series(figure, c, get)) for _, get in columns]
-        cells.append(number(ratio(data, figure, c, PEERS, ratio_get, best)))
+        cells.append(number(ratio(data, figure, c, peers, ratio_get, best)))
         errors = sum(v.get("errors", 0) for v in data.rows[figure][c].values())
         cells.append(str(errors) if errors else "")
         rows.append(cells)
@@ -130,6 +138,22 @@ def figure_table(data, figure, columns, ratio_get, best):
 BULK = [("Gbit/s", gbit), ("redirector CPU s/GB", cpu_gb("redir")), ("proxy CPU s/GB", cpu_gb("proxy"))]
 SHORT = [("a second", rate), ("p50 ms", key("p50_ms")), ("p99 ms", key("p99_ms")),
          ("redirector CPU us each", cpu_us("redir")), ("proxy CPU us each", cpu_us("proxy"))]
+
+
+UDP = [("echoes a second", rate), ("p50 ms", key("p50_ms")), ("p99 ms", key("p99_ms")),
+       ("redirector CPU us a datagram", packet_us("redir")), ("proxy CPU us a datagram", packet_us("proxy")),
+       ("lost of 1,000", lambda v: 1000 * v["lost"] / (v["done"] + v["lost"]))]
+
+
+def udp_section(data):
+    out = []
+    for size in 100, 1200:
+        t = figure_table(data, "udp_%d" % size, UDP, rate, max, PEERS_UDP)
+        if t:
+            out += ["### %s octets" % format(size, ","), ""] + t
+    return ["## Datagrams echoed by the server", "",
+            "64 sockets of the device, four datagrams of each on their way; on all links a datagram is a packet (no offload of UDP segmentation). An echo is two datagrams for redirector and "
+            "proxy, one each way; what has no echo within a third of a second is lost. microsocks relays no UDP.", ""] + out if out else []
 
 
 def bulk_section(data, prefix, title, text):
@@ -182,6 +206,41 @@ def memory_section(data):
             "that of the whole machine, so of all sockets of the lab together, device, redirector, proxy and server: compare it with kernel forwarding. "
             "Sockets are TCP sockets in use on the router; an MPTCP connection has one for each path." % n, ""] + table(
                 ["", "0", "1000", str(n), "100 slow", "KiB/flow", "descriptors/flow", "proxy KiB/flow", "slab KiB/flow", "sockets/flow"], rows)
+
+
+def per_assoc(data, c, name):
+    """KiB or descriptors of one of those that are held"""
+    full = data.rows.get("assoc_many", {}).get(c, {})
+    zero = data.series("assoc_0", c, key(name))
+    return {r: (v[name] - zero[r]) / v["flows"] for r, v in full.items() if r in zero and v["flows"]}
+
+
+ASSOC = ("redir_rss_kib", "redir_fds", "proxy_rss_kib", "proxy_fds")
+
+
+def assoc_section(data):
+    """Memory and descriptors of idle associations."""
+    rows = []
+    for c in data.contestants("assoc_many"):
+        if c != "kernel":
+            rows.append([data.names[c]] + [spread(per_assoc(data, c, k)) for k in ASSOC])
+    all_ = list(data.rows.get("assoc_all", {}).get("sixpath", {}).values())
+    zero = list(data.rows.get("assoc_all_0", {}).get("sixpath", {}).values())
+    if not rows and not all_:
+        return []
+    n = max([v["flows"] for f in data.rows.get("assoc_many", {}).values() for v in f.values()] or [0])
+    out = ["## Idle UDP associations", ""]
+    if rows:
+        out += ["RSS in KiB and descriptors of each, %s sockets of the device at a time; each had an echo. ss-redir and "
+                "ss-server keep the last 256 and forget the others." % format(n, ","), ""]
+        out += table(["", "redirector KiB", "redirector descriptors", "proxy KiB", "proxy descriptors"], rows)
+    if all_ and zero:
+        v, z = all_[-1], zero[-1]
+        out += ["%s at a time by %d redirectors and as many proxies, for each process has a limit of descriptors: %s had an "
+                "echo, and %s another one while all were there. Each takes %s KiB and %s descriptors in the redirector, %s KiB "
+                "and %s in the proxy." % tuple([format(v["flows"], ","), v["pairs"], format(v["held"], ","), format(v["again"], ",")] +
+                                               [number((v[k] - z[k]) / v["flows"]) for k in ASSOC]), ""]
+    return out
 
 
 def once_section(data):
@@ -251,6 +310,19 @@ def short_targets(data, t):
               ratio(data, "kept_%d" % n, "sixpath-tcp", PEERS, rate, max), ">=", 1)
 
 
+def udp_targets(data, t):
+    for size in 100, 1200:
+        f, text = "udp_%d" % size, "datagrams of %s octets, UDP to the proxy: " % format(size, ",")
+        t.add(text + "rate of the best SOCKS5 redirector's", ratio(data, f, "sixpath-udp", SOCKS5_UDP, rate, max), ">=", 1.3)
+        t.add(text + "redirector CPU a datagram of the best SOCKS5 redirector's",
+              ratio(data, f, "sixpath-udp", SOCKS5_UDP, packet_us("redir"), min), "<", 1)
+
+
+def assoc_targets(data, t):
+    v = list(data.rows.get("assoc_all", {}).get("sixpath", {}).values())
+    t.add("UDP associations that were held, and worked while all were there", v[-1]["again"] if v else None, ">=", 20000)
+
+
 def memory_targets(data, t):
     n = many(data)
     for c in OURS:
@@ -299,6 +371,7 @@ def bars(path, title, unit, rows):
 PLOTS = [("bulk_down_8", "Bulk download, 8 flows", "Gbit/s", gbit), ("bulk_down_8_cpu", "Bulk download, 8 flows: redirector", "CPU seconds per GB", cpu_gb("redir")),
          ("bulk_mtu_down_8", "Bulk download, 8 flows, offload off", "Gbit/s", gbit), ("short", "Short connections, 64 in parallel", "connections a second", rate),
          ("short_p99", "Short connections, 64 in parallel", "99th percentile, ms", key("p99_ms")), ("kept_64", "Small requests on 64 kept connections", "requests a second", rate),
+         ("udp_100", "Datagrams of 100 octets, 64 sockets", "echoes a second", rate),
          ("ttfb_later", "Time to the first byte, later connections", "round trips device–server", lambda v: v["ms"] / v["rtt_ms"])]
 
 
@@ -323,7 +396,7 @@ CPU is what the kernel charges to the processes, ended threads included. Work in
 packet) is charged to whoever runs at the moment: a relay that writes also pays for the packet's way to the next process, and rates
 on a machine with few processors, where load generator, redirector, proxy and server share them, are not those of four machines.
 The ratios between contestants count, not the absolute rates. Bare relays and HAProxy do not find out where a connection goes:
-they have one fixed destination. UDP is not carried yet, so there is no figure for it."""
+they have one fixed destination."""
 
 
 def main():
@@ -333,6 +406,8 @@ def main():
     t = Targets()
     bulk_targets(data, t)
     short_targets(data, t)
+    udp_targets(data, t)
+    assoc_targets(data, t)
     memory_targets(data, t)
     out = ["# sixpath beside its peers", "", "Written by `bench/run`; do not edit.", ""]
     out += table(["", ""], [[k, str(m[k])] for k in m])
@@ -343,7 +418,8 @@ def main():
                     ("kept_1", "Small requests on one kept connection"), ("kept_64", "Small requests on 64 kept connections")):
         section = figure_table(data, f, SHORT, rate, max)
         out += ["## " + text, ""] + section if section else []
-    out += ttfb_section(data) + memory_section(data) + once_section(data)
+    out += udp_section(data)
+    out += ttfb_section(data) + memory_section(data) + assoc_section(data) + once_section(data)
     made = plots(data, where)
     if made:
         out += ["## Plots", ""] + ["![%s](%s.svg)" % (title, name) for name, title in made]

@@ -44,6 +44,15 @@ structure_proxy() { # NAME TEXT
 	BENCH_WRAPPED=redir
 }
 
+# One at a time, each woken up for: what comes together costs less.
+structure_udp() { # NAME TEXT
+	local MEASURE_PORT=$BENCH_UDP_PORT
+	counted "$(allowed "instructions_echo_$1")" "$2: instructions for a datagram and its echo" "$1" 0 udp 200 1200 --flows 1 --window 1
+	BENCH_WRAPPED=proxy
+	counted "$(allowed "instructions_proxy_echo_$1")" "$2: the proxy's instructions for a datagram and its echo" "$1" 0 udp 200 1200 --flows 1 --window 1
+	BENCH_WRAPPED=redir
+}
+
 structure_memory() { # NAME TEXT
 	local pid rss fds
 	contestant_start "$1"
@@ -65,12 +74,15 @@ structure() {
 	BENCH_NAME=structure
 	lab_bg load "$SRV" "$SIXPATH_BUILD/bench/load" serve 80
 	lab_wait_port "$SRV" 80
+	lab_bg echo "$SRV" "$SIXPATH_BUILD/bench/load" echo "$BENCH_UDP_PORT"
+	lab_wait 10 lab_logged echo ready
 	strip -o "$LAB_DIR/stripped" "$(program "$SIXPATH_BUILD/src/redir/sixpath-redir")"
 	within size_redir "sixpath-redir, stripped, octets" "$(stat -c %s "$LAB_DIR/stripped")"
 	structure_instructions sixpath-tcp "TCP upstream"
 	structure_instructions sixpath-mptcp "MPTCP upstream"
 	structure_proxy sixpath-tcp "TCP upstream"
 	structure_proxy sixpath-mptcp "MPTCP upstream"
+	structure_udp sixpath-udp "UDP to the proxy"
 	structure_memory sixpath-tcp "TCP upstream"
 	structure_memory sixpath-mptcp "MPTCP upstream"
 }

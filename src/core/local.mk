@@ -9,6 +9,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/conf_scan.c src/core/conf_scan.h \
 	src/core/control.c src/core/control.h \
 	src/core/daemon.c src/core/daemon.h \
+	src/core/dgram.c src/core/dgram.h \
 	src/core/dial.c src/core/dial.h \
 	src/core/drain.c src/core/drain.h \
 	src/core/handover.c src/core/handover.h \
@@ -42,7 +43,7 @@ CORE_TESTS = tests/unit/test_addr tests/unit/test_buf tests/unit/test_worker \
 	tests/unit/test_sock tests/unit/test_dial tests/unit/test_relay \
 	tests/unit/test_s6glue tests/unit/test_resolve tests/unit/test_listener \
 	tests/unit/test_status tests/unit/test_siphash tests/unit/test_handover \
-	tests/unit/test_budget tests/unit/test_wheel
+	tests/unit/test_budget tests/unit/test_dgram tests/unit/test_wheel
 check_PROGRAMS += $(CORE_TESTS)
 TESTS += $(CORE_TESTS)
 endif
@@ -71,6 +72,8 @@ tests_unit_test_status_SOURCES = tests/unit/test_status.c tests/unit/rig.h
 tests_unit_test_status_LDADD = $(core_test_libs)
 tests_unit_test_siphash_SOURCES = tests/unit/test_siphash.c
 tests_unit_test_siphash_LDADD = $(core_test_libs)
+tests_unit_test_dgram_SOURCES = tests/unit/test_dgram.c
+tests_unit_test_dgram_LDADD = $(core_test_libs)
 tests_unit_test_budget_SOURCES = tests/unit/test_budget.c tests/unit/rig.h
 tests_unit_test_budget_LDADD = $(core_test_libs)
 tests_unit_test_wheel_SOURCES = tests/unit/test_wheel.c tests/unit/rig.h

@@ -203,6 +203,7 @@ struct assoc *assoc_open(struct proxy_worker *pw, const struct assoc_wish *wish,
 	a->done = done;
 	a->owner = owner;
 	a->tcp = -1;
+	a->segments = true;
 	a->tcp_peer = *wish->peer;
 	a->user = wish->user;
 	if (!begin(a, wish, result)) {
@@ -444,6 +445,12 @@ static void pass_on(struct assoc *a)
 	c->slow_client += n - sent;
 }
 
+static void read_errors(struct assoc *a)
+{
+	if (a->remote.errors)
+		assoc_read_errors(a);
+}
+
 static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct assoc *a = container_of(io, struct assoc, io);
@@ -452,11 +459,16 @@ static void io_cb(struct ev_loop *loop, ev_io *io, int events)
 
 	(void)loop;
 	(void)events;
-	if (a->remote.errors)
-		assoc_read_errors(a);
+	if (a->look_for_errors) {
+		a->look_for_errors = false;
+		read_errors(a);
+	}
 	if (a->ended || !ev_is_active(io))
 		return;
-	rc = udp_batch_read(&a->u->in, a->remote.fd, max, false);
+	rc = udp_batch_read(&a->u->in, a->remote.fd, max);
 	if (rc == 0)
 		pass_on(a);
+	else
+		read_errors(
+			a); /* which have woken us, or are told in place of what could be read */
 }

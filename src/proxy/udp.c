@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "core/dgram.h"
 #include "core/report.h"
 
 #define TICK_S 1.0
@@ -58,8 +59,10 @@ void udp_flush(struct udp *u)
 	unsigned done = 0, again = 0;
 
 	while (done < b->n && !a->ended) {
-		int n = sendmmsg(a->remote.fd, b->msgs + done, b->n - done, MSG_DONTWAIT);
+		int n = dgram_send(a->remote.fd, b->msgs + done, b->n - done, &a->segments);
 
+		/* Perhaps an error that was waiting is now in the error queue only. */
+		a->look_for_errors = a->look_for_errors || n < (int)(b->n - done);
 		if (n > 0) {
 			count_sent(a, done, (unsigned)n);
 			done += (unsigned)n;

@@ -10,6 +10,7 @@
 bool udp_batch_init(struct udp_batch *b)
 {
 	b->mem = malloc((size_t)UDP_BATCH * SLOT);
+	b->used = UDP_BATCH; /* none is ready yet */
 	return b->mem != NULL;
 }
 
@@ -19,31 +20,28 @@ void udp_batch_fini(struct udp_batch *b)
 	b->mem = NULL;
 }
 
-static void prepare(struct udp_batch *b, unsigned max, bool with_control)
+static void prepare(struct udp_batch *b, unsigned n)
 {
-	for (unsigned i = 0; i < max; i++) {
-		struct msghdr *m = &b->msgs[i].msg_hdr;
-
+	for (unsigned i = 0; i < n; i++) {
 		b->iov[i].iov_base = b->mem + (size_t)i * SLOT + UDP_HEADROOM;
 		b->iov[i].iov_len = UDP_PACKET;
-		*m = (struct msghdr){.msg_name = &b->names[i],
-				     .msg_namelen = sizeof(b->names[i]),
-				     .msg_iov = &b->iov[i],
-				     .msg_iovlen = 1};
-		if (with_control) {
-			m->msg_control = &b->control[i];
-			m->msg_controllen = sizeof(b->control[i]);
-		}
+		b->msgs[i].msg_hdr = (struct msghdr){.msg_name = &b->names[i],
+						     .msg_namelen = sizeof(b->names[i]),
+						     .msg_iov = &b->iov[i],
+						     .msg_iovlen = 1,
+						     .msg_control = &b->control[i],
+						     .msg_controllen = sizeof(b->control[i])};
 	}
 }
 
-int udp_batch_read(struct udp_batch *b, int fd, unsigned max, bool with_control)
+int udp_batch_read(struct udp_batch *b, int fd, unsigned max)
 {
 	int n;
 
 	b->n = 0;
-	prepare(b, max, with_control);
+	prepare(b, b->used);
 	n = recvmmsg(fd, b->msgs, max, MSG_DONTWAIT, NULL);
+	b->used = n > 0 ? (unsigned)n : 0;
 	if (n < 0)
 		return -errno;
 	for (int i = 0; i < n; i++)

@@ -24,7 +24,8 @@ union udp_control {
 
 struct udp_batch {
 	unsigned n;
-	uint8_t *mem; /* of batches that are read into; pages are used as packets need them */
+	unsigned used; /* of those read into: changed since they were made ready */
+	uint8_t *mem;  /* of batches that are read into; pages are used as packets need them */
 	struct mmsghdr msgs[UDP_BATCH];
 	struct iovec iov[UDP_BATCH];
 	struct sockaddr_in6 names[UDP_BATCH]; /* or sockaddr_in */
@@ -35,9 +36,9 @@ struct udp_batch {
 bool udp_batch_init(struct udp_batch *b);
 void udp_batch_fini(struct udp_batch *b);
 
-/* Up to max packets into b->n, UDP_HEADROOM octets into each slot; with_control: also where they
- * came to. -errno, -EAGAIN when there are none. */
-int udp_batch_read(struct udp_batch *b, int fd, unsigned max, bool with_control);
+/* Up to max packets into b->n, UDP_HEADROOM octets into each slot. -errno, -EAGAIN when there are
+ * none. What was read last may be changed and sent, but no more than that. */
+int udp_batch_read(struct udp_batch *b, int fd, unsigned max);
 
 /* Of the packet i that was read: payload, sender (false: of no family that we know), and the
  * address that it came to (unset where unknown). */

@@ -13,6 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "core/dgram.h"
 #include "core/handover.h"
 #include "proxy/udp_priv.h"
 
@@ -118,7 +119,7 @@ static bool take_batch(struct udp_port *p)
 {
 	struct udp_batch *b = &p->u->in;
 
-	if (udp_batch_read(b, p->fd, UDP_BATCH, true) < 0)
+	if (udp_batch_read(b, p->fd, UDP_BATCH) < 0)
 		return false;
 	for (unsigned i = 0; i < b->n; i++) {
 		struct addr peer, at;
@@ -164,15 +165,19 @@ unsigned udp_port_send(struct assoc *a, unsigned n)
 	struct msghdr one = {.msg_iovlen = 1};
 	struct addr name;
 	union udp_control control;
-	int sent;
+	unsigned sent = 0;
+	int k = 1;
 
 	address_one(a, &one, &name, &control);
 	for (unsigned i = 0; i < n; i++) {
 		b->msgs[i].msg_hdr = one;
 		b->msgs[i].msg_hdr.msg_iov = &b->iov[i];
 	}
-	sent = sendmmsg(a->port->fd, b->msgs, n, MSG_DONTWAIT);
-	return sent > 0 ? (unsigned)sent : 0;
+	while (sent < n && k > 0) {
+		k = dgram_send(a->port->fd, b->msgs + sent, n - sent, &a->segments);
+		sent += k > 0 ? (unsigned)k : 0;
+	}
+	return sent;
 }
 
 void udp_port_tell(struct assoc *a, const uint8_t *msg, size_t len)

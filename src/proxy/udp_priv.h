@@ -71,6 +71,8 @@ struct assoc {
 	bool last_allowed;       /* and what the access list says about it */
 	struct udp_names *names; /* NULL until a datagram goes to one */
 	bool dns, not_dns;       /* some went to port 53; some to others */
+	bool segments;           /* of dgram_send, both ways */
+	bool look_for_errors;    /* whether or not reading says that there is one */
 
 	uint64_t up, down, bytes_up, bytes_down, errors, dropped;
 };

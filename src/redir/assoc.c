@@ -424,6 +424,6 @@ void assoc_end(struct assoc *a, enum end_reason reason)
 	assoc_drop_kept(a);
 	if (list_linked(&a->waits))
 		list_remove(&u->waiting, &a->waits);
-	budget_give(&u->rw->redir->budget);
+	udp_give_budget(u);
 	free(a);
 }

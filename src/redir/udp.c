@@ -140,15 +140,27 @@ static bool make_room(struct udp *u)
 	return true;
 }
 
+/* The budget counts two descriptors at a time, and an association has one. */
+static bool take_budget(struct udp *u)
+{
+	if (!u->half && !budget_take(&u->rw->redir->budget, &u->rw->w))
+		return false;
+	u->half = !u->half;
+	return true;
+}
+
+void udp_give_budget(struct udp *u)
+{
+	if (u->half)
+		budget_give(&u->rw->redir->budget);
+	u->half = !u->half;
+}
+
 static bool take_room(struct udp *u)
 {
-	struct redir_worker *rw = u->rw;
-
 	if (assoc_table_full(&u->table) && !make_room(u))
 		return false;
-	if (budget_take(&rw->redir->budget, &rw->w))
-		return true;
-	return make_room(u) && budget_take(&rw->redir->budget, &rw->w);
+	return take_budget(u) || (make_room(u) && take_budget(u));
 }
 
 static enum assoc_kind kind_of(const struct udp_datagram *d)
@@ -169,7 +181,7 @@ static struct assoc *begin(struct udp *u, const struct assoc_key *key, const str
 	}
 	a = assoc_new(u, key, d);
 	if (!a) {
-		budget_give(&u->rw->redir->budget);
+		udp_give_budget(u);
 		u->counters.lost++;
 		return NULL;
 	}

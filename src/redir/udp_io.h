@@ -20,6 +20,7 @@
 
 struct udp_batch {
 	uint8_t *mem;
+	int used; /* by the last udp_batch_recv: what the kernel has written to */
 	struct mmsghdr h[UDP_BATCH];
 	struct iovec v[UDP_BATCH];
 	struct sockaddr_storage from[UDP_BATCH];
@@ -43,9 +44,7 @@ bool udp_batch_from(const struct udp_batch *b, int i, struct addr *from);
 
 /*
  * All of them (UDP_BATCH at most), skipping those that the kernel refuses; how many were sent. *err:
- * the first error that was not a full buffer, or 0. Datagrams of one length to one place whose iovecs
- * lie one behind the other go down the kernel as one (UDP_SEGMENT) while *segments says so; it is
- * cleared where the kernel or the link cannot do that.
+ * the first error that was not a full buffer, or 0. segments: see dgram_send.
  */
 unsigned udp_send_all(int fd, struct mmsghdr *h, unsigned n, bool *segments, int *err);
 

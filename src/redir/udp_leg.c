@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/dgram.h"
 #include "core/sock.h"
 #include "redir/udp_priv.h"
 
@@ -54,6 +55,15 @@ static void take(struct udp_leg *leg, const uint8_t *data, size_t len)
 		assoc_message(a, &m);
 }
 
+/* One packet, or several as one. */
+static void take_all(struct udp_leg *leg, struct mmsghdr *h, const uint8_t *data)
+{
+	size_t len = h->msg_len, size = dgram_segment(&h->msg_hdr, len);
+
+	for (size_t at = 0; at < len; at += size)
+		take(leg, data + at, size < len - at ? size : len - at);
+}
+
 static void leg_cb(struct ev_loop *loop, ev_io *io, int events)
 {
 	struct udp_leg *leg = container_of(io, struct udp_leg, io);
@@ -72,7 +82,7 @@ static void leg_cb(struct ev_loop *loop, ev_io *io, int events)
 			return;
 		leg->heard_s = udp_now(u);
 		for (int k = 0; k < n; k++)
-			take(leg, udp_batch_data(&u->batch, k), u->batch.h[k].msg_len);
+			take_all(leg, &u->batch.h[k], udp_batch_data(&u->batch, k));
 		udp_replies_flush(&u->replies);
 		if (n < UDP_BATCH)
 			return;
@@ -104,6 +114,7 @@ static struct udp_leg *leg_new(struct udp *u, const struct addr *proxy)
 	}
 	leg->heard_s = udp_now(u);
 	leg->segments = true;
+	dgram_gro(leg->fd);
 	ev_io_init(&leg->io, leg_cb, leg->fd, EV_READ);
 	ev_io_start(u->rw->w.loop, &leg->io);
 	list_push(&u->legs, &leg->node);

@@ -73,6 +73,7 @@ struct udp {
 	struct redir_worker *rw;
 	bool begun, runs, stopped;
 	bool captures; /* it has listeners */
+	bool half; /* of what was taken from the budget, a descriptor is free */
 	struct udp_listener *listeners;
 	size_t n_listeners;
 	struct assoc_table table;
@@ -196,6 +197,8 @@ void udp_flush(struct udp *u);
 void udp_take_front(struct udp *u, struct assoc **way, const struct assoc_key *key,
 		    struct front_udp *door, const struct udp_datagram *d);
 bool udp_is_to_proxy(const struct udp *u, const struct addr *dst);
+/* What one association had of the budget. */
+void udp_give_budget(struct udp *u);
 /* The record of a proxy, made if need be. */
 struct udp_proxy *udp_proxy(struct udp *u, const struct upstream *up);
 /* An ICMP error for a datagram of this length from src to dst. */

@@ -33,6 +33,7 @@ EXTRA_DIST += \
 	tests/lab/s6dissect.py \
 	tests/lab/soak \
 	tests/lab/stackoptions.py \
+	tests/lab/t_assoc.sh \
 	tests/lab/t_badproxy.sh \
 	tests/lab/t_bond.sh \
 	tests/lab/t_browser.sh \

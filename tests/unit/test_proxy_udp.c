@@ -256,10 +256,10 @@ static void test_batch(void **state)
 	assert_int_equal(bind(rx, &at.u.sa, at.len), 0);
 	assert_int_equal(addr_of_socket(rx, &at), 0);
 	assert_int_equal(setsockopt(rx, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)), 0);
-	assert_int_equal(udp_batch_read(&b, rx, UDP_BATCH, true), -EAGAIN);
+	assert_int_equal(udp_batch_read(&b, rx, UDP_BATCH), -EAGAIN);
 	for (size_t i = 0; i < UDP_BATCH + 1; i++)
 		assert_true(sendto(rx, big, i * 50, 0, &at.u.sa, at.len) == (ssize_t)(i * 50));
-	assert_int_equal(udp_batch_read(&b, rx, UDP_BATCH, true), 0);
+	assert_int_equal(udp_batch_read(&b, rx, UDP_BATCH), 0);
 	assert_int_equal(b.n, UDP_BATCH);
 	for (unsigned i = 0; i < b.n; i++) {
 		size_t len;
@@ -278,6 +278,23 @@ static void test_batch(void **state)
 
 		assert_int_equal(len, (i + 1) * 50 + 4);
 		assert_memory_equal(data, "headx", 5);
+	}
+	/* What was changed is ready for the next ones, and the time after that. */
+	for (size_t round = 0; round < 3; round++) {
+		size_t len;
+
+		assert_true(round == 0 || sendto(rx, big, 2000, 0, &at.u.sa, at.len) == 2000);
+		assert_true(sendto(rx, big, 1900, 0, &at.u.sa, at.len) == 1900);
+		assert_int_equal(udp_batch_read(&b, rx, UDP_BATCH), 0);
+		assert_int_equal(b.n, 2);
+		for (unsigned i = 0; i < 2; i++) {
+			udp_batch_packet(&b, i, &len);
+			assert_int_equal(len, i == 1 ? 1900 : round == 0 ? UDP_BATCH * 50 : 2000);
+			assert_true(udp_batch_sender(&b, i, &from) && addr_equal(&from, &at));
+			udp_batch_came_to(&b, i, &to);
+			assert_true(addr_equal_ip(&to, &at));
+		}
+		udp_batch_put_header(&b, 0, 1, (const uint8_t *)"head", 4);
 	}
 	udp_batch_fini(&b);
 	close(rx);

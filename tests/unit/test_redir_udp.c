@@ -248,6 +248,33 @@ static void test_segments(void **state)
 	close(fd2);
 }
 
+/* What the kernel wrote to in one batch is ready for the next one. */
+static void test_batch(void **state)
+{
+	static struct udp_batch b;
+	static const int counts[] = {UDP_BATCH, 1, 3, 0, 2};
+	struct addr to, from;
+	int fd = device(&to), on = 1;
+	uint8_t data[UDP_BATCH] = {7};
+
+	(void)state;
+	assert_int_equal(udp_batch_init(&b), 0);
+	assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_RECVTTL, &on, sizeof(on)), 0);
+	for (size_t k = 0; k < sizeof(counts) / sizeof(counts[0]); k++) {
+		for (int i = 0; i < counts[k]; i++)
+			assert_int_equal(sendto(fd, data, (size_t)i, 0, &to.u.sa, to.len), i);
+		assert_int_equal(udp_batch_recv(&b, fd), counts[k]);
+		for (int i = 0; i < counts[k]; i++) {
+			assert_int_equal(b.h[i].msg_len, i);
+			assert_true(udp_batch_from(&b, i, &from) && addr_equal(&from, &to));
+			assert_true(b.h[i].msg_hdr.msg_controllen >= CMSG_LEN(sizeof(int)));
+			b.h[i].msg_hdr.msg_controllen = 0; /* as after a datagram without any */
+		}
+	}
+	udp_batch_fini(&b);
+	close(fd);
+}
+
 /* An address of nobody here: that is what transparent is for. */
 static void test_foreign(void **state)
 {
@@ -277,6 +304,7 @@ int main(void)
 		cmocka_unit_test(test_probes),    cmocka_unit_test(test_request),
 		cmocka_unit_test(test_explained), cmocka_unit_test(test_replies),
 		cmocka_unit_test(test_segments),  cmocka_unit_test(test_foreign),
+		cmocka_unit_test(test_batch),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,6 @@
 #include "proxy/client.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +9,6 @@
 #include <unistd.h>
 
 #include "core/perclient.h"
-#include "core/report.h"
-#include "core/s6glue.h"
 #include "core/sock.h"
 #include "core/text.h"
 #include "proxy/client_priv.h"
@@ -45,12 +42,6 @@
 #define FACTS_S       15.0
 #define LOOK_S        2.0
 
-static const char *const state_words[] = {
-	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",       [CLIENT_CONNECT] = "connect",
-	[CLIENT_BIND] = "bind",       [CLIENT_CONTROL] = "control", [CLIENT_RELAY] = "relay",
-	[CLIENT_DRAIN] = "drain",     [CLIENT_CLOSED] = "closed",   [CLIENT_UDP] = "udp",
-};
-
 static void client_bury(struct corpse *c)
 {
 	struct client *cl = container_of(c, struct client, corpse);
@@ -60,119 +51,7 @@ static void client_bury(struct corpse *c)
 	free(cl);
 }
 
-/* ---- what it asked for ---- */
-
-/* Octets of it that say something. */
-static size_t dst_len(const struct s6_address *dst)
-{
-	return offsetof(struct s6_address, u) + (dst->type == S6_ADDR_NAME   ? dst->name_len + 1u
-						 : dst->type == S6_ADDR_IPV6 ? 16
-									     : 4);
-}
-
-static struct label *label_new(const struct setup *s)
-{
-	size_t n = dst_len(&s->dst), m = strlen(s->user) + 1;
-	struct label *l = malloc(sizeof(*l) + n + m);
-
-	if (!l)
-		return NULL;
-	l->command = s->command;
-	l->dst_len = (uint16_t)n;
-	memcpy(l->text, &s->dst, n);
-	memcpy(l->text + n, s->user, m);
-	return l;
-}
-
-/* "" = nobody. */
-static const char *client_user(const struct client *cl)
-{
-	return cl->label ? cl->label->text + cl->label->dst_len : cl->setup->user;
-}
-
-/* NULL: it has none. */
-static const struct assoc *client_assoc(const struct client *cl)
-{
-	return cl->setup ? cl->setup->assoc : NULL;
-}
-
-/* NULL: it has asked for nothing yet. */
-static const char *command_str(const struct client *cl)
-{
-	if (cl->label)
-		return s6_command_str(cl->label->command);
-	return cl->setup->dst.type ? s6_command_str(cl->setup->command) : NULL;
-}
-
-static const char *dst_str(const struct client *cl, char *buf, size_t cap)
-{
-	struct s6_address dst = {0};
-	struct addr a;
-	char name[S6_NAME_MAX * 4 + 1];
-
-	if (cl->label)
-		memcpy(&dst, cl->label->text, cl->label->dst_len);
-	else
-		dst = cl->setup->dst;
-	if (dst.type == 0)
-		snprintf(buf, cap, "-");
-	else if (s6glue_to_addr(&a, &dst))
-		addr_str(&a, buf, cap);
-	else {
-		text_escape(name, sizeof(name), dst.u.name);
-		snprintf(buf, cap, "%s:%u", name, dst.port);
-	}
-	return buf;
-}
-
 /* ---- ending ---- */
-
-static void note_facts(struct client *cl, int fd)
-{
-	unsigned subflows;
-
-	if (fd < 0 || !cl->mptcp_socket)
-		return;
-	cl->mptcp = sock_mptcp(fd, &subflows);
-	if (subflows > cl->subflows) /* at the end of a connection they are gone */
-		cl->subflows = (uint16_t)subflows;
-}
-
-/* For the line in the log, if there is to be one. */
-static void note_facts_at_end(struct client *cl, int fd)
-{
-	if (log_enabled(LVL_INFO))
-		note_facts(cl, fd);
-}
-
-static void log_end(const struct client *cl, enum end_reason reason, int err)
-{
-	char peer[ADDR_STRLEN], dst[S6_NAME_MAX * 4 + 16], user[ISSUED_USER_MAX * 4];
-	const char *command;
-	struct addr from;
-	/* Nothing has happened on a connection that was kept ready and given up. */
-	bool quiet = cl->relay.a.bytes_in == 0 && reason == END_CLOSED;
-	enum log_level level = quiet ? LVL_DEBUG : LVL_INFO;
-
-	if (!log_enabled(level))
-		return;
-	if (client_assoc(cl)) {
-		client_log_assoc(cl, reason, err);
-		return;
-	}
-	command = command_str(cl);
-	from = client_peer(cl);
-	text_escape(user, sizeof(user), client_user(cl)[0] ? client_user(cl) : "-");
-	log_msg(level,
-		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
-		" down=%" PRIu64 " duration=%.3fs reason=%s%s%s%s%s",
-		addr_str(&from, peer, sizeof(peer)), user, command ? command : "-",
-		dst_str(cl, dst, sizeof(dst)), cl->mptcp ? "yes" : "no", cl->subflows,
-		cl->fastopen ? "yes" : "no", cl->remote_mptcp ? "yes" : "no", cl->relay.b.bytes_out,
-		cl->relay.b.bytes_in, worker_now(&cl->pw->w) - cl->started, end_reason_str(reason),
-		cl->replied ? " reply=" : "", cl->replied ? s6_reply_str(cl->reply_code) : "",
-		err ? " error=" : "", err ? strerror(err) : "");
-}
 
 /* There may be a password in it. */
 static void forget_input(struct client *cl)
@@ -228,7 +107,7 @@ static void setup_free(struct client *cl)
 static void setup_over(struct client *cl)
 {
 	if (!cl->label)
-		cl->label = label_new(cl->setup);
+		cl->label = client_label(cl->setup);
 	if (cl->label && !list_linked(&cl->setup->syn.node))
 		setup_free(cl);
 }
@@ -241,8 +120,8 @@ void client_end(struct client *cl, enum end_reason reason, int err)
 	if (cl->state == CLIENT_CLOSED)
 		return;
 	if (cl->state != CLIENT_RELAY) /* the relay has asked already; its sockets are gone */
-		note_facts_at_end(cl, cl->setup->fd);
-	log_end(cl, reason, err);
+		client_note_facts_at_end(cl, cl->setup->fd);
+	client_log_end(cl, reason, err);
 	cl->state = CLIENT_CLOSED;
 	pw->counters.ended[reason]++;
 	pw->counters.bytes_up += cl->relay.b.bytes_out;
@@ -407,7 +286,7 @@ static void handshake_over(struct synwatch_entry *e)
 {
 	struct client *cl = container_of(e, struct setup, syn)->cl;
 
-	note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->setup->fd);
+	client_note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->setup->fd);
 	cl->pw->counters.mptcp_clients += cl->mptcp;
 	if (cl->setup->held_len > 0 && !send_now(cl, NULL, 0))
 		return;
@@ -442,7 +321,7 @@ bool client_send_soon(struct client *cl, const void *data, size_t len)
 /* Subflows come and go: a running connection is asked now and then, and at its end. */
 static void relay_ticked(struct relay *r)
 {
-	note_facts(container_of(r, struct client, relay), r->a.fd);
+	client_note_facts(container_of(r, struct client, relay), r->a.fd);
 }
 
 static void relay_closing(struct relay *r)
@@ -451,7 +330,7 @@ static void relay_closing(struct relay *r)
 
 	if (cl->setup) /* before its descriptor is closed */
 		synwatch_remove(&cl->pw->synwatch, &cl->setup->syn);
-	note_facts_at_end(cl, r->a.fd);
+	client_note_facts_at_end(cl, r->a.fd);
 }
 
 static size_t relay_room(struct relay *r, double *wait_s)
@@ -711,7 +590,7 @@ static void deadline_cb(struct ev_loop *loop, ev_timer *t, int events)
 	(void)loop;
 	(void)events;
 	if (cl->state == CLIENT_UDP) { /* not a deadline: subflows come and go */
-		note_facts(cl, cl->setup->fd);
+		client_note_facts(cl, cl->setup->fd);
 		client_deadline(cl, FACTS_S);
 	} else if (cl->setup->bind) {
 		client_deadline(cl, LOOK_S);
@@ -749,7 +628,7 @@ static void note_start(struct client *cl)
 		s->syn.over = handshake_over;
 		synwatch_add(&pw->synwatch, &s->syn, s->fd);
 	} else {
-		note_facts(cl, s->fd);
+		client_note_facts(cl, s->fd);
 		pw->counters.mptcp_clients += cl->mptcp;
 	}
 	if (cl->fastopen)
@@ -877,49 +756,4 @@ void client_end_all(struct proxy_worker *pw, enum end_reason reason)
 
 	while ((n = list_first(&pw->clients)))
 		end_any(container_of(n, struct client, node), reason, 0);
-}
-
-static const char *state_word(const struct client *cl)
-{
-	if (!cl->setup)
-		return state_words[cl->state];
-	if (list_linked(&cl->setup->wait))
-		return "waiting";
-	return cl->setup->op && op_connect_resolving(cl->setup->op) ? "resolve"
-								    : state_words[cl->state];
-}
-
-void client_report_all(struct proxy_worker *pw, struct report *r)
-{
-	struct list_node *n, *tmp;
-	struct assoc_facts f;
-	char text[S6_NAME_MAX * 4 + 16];
-	struct addr peer;
-
-	list_for_each_safe (&pw->clients, n, tmp) {
-		struct client *cl = container_of(n, struct client, node);
-
-		peer = client_peer(cl);
-		note_facts(cl, cl->state == CLIENT_RELAY ? cl->relay.a.fd : cl->setup->fd);
-		report_row(r);
-		if (client_assoc(cl))
-			assoc_facts(client_assoc(cl), &f);
-		else
-			f = (struct assoc_facts){.bytes_up = cl->relay.b.bytes_out,
-						 .bytes_down = cl->relay.b.bytes_in};
-		report_u64(r, "id", cl->id * pw->proxy->n_workers + pw->w.index);
-		report_str(r, "client", addr_str(&peer, text, sizeof(text)));
-		report_str(r, "user", client_user(cl)[0] ? client_user(cl) : NULL);
-		report_str(r, "destination",
-			   f.bind ? addr_str(f.bind, text, sizeof(text))
-				  : dst_str(cl, text, sizeof(text)));
-		report_str(r, "state", state_word(cl));
-		report_seconds(r, "age", worker_now(&pw->w) - cl->started);
-		report_bytes(r, "bytes_up", f.bytes_up);
-		report_bytes(r, "bytes_down", f.bytes_down);
-		report_bool(r, "mptcp", cl->mptcp);
-		report_u64(r, "subflows", cl->subflows);
-		report_bool(r, "tfo", cl->fastopen);
-		report_bool(r, "server_mptcp", cl->remote_mptcp);
-	}
 }

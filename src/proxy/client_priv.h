@@ -136,6 +136,18 @@ void client_relay(struct client *cl, int fd);
 /* Authenticated, and told so: do what the request asks for. */
 void client_act(struct client *cl);
 
+/* client_facts.c */
+
+/* What remains of setup while the client relays. The caller frees it. NULL = out of memory. */
+struct label *client_label(const struct setup *s);
+/* "" = nobody. */
+const char *client_user(const struct client *cl);
+/* Asks the kernel about MPTCP and subflows on this descriptor of the client; -1 does nothing. */
+void client_note_facts(struct client *cl, int fd);
+/* The same for the line in the log, if there is to be one. */
+void client_note_facts_at_end(struct client *cl, int fd);
+void client_log_end(const struct client *cl, enum end_reason reason, int err);
+
 /* op_udp.c */
 
 /* UDP ASSOCIATE. */

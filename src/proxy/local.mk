@@ -6,7 +6,8 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/assoc.c src/proxy/assoc.h src/proxy/assoc_limit.c src/proxy/assoc_name.c \
 	src/proxy/assoc_tcp.c \
 	src/proxy/assoc_table.c src/proxy/assoc_table.h \
-	src/proxy/client.c src/proxy/client.h src/proxy/client_bind.c src/proxy/client_priv.h \
+	src/proxy/client.c src/proxy/client.h src/proxy/client_bind.c \
+	src/proxy/client_facts.c src/proxy/client_priv.h \
 	src/proxy/happy.c src/proxy/happy.h \
 	src/proxy/issued.c src/proxy/issued.h \
 	src/proxy/leg.c src/proxy/leg.h \

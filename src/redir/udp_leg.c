@@ -24,16 +24,20 @@ static void leg_free(struct udp_leg *leg)
 	free(leg);
 }
 
-/* All that is on it. Its last association frees it. */
-static void leg_lost(struct udp_leg *leg, const char *why)
+/* All that is on it, for this error; 0: another link leads to the proxy. That plain UDP does not get
+ * there is said by somebody on the way only, not by a link or route that has gone. Its last association
+ * frees it. */
+static void leg_lost(struct udp_leg *leg, int err)
 {
-	struct list_node *n;
+	const char *why = err ? strerror(err) : "another link leads to the proxy";
+	bool refused = err == ECONNREFUSED || err == EHOSTUNREACH;
 	size_t count = leg->associations.count;
+	struct list_node *n;
 
 	leg->n = 0;
 	while (count-- > 0 && (n = list_first(&leg->associations))) {
 		struct assoc *a = container_of(n, struct assoc, on_leg);
-		if (a->state == ASSOC_OPENING && a->wish == UDP_BY_AUTO && !a->scout) {
+		if (refused && a->state == ASSOC_OPENING && a->wish == UDP_BY_AUTO && !a->scout) {
 			assoc_switch_to_tcp(a, why);
 		} else {
 			assoc_because(a, "%s", why);
@@ -75,7 +79,7 @@ static void leg_cb(struct ev_loop *loop, ev_io *io, int events)
 		int n = udp_batch_recv(&u->batch, leg->fd);
 
 		if (n == -ECONNREFUSED || n == -EHOSTUNREACH || n == -ENETUNREACH) {
-			leg_lost(leg, strerror(-n));
+			leg_lost(leg, -n);
 			return;
 		}
 		if (n <= 0)
@@ -160,7 +164,7 @@ void udp_leg_flush(struct udp_leg *leg)
 	leg->u->counters.lost += n - udp_send_all(leg->fd, leg->h, n, &leg->segments, &err);
 	if (err == ECONNREFUSED || err == ENETUNREACH || err == EHOSTUNREACH ||
 	    err == EADDRNOTAVAIL)
-		leg_lost(leg, strerror(err));
+		leg_lost(leg, err);
 }
 
 /* The class of service of the datagram is that of the packet to the proxy as well. */
@@ -218,7 +222,7 @@ void udp_leg_check(struct udp_leg *leg)
 	    addr_equal_ip(&local, &leg->local))
 		return;
 	log_notice("udp: packets to the proxy leave from another address: associations follow");
-	leg_lost(leg, "another link leads to the proxy");
+	leg_lost(leg, 0);
 	if (list_empty(&leg->associations))
 		leg_free(leg);
 }

@@ -57,16 +57,19 @@ static void post(struct udp *from, struct udp *to, const struct udp_datagram *v,
 		 const unsigned *owner, unsigned me, unsigned n)
 {
 	size_t octets = 0;
+	unsigned count = 0;
 	struct udp_mail *m;
 
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
 		octets += owner[i] == me ? v[i].len : 0;
+		count += owner[i] == me;
+	}
 	if (atomic_load(&to->mailed) + octets > MAIL_OCTETS_MAX)
 		m = NULL; /* it is busy; that is how datagrams are lost */
 	else
 		m = malloc(sizeof(*m) + octets);
 	if (!m) {
-		from->counters.lost++;
+		from->counters.lost += count;
 		return;
 	}
 	memset(&m->job, 0, sizeof(m->job));

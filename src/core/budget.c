@@ -310,8 +310,7 @@ void budget_give(struct budget *b)
 
 bool budget_short_of_memory(struct budget *b, const struct worker *w)
 {
-	return atomic_load(&b->no_memory) ||
-	       buffers_of(w) >= atomic_load(&b->share);
+	return atomic_load(&b->no_memory) || buffers_of(w) >= atomic_load(&b->share);
 }
 
 void budget_report(const struct budget *b, const char *free, struct report *r)

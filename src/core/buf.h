@@ -20,10 +20,10 @@ struct bufpool {
 		void *first; /* singly linked through the first pointer of each block */
 		size_t count;
 		size_t spare; /* of them nobody has wanted since the last trim */
-	} free[2];         /* by buf.big */
-	size_t lent;       /* blocks in use now, */
-	size_t lent_bytes; /* and their memory */
-	size_t keep;       /* free blocks of each kind that are kept; of big ones a quarter */
+	} free[2];            /* by buf.big */
+	size_t lent;          /* blocks in use now, */
+	size_t lent_bytes;    /* and their memory */
+	size_t keep;          /* free blocks of each kind that are kept; of big ones a quarter */
 };
 
 void bufpool_init(struct bufpool *p, size_t keep);

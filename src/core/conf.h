@@ -68,19 +68,19 @@ void conf_error(struct conf *c, const char *section, const char *name, const cha
 
 /* Parsers. min = max = 0: no range. An empty value is refused, except where the default is
  * empty too; then it means none. Destinations are: */
-conf_parse_fn conf_bool;      /* bool: yes/no, true/false, on/off, 1/0 */
-conf_parse_fn conf_int;       /* int: decimal or 0x, min..max, nothing behind */
-conf_parse_fn conf_u32;       /* uint32_t, likewise */
-conf_parse_fn conf_seconds;   /* double: 30, 500ms, 5s, 10m, 1h, 2d; min..max in seconds */
-conf_parse_fn conf_mib;       /* int: MiB, as 64, 64 MiB, 2 GiB; min..max; or auto = 0 */
-conf_parse_fn conf_word;      /* int: index into words */
-conf_parse_fn conf_string;    /* char * (malloc), freed before being replaced; min..max octets */
-conf_parse_fn conf_path;      /* char *: absolute path; NULL for none */
+conf_parse_fn conf_bool;        /* bool: yes/no, true/false, on/off, 1/0 */
+conf_parse_fn conf_int;         /* int: decimal or 0x, min..max, nothing behind */
+conf_parse_fn conf_u32;         /* uint32_t, likewise */
+conf_parse_fn conf_seconds;     /* double: 30, 500ms, 5s, 10m, 1h, 2d; min..max in seconds */
+conf_parse_fn conf_mib;         /* int: MiB, as 64, 64 MiB, 2 GiB; min..max; or auto = 0 */
+conf_parse_fn conf_word;        /* int: index into words */
+conf_parse_fn conf_string;      /* char * (malloc), freed before being replaced; min..max octets */
+conf_parse_fn conf_path;        /* char *: absolute path; NULL for none */
 conf_parse_fn conf_path_or_off; /* char *: absolute path, or empty (NULL) = off */
-conf_parse_fn conf_log_level; /* enum log_level as int */
-conf_parse_fn conf_log_sink;  /* enum log_sink as int */
-conf_parse_fn conf_workers;   /* int: 1..256, or auto = 0 */
-conf_parse_fn conf_auto_bool; /* int: 0 no, 1 yes, 2 auto */
+conf_parse_fn conf_log_level;   /* enum log_level as int */
+conf_parse_fn conf_log_sink;    /* enum log_sink as int */
+conf_parse_fn conf_workers;     /* int: 1..256, or auto = 0 */
+conf_parse_fn conf_auto_bool;   /* int: 0 no, 1 yes, 2 auto */
 /* For a key of what is not built in: an error if it is set. key->help is the option of configure
  * that has left it out; the default is anything, and does nothing. */
 conf_parse_fn conf_left_out;

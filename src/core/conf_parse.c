@@ -166,7 +166,8 @@ bool conf_mib(const char *text, void *dst, const struct conf_key *key, char *err
 	else if (*unit && strcasecmp(unit, "MiB") != 0 && strcasecmp(unit, "M") != 0)
 		n = -1;
 	if (n < key->min || n > key->max)
-		return must(err, errcap, "must be auto, or a size from %ld MiB to %ld MiB: 64 MiB or 2 GiB",
+		return must(err, errcap,
+			    "must be auto, or a size from %ld MiB to %ld MiB: 64 MiB or 2 GiB",
 			    key->min, key->max);
 	*(int *)dst = (int)n;
 	return true;

@@ -382,7 +382,8 @@ static void accept_cb(struct ev_loop *loop, ev_io *io, int events)
 	if (fd >= 0) {
 		client_new(c, fd);
 	} else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-		log_limited(&c->limit, 1, LVL_WARNING, "control socket: cannot accept: %s", strerror(errno));
+		log_limited(&c->limit, 1, LVL_WARNING, "control socket: cannot accept: %s",
+			    strerror(errno));
 		ev_io_stop(loop, &c->io);
 		ev_timer_set(&c->retry, RETRY_S, 0.);
 		ev_timer_start(loop, &c->retry);

@@ -34,7 +34,8 @@ static void print_help(const struct daemon_about *about, FILE *out)
 		about->purpose, about->name, about->takes_proxy ? " | --proxy HOST:PORT" : "");
 	fprintf(out, "  -c FILE  configuration (default %s)\n", about->config);
 	if (about->takes_proxy)
-		fputs("  --proxy HOST:PORT  one upstream proxy, defaults for the rest, no file\n", out);
+		fputs("  --proxy HOST:PORT  one upstream proxy, defaults for the rest, no file\n",
+		      out);
 	fputs("  -t       check the configuration and exit: 0 good, 1 bad\n"
 	      "  -f       stay in the foreground, log to stderr\n"
 	      "  -v       log more (debug)\n"

@@ -13,11 +13,11 @@ struct control_command;
 struct worker;
 
 struct daemon_about {
-	const char *name;	  /* "sixpath-redir" */
-	const char *config;	  /* default configuration file */
-	const char *purpose;	  /* one line for --help */
-	bool takes_proxy;	  /* --proxy HOST:PORT instead of a file */
-	const char *options;	  /* for --version: what was compiled in and what not; or NULL */
+	const char *name;    /* "sixpath-redir" */
+	const char *config;  /* default configuration file */
+	const char *purpose; /* one line for --help */
+	bool takes_proxy;    /* --proxy HOST:PORT instead of a file */
+	const char *options; /* for --version: what was compiled in and what not; or NULL */
 };
 
 struct daemon_args {
@@ -43,8 +43,8 @@ int daemon_inherits(struct inherited *in, const struct daemon_about *about,
  * reloads; SIGUSR1 logs a status; SIGUSR2 restarts; SIGPIPE is ignored. The callbacks run in the loop. */
 struct daemon_signals {
 	ev_signal term, intr, hup, usr1, usr2;
-	bool stopping;   /* a first one has come, */
-	bool hurrying;   /* and a second one */
+	bool stopping; /* a first one has come, */
+	bool hurrying; /* and a second one */
 	void (*stop)(void *ctx);
 	void (*reload)(void *ctx);
 	void (*status)(void *ctx);

@@ -21,10 +21,10 @@
 #include "core/priv.h"
 #include "core/worker.h"
 
-#define FIRST_FD    3     /* SD_LISTEN_FDS_START */
+#define FIRST_FD    3 /* SD_LISTEN_FDS_START */
 #define FDS_MAX     4096
-#define READY_S     30.0  /* for the successor to get ready */
-#define RELEASE_S   10.0  /* for the predecessor to let go */
+#define READY_S     30.0 /* for the successor to get ready */
+#define RELEASE_S   10.0 /* for the predecessor to let go */
 #define CHANNEL_ENV "SIXPATH_HANDOVER"
 #define EXTRA_ENV   "SIXPATH_EXTRA"
 #define ENV_ROWS    4 /* of ours at most */
@@ -298,8 +298,8 @@ struct plan {
 	char *const *argv;
 	char **envp; /* ours, allocated, then those we have */
 	char *own[ENV_ROWS];
-	char *pid;  /* in envp: where the child writes its own number */
-	int *fds;   /* the sockets, then the channel, then the extra one */
+	char *pid; /* in envp: where the child writes its own number */
+	int *fds;  /* the sockets, then the channel, then the extra one */
 	size_t n;
 };
 
@@ -307,7 +307,8 @@ struct plan {
 
 static bool env_is_ours(const char *e)
 {
-	return strncmp(e, "LISTEN_", 7) == 0 || strncmp(e, CHANNEL_ENV "=", sizeof(CHANNEL_ENV)) == 0 ||
+	return strncmp(e, "LISTEN_", 7) == 0 ||
+	       strncmp(e, CHANNEL_ENV "=", sizeof(CHANNEL_ENV)) == 0 ||
 	       strncmp(e, EXTRA_ENV "=", sizeof(EXTRA_ENV)) == 0;
 }
 
@@ -409,8 +410,8 @@ static pid_t spawn(const struct plan *p)
 }
 
 int handover_begin(struct handover *h, struct worker *main_worker, const char *program,
-		   char *const *argv, const int *fds, size_t n, int extra,
-		   handover_fn *said, void *ctx)
+		   char *const *argv, const int *fds, size_t n, int extra, handover_fn *said,
+		   void *ctx)
 {
 	struct plan p = {.program = program, .argv = argv};
 	int channel[2], rc;

@@ -77,8 +77,8 @@ struct handover {
  * extra is not -1. said is called later, once.
  * 0 or -errno; -EBUSY while one is under way. */
 int handover_begin(struct handover *h, struct worker *main_worker, const char *program,
-		   char *const *argv, const int *fds, size_t n, int extra,
-		   handover_fn *said, void *ctx);
+		   char *const *argv, const int *fds, size_t n, int extra, handover_fn *said,
+		   void *ctx);
 /* To the successor: it may take what we had. */
 void handover_release(struct handover *h);
 

@@ -11,7 +11,7 @@
 #include "core/list.h"
 #include "core/worker.h"
 
-#define ACCEPTS_PER_TURN 64 /* fairness: then other connections have their turn */
+#define ACCEPTS_PER_TURN 64   /* fairness: then other connections have their turn */
 #define FINISH_MAX       4096 /* no more than a queue holds: others go on knocking meanwhile */
 #define REST_S           1.0
 #define SHARE_MAX        256 /* sockets that one worker gets for one address */

@@ -31,7 +31,7 @@ struct listener {
 	struct worker *w;
 	listener_accepted_fn *accepted;
 	struct log_limit limit;
-	int fd; /* -1 once closed */
+	int fd;         /* -1 once closed */
 	unsigned batch; /* connections that are accepted in a turn */
 	unsigned full;  /* the turn in which that was not enough, or just so */
 	ev_io io;

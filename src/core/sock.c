@@ -14,11 +14,11 @@
 #ifndef SOL_MPTCP
 #define SOL_MPTCP 284
 #endif
-#define MPTCP_INFO_OPT    1  /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
-#define MPTCP_TCPINFO_OPT 2  /* MPTCP_TCPINFO */
-#define MPTCP_ADDRS_OPT   3  /* MPTCP_SUBFLOW_ADDRS */
-#define STATE_SYN_SENT    2  /* TCP_SYN_SENT */
-#define STATE_CLOSE       7  /* TCP_CLOSE */
+#define MPTCP_INFO_OPT    1 /* MPTCP_INFO of <linux/mptcp.h>, which clashes with others */
+#define MPTCP_TCPINFO_OPT 2 /* MPTCP_TCPINFO */
+#define MPTCP_ADDRS_OPT   3 /* MPTCP_SUBFLOW_ADDRS */
+#define STATE_SYN_SENT    2 /* TCP_SYN_SENT */
+#define STATE_CLOSE       7 /* TCP_CLOSE */
 #define STATE_CLOSE_WAIT  8
 #define STATE_LAST_ACK    9
 #define STATE_CLOSING     11
@@ -461,8 +461,7 @@ int sock_unacked(int fd, uint64_t *octets)
 /* Milliseconds. One probe may be under way. */
 static uint32_t silence_of(const struct tcp_info *tcp)
 {
-	bool repeats = (tcp->tcpi_unacked > 0 && tcp->tcpi_retransmits > 0) ||
-		       tcp->tcpi_probes > 1;
+	bool repeats = (tcp->tcpi_unacked > 0 && tcp->tcpi_retransmits > 0) || tcp->tcpi_probes > 1;
 
 	return repeats ? tcp->tcpi_last_ack_recv : 0;
 }

@@ -26,7 +26,7 @@ struct sock_wishes {
 	int ttl;          /* 1..255, or -1 = leave */
 	int fragments;    /* of IP packets: 1 = allowed, -1 = not (DF in IPv4), 0 = leave */
 	bool keepalive;
-	bool delay; /* no TCP_NODELAY yet: sock_nodelay before the second write */
+	bool delay;    /* no TCP_NODELAY yet: sock_nodelay before the second write */
 	bool save_syn; /* listener: for sock_syn_tos of what it accepts; not with mptcp */
 };
 

@@ -364,8 +364,8 @@ static void predecessor_gone(void *ctx, bool there)
 /* Each client has two, its own and the server's. */
 static unsigned room_for_clients(const struct proxy *p)
 {
-	uint64_t other = status_descriptors_open() + RESERVE +
-			 (uint64_t)PROXY_SHED_MAX * p->n_workers;
+	uint64_t other =
+		status_descriptors_open() + RESERVE + (uint64_t)PROXY_SHED_MAX * p->n_workers;
 
 	if (p->nofile < 2 * other) /* there are few: then for half of what there is */
 		return (unsigned)(p->nofile / 4 + 1);

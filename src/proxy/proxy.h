@@ -57,7 +57,7 @@ struct proxy_worker {
 	struct list excess;  /* clients beyond the limits, to be told so; oldest first */
 	bool near;           /* servers have answered within a moment lately */
 	bool leaving;        /* no more is accepted; what has been has a moment for its request */
-	uint64_t next_id; /* of clients; unique with the worker's index */
+	uint64_t next_id;    /* of clients; unique with the worker's index */
 	struct counters counters;
 	struct log_limit limit_auth, limit_accept, limit_user, limit_protocol, limit_bind;
 };
@@ -69,26 +69,27 @@ struct proxy {
 	struct proxy_worker *workers;
 	struct worker **list; /* the same, for worker_gather */
 	unsigned n_workers;
-	struct issued *issued;       /* shared; locks itself */
-	struct auth *auth;           /* likewise */
-	struct perclient *perclient; /* likewise */
-	struct peruser *peruser;     /* likewise */
+	struct issued *issued;           /* shared; locks itself */
+	struct auth *auth;               /* likewise */
+	struct perclient *perclient;     /* likewise */
+	struct peruser *peruser;         /* likewise */
 	struct perclient *udp_perclient; /* of associations; likewise */
 	struct peruser *udp_peruser;
 	struct udp_reserve *udp_reserve;
 	struct listenports *listenports; /* likewise */
-	struct budget budget;        /* clients count themselves in it */
+	struct budget budget;            /* clients count themselves in it */
 	struct control *control;
 	struct daemon_signals signals;
 	double started; /* worker_now */
 	unsigned long nofile;
-	unsigned clients_room; /* so many the descriptors are enough for; set before threads start */
+	unsigned
+		clients_room; /* so many the descriptors are enough for; set before threads start */
 	struct inherited inherited; /* sockets that we were given at start */
 	struct handover handover;
 	bool handed_over;   /* a successor has the sockets; set before workers are told to leave */
 	struct drain drain; /* runs: this process takes no more clients and ends */
 	struct control_request *restart_rq; /* who asked for the restart, or NULL */
-	const char *self; /* the program, and its arguments */
+	const char *self;                   /* the program, and its arguments */
 	char **argv;
 	bool verbose;
 };

@@ -22,15 +22,16 @@ struct proxy_conf {
 	struct udp_listen {
 		struct addr_list addrs;
 		bool as_listen;
-	} udp_listen;            /* R */
-	int mptcp, tfo;          /* R; 0 no, 1 yes, 2 auto */
-	int workers;             /* R; 0 = processors */
-	char *user;              /* R */
+	} udp_listen;   /* R */
+	int mptcp, tfo; /* R; 0 no, 1 yes, 2 auto */
+	int workers;    /* R; 0 = processors */
+	char *user;     /* R */
 	int log, log_to;
-	char *control; /* R; NULL or empty = off */
-	char *resolve; /* R; name servers, empty = the system's */
+	char *control;   /* R; NULL or empty = off */
+	char *resolve;   /* R; name servers, empty = the system's */
 	struct addr dns; /* the DNS service: CONNECT to port 53 of any address; unset = none */
-	double session_ttl_s, request_timeout_s, waiting_timeout_s, connect_timeout_s, idle_s, dead_s;
+	double session_ttl_s, request_timeout_s, waiting_timeout_s, connect_timeout_s, idle_s,
+		dead_s;
 	uint32_t token_window;
 	int max_clients, max_per_client, max_per_user, max_sessions, max_sessions_per_user;
 	double drain_s;

@@ -338,7 +338,8 @@ static void begin(struct flow *f)
 	if (f->at->name)
 		f->at->decision = DECIDE_PROXY;
 	else
-		f->at->decision = front_is_direct(f->at->conf, &dst) ? DECIDE_DIRECT : flow_decision(f);
+		f->at->decision =
+			front_is_direct(f->at->conf, &dst) ? DECIDE_DIRECT : flow_decision(f);
 	flow_go(f, f->at->decision);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "redir/health.h"
 
-#define DOWN_AFTER 2    /* soft failures in a row */
+#define DOWN_AFTER 2 /* soft failures in a row */
 #define BUSY_S     1.0
 #define SOON_S     60.0 /* up for less than this, then down again: a relapse */
 #define DOUBTS_MAX 2    /* good probes wanted beside the first, at most */

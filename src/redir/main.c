@@ -105,8 +105,7 @@ static void start_accepting(struct redir *rd)
 {
 	int channel = rd->inherited.channel;
 
-	if (rd->accepting || rd->signals.stopping || rd->drain.runs ||
-	    handover_runs(&rd->handover))
+	if (rd->accepting || rd->signals.stopping || rd->drain.runs || handover_runs(&rd->handover))
 		return;
 	ev_timer_stop(rd->main.loop, &rd->accept_timer);
 	if (channel < 0) {
@@ -699,7 +698,8 @@ int main(int argc, char **argv)
 	}
 	log_init(about.name, (enum log_sink)rd.conf->log_to, args.foreground);
 	set_log_level(&rd);
-	rc = priv_daemonize(!args.foreground && rd.inherited.channel < 0) < 0 ? EX_OSERR : setup(&rd);
+	rc = priv_daemonize(!args.foreground && rd.inherited.channel < 0) < 0 ? EX_OSERR
+									      : setup(&rd);
 	if (rc == 0)
 		rc = run(&rd);
 	else

@@ -18,7 +18,7 @@
 #define IDLE_S       15.0 /* without any reply while all is well, then a NOOP; give or take ... */
 #define JITTER       0.1
 #define METERED_S    300.0 /* the same while metered links are all there is */
-#define RETRY_MIN_S  0.5 /* after a failure; from start to start; doubles ... */
+#define RETRY_MIN_S  0.5   /* after a failure; from start to start; doubles ... */
 #define RETRY_MAX_S  10.0
 #define CONFIRM_S    1.0   /* after a good one that is not yet enough */
 #define REJECTED_S   60.0  /* after our credentials were rejected */

@@ -54,7 +54,7 @@ struct store {
 	struct list_node node; /* in prewarm.stores */
 	struct prewarm *p;
 	struct upstream *up; /* a reference */
-	int wanted; /* up->prewarm, when it was made */
+	int wanted;          /* up->prewarm, when it was made */
 	struct demand demand;
 	struct list warm; /* oldest first */
 	ev_timer tick;
@@ -257,10 +257,7 @@ static bool warm_open(struct store *s, const struct addr *addr)
 	struct redir_worker *rw = s->p->rw;
 	struct dial_wishes wishes = {
 		.dst = *addr,
-		.sock = {.mptcp = s->up->mptcp != 0,
-			 .mark = rw->conf->mark,
-			 .tos = -1,
-			 .ttl = -1},
+		.sock = {.mptcp = s->up->mptcp != 0, .mark = rw->conf->mark, .tos = -1, .ttl = -1},
 		.timeout_s = rw->conf->dial_timeout_s,
 	};
 	struct warm *w = calloc(1, sizeof(*w));

@@ -75,7 +75,7 @@ bool prewarm_is_better(const struct upstream *up, const struct upstream_grant *g
 
 /* What is known of one. */
 struct prewarmed {
-	ev_io io; /* as dial.io */
+	ev_io io;          /* as dial.io */
 	unsigned subflows; /* 0: no MPTCP */
 };
 

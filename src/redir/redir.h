@@ -47,8 +47,8 @@ struct counters {
 struct redir_worker {
 	struct worker w; /* w.owner points here */
 	struct redir *redir;
-	struct redir_conf *conf; /* a reference */
-	struct pool *pool;       /* a reference */
+	struct redir_conf *conf;    /* a reference */
+	struct pool *pool;          /* a reference */
 	struct listeners listeners; /* one for each address of "listen" */
 	struct listeners front;     /* and of "socks" */
 	struct list flows;
@@ -101,12 +101,12 @@ struct redir {
 	bool accepting;
 	double started; /* worker_now */
 	unsigned long nofile;
-	struct budget budget; /* flows are counted in it by all workers */
+	struct budget budget;       /* flows are counted in it by all workers */
 	struct inherited inherited; /* sockets that we were given at start */
 	struct handover handover;
-	struct drain drain; /* runs: this process takes no more flows and ends */
+	struct drain drain;                 /* runs: this process takes no more flows and ends */
 	struct control_request *restart_rq; /* who asked for the restart, or NULL */
-	const char *self; /* the program, and its arguments */
+	const char *self;                   /* the program, and its arguments */
 	char **argv;
 	bool verbose, foreground;
 };

@@ -12,9 +12,9 @@
 #include "redir/upstream.h"
 #include "redir/wan.h"
 
-#define KEY(field)   offsetof(struct redir_conf, field)
-#define PROXY(field) offsetof(struct proxy_section, field)
-#define PATH(field)  offsetof(struct path_section, field)
+#define KEY(field)     offsetof(struct redir_conf, field)
+#define PROXY(field)   offsetof(struct proxy_section, field)
+#define PATH(field)    offsetof(struct path_section, field)
 #define FORWARD(field) offsetof(struct forward_section, field)
 
 static const char *const modes[] = {"tproxy", "redirect", NULL};
@@ -525,8 +525,8 @@ static void check_path(struct conf *c, void *ctx, void *dst, const char *name)
 		if (q == p)
 			break;
 		if (q->device && strcmp(q->device, p->device) == 0)
-			conf_error(c, "path", name, "device", "%s is the device of [path %s] already",
-				   p->device, q->name);
+			conf_error(c, "path", name, "device",
+				   "%s is the device of [path %s] already", p->device, q->name);
 	}
 }
 

@@ -47,10 +47,10 @@ struct proxy_section {
 	char *username, *password, *password_file;
 	int mptcp, tfo; /* 0 no, 1 yes, 2 auto */
 	int priority;
-	int weight;  /* 0: for via only */
-	int prewarm; /* connections kept ready, or PREWARM_AUTO */
+	int weight;   /* 0: for via only */
+	int prewarm;  /* connections kept ready, or PREWARM_AUTO */
 	int udp_port; /* where it takes datagrams; 0: the port of address */
-	char *via;   /* the name of another section, through which it is reached; or NULL or "" */
+	char *via;    /* the name of another section, through which it is reached; or NULL or "" */
 };
 
 /* A destination is meant by its port or by its address. */
@@ -122,11 +122,11 @@ struct redir_conf {
 	uint32_t mark; /* R */
 	char *user;    /* R */
 	int log, log_to;
-	char *control;   /* R; NULL or empty = off */
-	bool tune;       /* R */
-	int memory_mib;  /* 0 = auto */
+	char *control;  /* R; NULL or empty = off */
+	bool tune;      /* R */
+	int memory_mib; /* 0 = auto */
 	double drain_s;
-	char *state_dir; /* R; NULL = nothing is kept */
+	char *state_dir;        /* R; NULL = nothing is kept */
 	struct addr_list socks; /* R; the front door; may be empty */
 	char *socks_users_file;
 	struct users *socks_users; /* NULL: no name is asked for, only this machine is served */
@@ -151,9 +151,9 @@ struct redir_conf {
 	int balance;          /* enum balance_by */
 	double idle_s, dead_s, dial_timeout_s, reply_timeout_s;
 	double remember_failed_s; /* 0 = not at all */
-	struct verify verify; /* hold SYNs to these */
-	bool dscp;            /* the device's goes all the way */
-	int names;            /* enum names_told */
+	struct verify verify;     /* hold SYNs to these */
+	bool dscp;                /* the device's goes all the way */
+	int names;                /* enum names_told */
 	struct port_list names_ports;
 	/* [dns] */
 	struct dns_conf dns;

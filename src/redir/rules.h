@@ -36,8 +36,8 @@
 #define RULES_HELD       0x10U
 #define RULES_REFUSED(n) (0x53580000U | (uint32_t)(n) << 8) /* n: enum held_answer */
 
-#define RULES_NFT_TABLE  "sixpath"
-#define RULES_USER_TABLE "sixpath_user"
+#define RULES_NFT_TABLE     "sixpath"
+#define RULES_USER_TABLE    "sixpath_user"
 #define RULES_STANDIN_TABLE "sixpath_standin"
 
 /* Sets of servers that have just failed, by what a SYN to them is answered with: this, then

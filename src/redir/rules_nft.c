@@ -30,8 +30,8 @@
 #define TROUBLE_MAX 200
 #define SAID_MAX    150
 #define FDS_BETWEEN 64 /* what other threads may open in the meantime */
-#define PAUSE	    "add element inet " RULES_NFT_TABLE " paused { tcp }\n"
-#define RESUME	    "flush set inet " RULES_NFT_TABLE " paused\n"
+#define PAUSE       "add element inet " RULES_NFT_TABLE " paused { tcp }\n"
+#define RESUME      "flush set inet " RULES_NFT_TABLE " paused\n"
 
 struct rules {
 	struct nft_lib lib;
@@ -306,7 +306,8 @@ static int load_stand_in(struct rules *r, const struct rules_conf *c)
 	rc = nft_run(r, all);
 	free(all);
 	if (rc < 0) /* some connections will break; that is no reason to do without rules */
-		log_warning("rules: %s (connections that are captured now may be reset)", why(r, rc));
+		log_warning("rules: %s (connections that are captured now may be reset)",
+			    why(r, rc));
 	return 0;
 }
 

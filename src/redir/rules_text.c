@@ -294,8 +294,9 @@ static void put_hold(FILE *f, const struct rules_conf *c)
 static void put_held(FILE *f, const struct rules_conf *c)
 {
 	if (c->queue) {
-		fprintf(f, "\tchain hold {\n\t\ttype filter hook prerouting priority mangle; policy "
-			   "accept;\n");
+		fprintf(f,
+			"\tchain hold {\n\t\ttype filter hook prerouting priority mangle; policy "
+			"accept;\n");
 		put_ifaces(f, c, "iifname");
 		fprintf(f, SYN " meta mark & 0x%08x == 0x%08x counter queue num %u bypass\n\t}\n",
 			RULES_HELD, RULES_HELD, HELD_QUEUE);
@@ -439,7 +440,8 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 		put_captured(f, c);
 		if (verifies(c)) { /* nobody else says what is held */
 			put_ifaces(f, c, "iifname");
-			fprintf(f, SYN " meta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x\n",
+			fprintf(f,
+				SYN " meta mark & 0x%08x != 0 meta mark set meta mark & 0x%08x\n",
 				RULES_HELD, ~RULES_HELD);
 		}
 		put_ifaces(f, c, "iifname");

@@ -77,8 +77,7 @@ static void keep_only(int fd)
  * scripts (what is ignored stays so over exec; PIPE because standard error may be one). */
 static void be_deaf(void)
 {
-	static const int ignored[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,
-				      SIGPIPE, SIGUSR1, SIGUSR2};
+	static const int ignored[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGUSR1, SIGUSR2};
 
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);

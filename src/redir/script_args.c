@@ -108,9 +108,9 @@ static void put_all(FILE *f, const struct redir_conf *c, enum script_kind kind, 
 	put_exclude(f, c);
 	put_proxies(f, c);
 	fprintf(f, "--learned%c%s%c", 0,
-		!learned                    ? "no"
+		!learned                   ? "no"
 		: c->action == BYPASS_RULE ? "rule"
-					    : "auto",
+					   : "auto",
 		0);
 	if (c->learn_passive && c->capture.n && kind == SCRIPT_IPTABLES)
 		fprintf(f, "--learn-passive%c", 0);

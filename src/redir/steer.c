@@ -27,7 +27,7 @@ struct steer {
 	struct addr servers[FORWARDS_MAX * FORWARD_TARGETS];
 	size_t n_servers;
 	bool v6, no_owner;
-	bool queue; /* nft queues packets for us */
+	bool queue;                   /* nft queues packets for us */
 	bool queue_known, have_queue; /* whether it can was asked; the answer */
 	bool standing_by, paused;
 	bool reconcile; /* the set has to be compared with the table */

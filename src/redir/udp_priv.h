@@ -73,7 +73,7 @@ struct udp {
 	struct redir_worker *rw;
 	bool begun, runs, stopped;
 	bool captures; /* it has listeners */
-	bool half; /* of what was taken from the budget, a descriptor is free */
+	bool half;     /* of what was taken from the budget, a descriptor is free */
 	struct udp_listener *listeners;
 	size_t n_listeners;
 	struct assoc_table table;

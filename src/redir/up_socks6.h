@@ -36,7 +36,7 @@ struct up_hop {
 	bool in_session, has_token;
 	bool wants_tfo; /* towards the next hop, or the server */
 	/* from the replies */
-	uint8_t code; /* of the operation reply */
+	uint8_t code;     /* of the operation reply */
 	struct addr bind; /* what BIND has bound; unset where it is a name */
 	uint16_t backlog; /* granted to it */
 	enum s6_fault fault;

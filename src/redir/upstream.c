@@ -350,7 +350,8 @@ void upstream_busy(struct upstream *up, double now_s)
 	pthread_mutex_unlock(&up->lock);
 }
 
-void upstream_heard(struct upstream *up, double now_s, unsigned number, uint32_t base, uint32_t size)
+void upstream_heard(struct upstream *up, double now_s, unsigned number, uint32_t base,
+		    uint32_t size)
 {
 	pthread_mutex_lock(&up->lock);
 	health_heard(&up->health, now_s);

@@ -31,11 +31,11 @@ struct upstream {
 	/* immutable */
 	char *name, *host, *username, *password;
 	uint16_t port;
-	struct upstream *via; /* a reference, or NULL: it is dialled */
+	struct upstream *via;   /* a reference, or NULL: it is dialled */
 	int protocol, pipeline; /* enum protocol, enum pipeline */
 	int mptcp, tfo;
 	uint16_t udp_port; /* for datagrams; 0: port */
-	uint32_t mark; /* of our sockets: the route to the proxy may depend on it */
+	uint32_t mark;     /* of our sockets: the route to the proxy may depend on it */
 	struct worker *main;
 	/* the local address of connections to dst; sock_source, but for tests */
 	int (*source)(const struct addr *dst, uint32_t mark, struct addr *local);
@@ -81,7 +81,7 @@ const char *upstream_via_str(const struct upstream *up, char *buf, size_t cap);
 struct upstream_grant {
 	struct addr addr;
 	bool in_session, has_token, tfo;
-	bool tfo_works; /* and has done so before */
+	bool tfo_works;    /* and has done so before */
 	double patience_s; /* as below, for it alone */
 	uint8_t id[SESSION_ID_MAX];
 	uint16_t id_len;
@@ -164,11 +164,11 @@ void upstream_proven(struct upstream *up, double now_s, const struct addr *addr,
 /* For those who choose and probe. */
 struct upstream_view {
 	enum upstream_state state;
-	bool usable;  /* upstream_grant_chain would grant */
-	bool via_up;  /* what it is reached through can be used, or there is no via */
-	bool trouble; /* an answer is overdue */
+	bool usable;   /* upstream_grant_chain would grant */
+	bool via_up;   /* what it is reached through can be used, or there is no via */
+	bool trouble;  /* an answer is overdue */
 	double busy_s; /* it has said that it can take no more: last choice until then */
-	bool urgent;  /* here or elsewhere: it is to be probed at once */
+	bool urgent;   /* here or elsewhere: it is to be probed at once */
 	double heard_s;
 	unsigned wanted; /* good probes until it is up */
 	uint32_t rtt_us; /* of the whole way */

@@ -19,7 +19,7 @@ struct doctor {
 	int daemon_rc;  /* 0 = the daemon has answered, or -errno */
 	char *status;   /* its answers, JSON; NULL = none */
 	char *proxies;
-	char mode[16]; /* of the redirector; "" = not known */
+	char mode[16];  /* of the redirector; "" = not known */
 	char rules[16]; /* of the redirector: own, script, none; "" = not known */
 	struct findings findings;
 	struct netview net;

@@ -378,9 +378,11 @@ static int usage(void)
 	      "       peer duplex [--up N] [--down N] [--flows N] ADDRESS PORT\n"
 	      "       peer halfclose [--up N] [--flows N] ADDRESS PORT    to an echo service\n"
 	      "       peer mix [--count N] [--seconds N] [--rate N] [--slots N] [--every SECONDS]\n"
-	      "                [--timeout-ms N] [--stay-ms N] KIND=WEIGHT,PORT,ADDRESS[,ADDRESS...] ...\n"
+	      "                [--timeout-ms N] [--stay-ms N] "
+	      "KIND=WEIGHT,PORT,ADDRESS[,ADDRESS...] ...\n"
 	      "         mixed traffic; a line for each connection that fails, totals at the end\n"
-	      "         KIND: get keep slow abort (http); upload (duplex); halfclose (echo); reset;\n"
+	      "         KIND: get keep slow abort (http); upload (duplex); halfclose (echo); "
+	      "reset;\n"
 	      "               banner; idle stay (silent); empty; dead (nobody is there)\n"
 	      "  all clients: [--mptcp] [--tfo] [--mark N] [--pace-kbit N] [--timeout-ms N (for "
 	      "each read or write)]\n"
@@ -481,26 +483,16 @@ static bool set_option(struct client *c, int opt, const char *arg)
 static bool parse(struct client *c, int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"mptcp", 0, NULL, 'm'},
-		{"tfo", 0, NULL, 't'},
-		{"timeout-ms", 1, NULL, 'T'},
-		{"get", 1, NULL, 'g'},
-		{"send", 1, NULL, 's'},
-		{"send-octets", 1, NULL, 'S'},
-		{"server-first", 0, NULL, 'f'},
-		{"want", 1, NULL, 'w'},
-		{"shut", 0, NULL, 'h'},
-		{"reset", 0, NULL, 'R'},
-		{"hold-ms", 1, NULL, 'H'},
-		{"repeat", 1, NULL, 'r'},
-		{"up", 1, NULL, 'u'},
-		{"down", 1, NULL, 'd'},
-		{"flows", 1, NULL, 'F'},
-		{"transparent", 0, NULL, 'x'},
-		{"send-hex", 1, NULL, 'X'},
-		{"mark", 1, NULL, 'M'},
-		{"pace-kbit", 1, NULL, 'p'},
-		{NULL, 0, NULL, 0},
+		{"mptcp", 0, NULL, 'm'},        {"tfo", 0, NULL, 't'},
+		{"timeout-ms", 1, NULL, 'T'},   {"get", 1, NULL, 'g'},
+		{"send", 1, NULL, 's'},         {"send-octets", 1, NULL, 'S'},
+		{"server-first", 0, NULL, 'f'}, {"want", 1, NULL, 'w'},
+		{"shut", 0, NULL, 'h'},         {"reset", 0, NULL, 'R'},
+		{"hold-ms", 1, NULL, 'H'},      {"repeat", 1, NULL, 'r'},
+		{"up", 1, NULL, 'u'},           {"down", 1, NULL, 'd'},
+		{"flows", 1, NULL, 'F'},        {"transparent", 0, NULL, 'x'},
+		{"send-hex", 1, NULL, 'X'},     {"mark", 1, NULL, 'M'},
+		{"pace-kbit", 1, NULL, 'p'},    {NULL, 0, NULL, 0},
 	};
 	int opt;
 

@@ -27,7 +27,8 @@ struct peer_sock {
 	bool transparent;    /* listeners: take what TPROXY sends */
 	unsigned mark;       /* SO_MARK, 0 = none */
 	unsigned timeout_ms; /* for each single read or write; 0 = none */
-	unsigned pace_kbit;  /* the most that is sent in a second, by each connection; 0 = no limit */
+	unsigned
+		pace_kbit; /* the most that is sent in a second, by each connection; 0 = no limit */
 };
 
 /* Numeric address. Returns false if it is none. */

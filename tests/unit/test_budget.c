@@ -157,9 +157,9 @@ static void test_in_a_daemon(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_flows_max),   cmocka_unit_test(test_memory_auto),
-		cmocka_unit_test(test_judge),       cmocka_unit_test(test_quota),
-		cmocka_unit_test(test_trims),       cmocka_unit_test(test_in_a_daemon),
+		cmocka_unit_test(test_flows_max), cmocka_unit_test(test_memory_auto),
+		cmocka_unit_test(test_judge),     cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_trims),     cmocka_unit_test(test_in_a_daemon),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -346,14 +346,13 @@ static void good_file(void **state)
 #define LISTEN(item)                                                                               \
 	"must be ADDRESS:PORT, [IPV6]:PORT or PORT, comma separated, ports 1 to 65535; \"" item    \
 	"\" is none of these"
-#define PREFIX(item) "must be addresses or ADDRESS/BITS, comma separated; \"" item "\" is neither"
-#define INTERFACE(item)                                                                            \
-	"must be names of network interfaces, comma separated; \"" item "\" is none"
+#define PREFIX(item)    "must be addresses or ADDRESS/BITS, comma separated; \"" item "\" is neither"
+#define INTERFACE(item) "must be names of network interfaces, comma separated; \"" item "\" is none"
 #define RANGE(item)                                                                                \
-	"must be ports 1 to 65535 or ranges like 1000-2000, comma separated; \"" item            \
+	"must be ports 1 to 65535 or ranges like 1000-2000, comma separated; \"" item              \
 	"\" is neither"
-#define HOSTPORT     "must be NAME:PORT, IPV4:PORT or [IPV6]:PORT"
-#define PORT         "must have a port of 1 to 65535"
+#define HOSTPORT "must be NAME:PORT, IPV4:PORT or [IPV6]:PORT"
+#define PORT     "must have a port of 1 to 65535"
 
 static const struct {
 	const char *key, *value, *reason;
@@ -656,10 +655,8 @@ static void left_out(void **state)
 {
 	static const struct conf_key none[] = {{0}};
 	static const struct conf_key keys[] = {{"n", conf_int, 0, .def = "1", .min = 1, .max = 2},
-					       {"door",
-						conf_left_out,
-						offsetof(struct all, no_memory),
-						.def = "4",
+					       {"door", conf_left_out,
+						offsetof(struct all, no_memory), .def = "4",
 						.help = "--disable-door"},
 					       {0}};
 	const struct conf_section s[] = {
@@ -685,11 +682,18 @@ static void left_out(void **state)
 	write_file(asked, strlen(asked));
 	assert_int_equal(conf_load("t.conf", s, &a, f), 4);
 	fclose(f);
-	assert_string_equal(errors,
-			    "t.conf:2: [m] door: \"4\" is not valid: " WITHOUT("door")
-			    "t.conf:4: [udp] max: " WITHOUT("udp")
-			    "t.conf:5: [udp] max: " WITHOUT("udp")
-			    "t.conf:6: [forward web]: " WITHOUT("forward"));
+	assert_string_equal(
+		errors,
+		"t.conf:2: [m] door: \"4\" is not valid: " WITHOUT(
+			"door") "t.conf:4: [udp] max: " WITHOUT("udp") "t.conf:5: [udp] "
+								       "max: " WITHOUT("udp") "t."
+											      "conf"
+											      ":6: "
+											      "[for"
+											      "ward"
+											      " web"
+											      "]:"
+											      " " WITHOUT("forward"));
 	free(errors);
 }
 
@@ -812,18 +816,12 @@ static void differences(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),
-		cmocka_unit_test(good_file),
-		cmocka_unit_test(each_bad_value),
-		cmocka_unit_test(each_bad_file),
-		cmocka_unit_test(long_lines),
-		cmocka_unit_test(nul_and_binary),
-		cmocka_unit_test(no_file),
-		cmocka_unit_test(required_section),
-		cmocka_unit_test(left_out),
-		cmocka_unit_test(out_of_memory_and_bad_default),
-		cmocka_unit_test(cut_and_changed),
-		cmocka_unit_test(secrets),
+		cmocka_unit_test(defaults),        cmocka_unit_test(good_file),
+		cmocka_unit_test(each_bad_value),  cmocka_unit_test(each_bad_file),
+		cmocka_unit_test(long_lines),      cmocka_unit_test(nul_and_binary),
+		cmocka_unit_test(no_file),         cmocka_unit_test(required_section),
+		cmocka_unit_test(left_out),        cmocka_unit_test(out_of_memory_and_bad_default),
+		cmocka_unit_test(cut_and_changed), cmocka_unit_test(secrets),
 		cmocka_unit_test(differences),
 	};
 

@@ -55,7 +55,8 @@ static int as_heir(void)
 	if (fcntl(3, F_GETFD) >= 0 || fcntl(8, F_GETFD) < 0 || fcntl(9, F_GETFD) < 0)
 		return 18;
 	/* tells the predecessor, waits for it */
-	if (send(8, "R", 1, 0) != 1 || !rig_wait(8, POLLIN) || recv(8, fd, 1, 0) != 1 || *(char *)fd != 'G')
+	if (send(8, "R", 1, 0) != 1 || !rig_wait(8, POLLIN) || recv(8, fd, 1, 0) != 1 ||
+	    *(char *)fd != 'G')
 		return 19;
 	return 0;
 }
@@ -109,7 +110,8 @@ static void test_successor(void **state)
 	open_sockets(fd);
 	before = rig_open_fds();
 	assert_int_equal(handover_begin(&h, &w, self, argv, fd, SOCKETS, fd[4], heard, NULL), 0);
-	assert_int_equal(handover_begin(&h, &w, self, argv, fd, SOCKETS, fd[4], heard, NULL), -EBUSY);
+	assert_int_equal(handover_begin(&h, &w, self, argv, fd, SOCKETS, fd[4], heard, NULL),
+			 -EBUSY);
 	child = h.child;
 	assert_true(rig_until(&w, rig_flag, &said.called));
 	if (!said.there)
@@ -139,8 +141,8 @@ static void test_no_successor(void **state)
 	assert_int_equal(worker_init(&w, UINT32_MAX, NULL), 0);
 	for (int i = 0; i < 2; i++) {
 		said.called = false;
-		assert_int_equal(handover_begin(&h, &w, programs[i], argv, NULL, 0, -1, heard, NULL),
-				 0);
+		assert_int_equal(
+			handover_begin(&h, &w, programs[i], argv, NULL, 0, -1, heard, NULL), 0);
 		assert_true(rig_until(&w, rig_flag, &said.called));
 		assert_false(said.there);
 		assert_false(handover_runs(&h));

@@ -380,8 +380,7 @@ int main(void)
 		cmocka_unit_test(test_limit),       cmocka_unit_test(test_fixed),
 		cmocka_unit_test(test_none),        cmocka_unit_test(test_dead),
 		cmocka_unit_test(test_was_dead),    cmocka_unit_test(test_restarted),
-		cmocka_unit_test(test_paths),
-		cmocka_unit_test(test_no_proxy),
+		cmocka_unit_test(test_paths),       cmocka_unit_test(test_no_proxy),
 		cmocka_unit_test(test_not_in_pool), cmocka_unit_test(test_impatient),
 	};
 

@@ -135,8 +135,7 @@ static void args_are(enum script_kind kind, bool learned, const char *want)
 	assert_string_equal(text, want);
 	assert_string_equal(argv[0], "sh");
 	assert_true(strncmp(argv[1], dir, strlen(dir)) == 0);
-	assert_string_equal(argv[1] + strlen(dir),
-			    kind == SCRIPT_NFT ? "/nft.sh" : "/iptables.sh");
+	assert_string_equal(argv[1] + strlen(dir), kind == SCRIPT_NFT ? "/nft.sh" : "/iptables.sh");
 	script_argv_free(argv);
 }
 
@@ -236,9 +235,9 @@ static void test_orderly(void **state)
 	int low, fd;
 
 	(void)state;
-	put("iptables.sh", TRACE
-	    "[ $1 != start ] || { echo \"$@\" >$here/args; env >$here/env; ls -l /proc/$$/fd "
-	    ">$here/files; ls -l /proc/$PPID/fd >$here/guard; }\n");
+	put("iptables.sh",
+	    TRACE "[ $1 != start ] || { echo \"$@\" >$here/args; env >$here/env; ls -l /proc/$$/fd "
+		  ">$here/files; ls -l /proc/$PPID/fd >$here/guard; }\n");
 	load(IPTABLES);
 	snprintf(path, sizeof(path), "%s/conf", dir);
 	low = open(path, O_RDONLY | O_CLOEXEC);

@@ -951,8 +951,8 @@ static void test_pool_reload(void **state)
 	bring_up(b, "192.0.2.2");
 	assert_true(upstream_grant(a, 1, &g));
 	assert_int_equal(g.token, 100);
-	upstream_get(c);            /* a flow of before */
-	conf_of(&conf, "193");      /* b goes behind c */
+	upstream_get(c);       /* a flow of before */
+	conf_of(&conf, "193"); /* b goes behind c */
 	conf.p[0].prewarm = 7;
 	conf.p[2].mptcp = !conf.p[2].mptcp; /* another c */
 	p = pool_new(&conf.c, old, &s->main);

@@ -934,17 +934,27 @@ static void test_ipset_reconcile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		KERNEL_TEST(test_open_and_close), KERNEL_TEST(test_redirect),
-		KERNEL_TEST(test_kill_9),         KERNEL_TEST(test_no_capability),
-		KERNEL_TEST(test_two_daemons),    KERNEL_TEST(test_flush_ruleset),
-		KERNEL_TEST(test_without_owner),  KERNEL_TEST(test_check_fails),
-		KERNEL_TEST(test_upstreams),      KERNEL_TEST(test_pause),
-		KERNEL_TEST(test_hand_over),      KERNEL_TEST(test_hand_over_fails),
+		KERNEL_TEST(test_open_and_close),
+		KERNEL_TEST(test_redirect),
+		KERNEL_TEST(test_kill_9),
+		KERNEL_TEST(test_no_capability),
+		KERNEL_TEST(test_two_daemons),
+		KERNEL_TEST(test_flush_ruleset),
+		KERNEL_TEST(test_without_owner),
+		KERNEL_TEST(test_check_fails),
+		KERNEL_TEST(test_upstreams),
+		KERNEL_TEST(test_pause),
+		KERNEL_TEST(test_hand_over),
+		KERNEL_TEST(test_hand_over_fails),
 		KERNEL_TEST(test_counters),
-		KERNEL_TEST(test_routing),        KERNEL_TEST(test_routing_of_others),
-		KERNEL_TEST(test_nft_set),        KERNEL_TEST(test_nft_reconcile),
-		KERNEL_TEST(test_nft_table_lost), KERNEL_TEST(test_nft_busy),
-		KERNEL_TEST(test_ipset),          KERNEL_TEST(test_ipset_reconcile),
+		KERNEL_TEST(test_routing),
+		KERNEL_TEST(test_routing_of_others),
+		KERNEL_TEST(test_nft_set),
+		KERNEL_TEST(test_nft_reconcile),
+		KERNEL_TEST(test_nft_table_lost),
+		KERNEL_TEST(test_nft_busy),
+		KERNEL_TEST(test_ipset),
+		KERNEL_TEST(test_ipset_reconcile),
 	};
 
 	real_root = geteuid() == 0;

@@ -131,12 +131,11 @@ static void test_verify(void **state)
 	c.verify = ports;
 	c.n_verify = 2;
 	text = text_of(&c);
-	assert_has(text,
-		   "\tchain take {\n"
-		   "\t\tmeta l4proto @paused counter return comment \"paused\"\n"
-		   "\t\ttcp dport { 443, 8000-9000 } meta mark set meta mark & 0xfffffff3 | "
-		   "0x00000010 counter accept comment \"verify\"\n"
-		   "\t\tmeta l4proto tcp tproxy to :1077");
+	assert_has(text, "\tchain take {\n"
+			 "\t\tmeta l4proto @paused counter return comment \"paused\"\n"
+			 "\t\ttcp dport { 443, 8000-9000 } meta mark set meta mark & 0xfffffff3 | "
+			 "0x00000010 counter accept comment \"verify\"\n"
+			 "\t\tmeta l4proto tcp tproxy to :1077");
 	assert_has(text, "hook prerouting priority mangle - 5; policy");
 	assert_has(text, "syn meta mark & 0x00000010 != 0 meta mark set meta mark & 0xffffffef\n"
 			 "\t\tiifname { \"br-lan\" } tcp flags & (fin|syn|rst|ack) == syn jump "
@@ -161,9 +160,10 @@ static void test_verify(void **state)
 	c.queue = true; /* not every kernel's nft takes that */
 	text = rules_text(&c);
 	assert_non_null(text);
-	assert_has(text, "hook prerouting priority mangle; policy accept;\n"
-			 "\t\tiifname { \"br-lan\" } tcp flags & (fin|syn|rst|ack) == syn meta mark "
-			 "& 0x00000010 == 0x00000010 counter queue num 10662 bypass\n");
+	assert_has(text,
+		   "hook prerouting priority mangle; policy accept;\n"
+		   "\t\tiifname { \"br-lan\" } tcp flags & (fin|syn|rst|ack) == syn meta mark "
+		   "& 0x00000010 == 0x00000010 counter queue num 10662 bypass\n");
 	free(text);
 	/* Devices only, and only with tproxy. */
 	c.queue = false;
@@ -201,9 +201,8 @@ static void test_verify_networks(void **state)
 	c.verify_nets = (struct prefix_list){nets, 2};
 	c.v6 = true;
 	text = text_of(&c);
-	assert_has(text,
-		   "\tset verify4 {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\tauto-merge\n"
-		   "\t\telements = { 203.0.113.0/24, 203.0.113.7/32 }\n\t}\n");
+	assert_has(text, "\tset verify4 {\n\t\ttype ipv4_addr\n\t\tflags interval\n\t\tauto-merge\n"
+			 "\t\telements = { 203.0.113.0/24, 203.0.113.7/32 }\n\t}\n");
 	assert_has(text, "\tset verify6 {\n\t\ttype ipv6_addr\n\t\tflags interval\n"
 			 "\t\tauto-merge\n\t}\n");
 	assert_has(text, "\t\tmeta l4proto tcp ip daddr @verify4 meta mark set meta mark & "
@@ -236,18 +235,19 @@ static void test_failed(void **state)
 	text = text_of(&c);
 	assert_has(text, "\tset failed_reset4 {\n\t\ttype ipv4_addr . inet_service\n\t\tflags "
 			 "timeout\n\t}\n");
-	assert_has(text,
-		   "\tchain take {\n"
-		   "\t\tmeta l4proto @paused counter return comment \"paused\"\n"
-		   "\t\tip daddr . tcp dport @failed_reset4 counter reject with tcp reset comment "
-		   "\"failed\"\n"
-		   "\t\tip daddr . tcp dport @failed_host4 counter reject with icmpx "
-		   "host-unreachable comment \"failed\"\n"
-		   "\t\tip daddr . tcp dport @failed_net4 counter reject with icmpx no-route comment "
-		   "\"failed\"\n"
-		   "\t\tip daddr . tcp dport @failed_prohibited4 counter reject with icmpx "
-		   "admin-prohibited comment \"failed\"\n"
-		   "\t\tmeta l4proto tcp tproxy to :1077");
+	assert_has(
+		text,
+		"\tchain take {\n"
+		"\t\tmeta l4proto @paused counter return comment \"paused\"\n"
+		"\t\tip daddr . tcp dport @failed_reset4 counter reject with tcp reset comment "
+		"\"failed\"\n"
+		"\t\tip daddr . tcp dport @failed_host4 counter reject with icmpx "
+		"host-unreachable comment \"failed\"\n"
+		"\t\tip daddr . tcp dport @failed_net4 counter reject with icmpx no-route comment "
+		"\"failed\"\n"
+		"\t\tip daddr . tcp dport @failed_prohibited4 counter reject with icmpx "
+		"admin-prohibited comment \"failed\"\n"
+		"\t\tmeta l4proto tcp tproxy to :1077");
 	assert_lacks(text, "failed_reset6");
 	free(text);
 	c.v6 = true;
@@ -527,8 +527,9 @@ static void test_stand_in(void **state)
 	text = rules_text_stand_in(&c);
 	nft_takes(text);
 	assert_has(text, "table inet sixpath_standin {\n\tflags owner\n");
-	assert_has(text, "iifname { \"br-lan\" } meta l4proto tcp socket transparent 1 meta mark set "
-			 "meta mark | 0x00000002 accept\n");
+	assert_has(text,
+		   "iifname { \"br-lan\" } meta l4proto tcp socket transparent 1 meta mark set "
+		   "meta mark | 0x00000002 accept\n");
 	assert_has(text, "ct mark & 0x00000002 == 0x00000002 meta mark set meta mark | 0x00000002");
 	assert_lacks(text, "tproxy to");
 	assert_lacks(text, "tcp flags");

@@ -270,6 +270,7 @@ void budget_start(struct budget *b, const struct budget_wishes *wishes)
 {
 	b->wishes = *wishes;
 	b->wake.run = wake_run;
+	b->peak = TRIM_FLOWS; /* what reading the configuration has left goes at the first look */
 	budget_reload(b, wishes->memory_mib);
 	count_base(b);
 	ev_timer_init(&b->tick, tick_cb, TICK_S, TICK_S);

@@ -48,15 +48,20 @@ size_t sndlimit_credit(struct sndlimit *s, const struct sock_window *w, uint64_t
 size_t sndlimit_room(struct sndlimit *s, int fd, uint64_t sent, double *wait_s)
 {
 	struct sock_window w = {.in_flight = sent};
+	size_t more;
 
-	if (s->credit > 0)
+	/* Asked before the last of it is used: an answer that is cut there waits until the client, which
+	 * has nothing to say to one half of it, acknowledges that half after 40 ms. */
+	if (s->credit >= LEAST)
 		return s->credit;
 	if (sent > s->wrong_most)
 		return SIZE_MAX;
 	/* During the handshake the socket does not say yet that it is MPTCP. */
 	if (sock_window(fd, &w) < 0 && !sock_in_handshake(fd) && sock_window(fd, &w) < 0)
 		return SIZE_MAX; /* plain TCP, which knows its window */
-	s->credit = sndlimit_credit(s, &w, sent);
+	more = sndlimit_credit(s, &w, sent);
+	if (more > s->credit)
+		s->credit = more;
 	*wait_s = (double)w.rtt_us / 1e6 / WAIT_PART;
 	if (*wait_s < WAIT_LEAST)
 		*wait_s = WAIT_LEAST;

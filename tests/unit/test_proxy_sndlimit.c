@@ -139,11 +139,23 @@ static void ends_where_the_error_ends(void **state)
 	s.credit = 0;
 	/* No such descriptor: what is asked of it fails, so only the count can have decided. */
 	assert_true(sndlimit_room(&s, -1, ((uint64_t)SYN_WIN << SCALE) + 1, &wait_s) == SIZE_MAX);
-	s.credit = 7;
-	assert_int_equal(sndlimit_room(&s, -1, 1, &wait_s), 7);
-	sndlimit_wrote(&s, 3);
-	assert_int_equal(s.credit, 4);
-	sndlimit_wrote(&s, 9);
+}
+
+/* Not with the last octet: an answer would be cut there. Which descriptor says that it is none. */
+static void asks_in_time(void **state)
+{
+	struct sndlimit s = fresh();
+	double wait_s = -1.;
+
+	(void)state;
+	s.credit = 4103;
+	assert_int_equal(sndlimit_room(&s, -1, 1, &wait_s), 4103);
+	sndlimit_wrote(&s, 7);
+	assert_int_equal(sndlimit_room(&s, -1, 1, &wait_s), 4096);
+	sndlimit_wrote(&s, 1);
+	assert_int_equal(s.credit, 4095);
+	assert_true(sndlimit_room(&s, -1, 1, &wait_s) == SIZE_MAX);
+	sndlimit_wrote(&s, 5000);
 	assert_int_equal(s.credit, 0);
 }
 
@@ -158,6 +170,7 @@ int main(void)
 		cmocka_unit_test(late_accept),
 		cmocka_unit_test(the_first_octets_need_not_ask),
 		cmocka_unit_test(ends_where_the_error_ends),
+		cmocka_unit_test(asks_in_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,7 @@ SECONDS_EACH=${SECONDS_EACH:-1.5}
 # 10,000 idle flows, or what the limit of descriptors allows where it cannot be raised: the daemons
 # keep some in reserve.
 # Where descriptors are few: so many that the redirector still captures them (below 90 % of what it can have).
-BENCH_MANY=$(($(ulimit -Hn) > 23000 ? 10000 : ($(ulimit -Hn) / 2 - 300) * 88 / 100))
+BENCH_MANY=${BENCH_MANY:-$(($(ulimit -Hn) > 23000 ? 10000 : ($(ulimit -Hn) / 2 - 300) * 88 / 100))}
 
 # record FIGURE VALUES: VALUES is a JSON object.
 record() {

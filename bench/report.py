@@ -407,8 +407,7 @@ packet) is charged to whoever runs at the moment: a relay that writes also pays 
 on a machine with few processors, where load generator, redirector, proxy and server share them, are not those of four machines.
 The ratios between contestants count, not the absolute rates. Bare relays and HAProxy do not find out where a connection goes:
 they have one fixed destination. The bare relays do nothing but copy, without Fast Open: what the best of them reaches in the same
-run stands in the last column of the targets. All else is the kernel's share: of a short connection's processor time our own
-instructions, counted below, are some 5 us."""
+run stands in the last column of the targets. How many instructions are our own, not the kernel's, is counted below."""
 
 
 def main():

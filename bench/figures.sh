@@ -146,25 +146,41 @@ figure_ttfb() {
 
 # ---- instructions, by callgrind: the same on every machine, whatever its mood ----
 
-# instructions NAME OPEN MODE COUNT OPTION...: of the redirector's whole life, or that of sixpath's
-# proxy (BENCH_WRAPPED), with OPEN idle flows; in COUNTED.
-instructions() {
-	local name=$1 open=$2 mode=$3 count=$4 pid
-	shift 4
+# callgrind_start NAME OPTION...: a contestant whose redirector and proxy are counted, with these
+# options of callgrind; the file of the redirector, or of sixpath's proxy (BENCH_WRAPPED), in CALLGRIND.
+callgrind_start() {
+	local name=$1 pid
+	shift
 	rm -f "$LAB_DIR"/run/cg.*
 	# libtool knows the program behind its script.
-	BENCH_WRAP=("$SIXPATH_BUILD/libtool" --mode=execute valgrind --tool=callgrind --vgdb=no --log-file="$LAB_DIR/run/valgrind.%p" --callgrind-out-file="$LAB_DIR/run/cg.%p")
+	BENCH_WRAP=("$SIXPATH_BUILD/libtool" --mode=execute valgrind --tool=callgrind --vgdb=no --log-file="$LAB_DIR/run/valgrind.%p" --callgrind-out-file="$LAB_DIR/run/cg.%p" "$@")
 	contestant_start "$name" --redir redir.workers=1 --proxy proxy.workers=1 || { contestant_stop; BENCH_WRAP=(); return 1; }
 	BENCH_WRAP=()
 	pid=$BENCH_REDIR
 	[ "$BENCH_WRAPPED" = redir ] || pid=$BENCH_PROXY
-	pid=${LAB_PIDS[$pid]}
-	chown "$LAB_USER" "$LAB_DIR/run/cg.$pid" # written when the daemon ends, no longer as root
+	CALLGRIND=$LAB_DIR/run/cg.${LAB_PIDS[$pid]}
+	chown "$LAB_USER" "$CALLGRIND" # written when the daemon ends, no longer as root
+}
+
+# callgrind_load MODE OPTION...: what is counted
+callgrind_load() {
+	timeout 60 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$@" "$SRV4" "${MEASURE_PORT:-80}" >"$LAB_DIR/count.log" 2>&1
+}
+
+callgrind_total() { # FILE
+	awk '$1 == "totals:" || $1 == "summary:" { v = $2 } END { print v + 0 }' "$1"
+}
+
+# instructions NAME OPEN MODE COUNT OPTION...: of a whole life with OPEN idle flows; in COUNTED.
+instructions() {
+	local name=$1 open=$2 mode=$3 count=$4
+	shift 4
+	callgrind_start "$name" || return 1
 	[ "$open" = 0 ] || idle_start "$open" || return 1
-	timeout 30 ip netns exec "$DEV" "$SIXPATH_BUILD/bench/load" "$mode" --count "$count" "$@" "$SRV4" "${MEASURE_PORT:-80}" >"$LAB_DIR/count.log" 2>&1
+	callgrind_load "$mode" --count "$count" "$@"
 	[ "$open" = 0 ] || idle_stop
 	contestant_stop
-	COUNTED=$(awk '$1 == "totals:" || $1 == "summary:" { v = $2 } END { print v + 0 }' "$LAB_DIR/run/cg.$pid")
+	COUNTED=$(callgrind_total "$CALLGRIND")
 }
 
 # slope NAME OPEN MODE FEW MANY OPTION...: instructions for one more; in SLOPE, empty if unknown.
@@ -190,13 +206,34 @@ figure_instructions() {
 	done
 }
 
+# between NAME OPEN MODE COUNT OPTION...: instructions for one of COUNT beside OPEN idle flows; in
+# SLOPE. Counted from one `sixpathctl udp` to the next, so without what opening the idle flows took;
+# and without what timers do: under callgrind everything takes fifty times longer, but idle flows are
+# looked at as often as ever.
+between() {
+	local name=$1 open=$2 mode=$3 count=$4
+	shift 4
+	SLOPE=""
+	callgrind_start "$name" --dump-before=run_udp --toggle-collect=timer_cb --collect-atstart=yes || return 1
+	if idle_start "$open"; then
+		lab_ctl redir udp >/dev/null
+		callgrind_load "$mode" --count "$count" "$@"
+		lab_ctl redir udp >/dev/null
+		SLOPE=$(($(callgrind_total "$(printf '%s\n' "$CALLGRIND".* | sort -V | tail -n 1)") / count))
+		grep -q '"errors":0' "$LAB_DIR/count.log" || SLOPE=""
+	fi
+	idle_stop
+	contestant_stop
+	[ -n "$SLOPE" ] || { echo "bench: $name: instructions beside $open flows could not be counted" >&2; false; }
+}
+
 # Cost of a connection and of a MiB with few and with many other flows open.
 figure_flat() {
 	local n
 	for ((BENCH_ROUND = 1; BENCH_ROUND <= INSTRUCTION_ROUNDS; BENCH_ROUND++)); do
 		for n in 10 $BENCH_MANY; do
-			slope "$1" "$n" short 100 600 --flows 1 && record "flat_$n" "{\"value\":$SLOPE}"
-			slope "$1" "$n" "${MIB[@]}" && record "flat_mib_$n" "{\"value\":$SLOPE}"
+			between "$1" "$n" short 1000 --flows 1 && record "flat_$n" "{\"value\":$SLOPE}"
+			between "$1" "$n" kept 128 --flows 1 --reply 1048576 && record "flat_mib_$n" "{\"value\":$SLOPE}"
 		done
 	done
 }

@@ -18,13 +18,13 @@ within() {
 	check_num "$2" "$3" "<=" "$(allowed "$1")"
 }
 
-# counted LIMIT TEXT SLOPE-ARGUMENT...: how events fall together differs from run to run, and with it
+# counted LIMIT TEXT slope|between ARGUMENT...: how events fall together differs from run to run, and with it
 # the number of reads and wake-ups; what costs more by itself costs more three times.
 counted() {
 	local most=$1 text=$2 best=""
 	shift 2
 	for _ in 1 2 3; do
-		slope "$@"
+		"$@"
 		[ -n "$best" ] && [ "$best" -le "${SLOPE:-$best}" ] || best=$SLOPE
 		awk -v v="${best:-x}" -v l="$most" 'BEGIN { exit !(v + 0 > 0 && v + 0 <= l + 0) }' && break
 	done
@@ -33,23 +33,23 @@ counted() {
 }
 
 structure_instructions() { # NAME TEXT
-	counted "$(allowed "instructions_connection_$1")" "$2: instructions for a connection" "$1" 0 short 100 600 --flows 1
-	counted "$(awk -v b="${BEST:-0}" 'BEGIN { print int(b * 1.2) }')" "$2: the same beside 1000 open flows" "$1" 1000 short 100 600 --flows 1
-	counted "$(allowed "instructions_mib_$1")" "$2: instructions for a MiB" "$1" 0 kept 4 36 --flows 1 --reply 1048576
+	counted "$(allowed "instructions_connection_$1")" "$2: instructions for a connection" slope "$1" 0 short 100 600 --flows 1
+	counted "$(awk -v b="${BEST:-0}" 'BEGIN { print int(b * 1.2) }')" "$2: the same beside 1000 open flows" between "$1" 1000 short 1000 --flows 1
+	counted "$(allowed "instructions_mib_$1")" "$2: instructions for a MiB" slope "$1" 0 kept 4 36 --flows 1 --reply 1048576
 }
 
 structure_proxy() { # NAME TEXT
 	BENCH_WRAPPED=proxy
-	counted "$(allowed "instructions_proxy_$1")" "$2: the proxy's instructions for a connection" "$1" 0 short 100 600 --flows 1
+	counted "$(allowed "instructions_proxy_$1")" "$2: the proxy's instructions for a connection" slope "$1" 0 short 100 600 --flows 1
 	BENCH_WRAPPED=redir
 }
 
 # One at a time, each woken up for: what comes together costs less.
 structure_udp() { # NAME TEXT
 	local MEASURE_PORT=$BENCH_UDP_PORT
-	counted "$(allowed "instructions_echo_$1")" "$2: instructions for a datagram and its echo" "$1" 0 udp 200 1200 --flows 1 --window 1
+	counted "$(allowed "instructions_echo_$1")" "$2: instructions for a datagram and its echo" slope "$1" 0 udp 200 1200 --flows 1 --window 1
 	BENCH_WRAPPED=proxy
-	counted "$(allowed "instructions_proxy_echo_$1")" "$2: the proxy's instructions for a datagram and its echo" "$1" 0 udp 200 1200 --flows 1 --window 1
+	counted "$(allowed "instructions_proxy_echo_$1")" "$2: the proxy's instructions for a datagram and its echo" slope "$1" 0 udp 200 1200 --flows 1 --window 1
 	BENCH_WRAPPED=redir
 }
 

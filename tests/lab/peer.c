@@ -252,6 +252,9 @@ static void flow_run(struct flow *f, const uint8_t *first, size_t first_len, uin
 	peer_facts(f->fd, &f->facts);
 	pthread_join(sender, NULL);
 	f->done = peer_now_ms();
+	/* Of a reset the kernel tells one of the two only; the other one sees a mere end. */
+	if (f->send_error == ECONNRESET && f->why && f->error == 0)
+		f->why = NULL;
 	if (f->send_error)
 		flow_fail(f, "writing", f->send_error);
 	close(f->fd);

@@ -124,6 +124,12 @@ struct hostport {
 };
 conf_parse_fn conf_hostport; /* struct hostport; key->min = default port or 0 = required */
 
+/* A text key that has been given, and not as nothing. */
+static inline bool conf_is_set(const char *text)
+{
+	return text && *text;
+}
+
 /* For what a reload cannot change. NULL and "" are the same text. */
 bool conf_text_equal(const char *x, const char *y);
 bool conf_addrs_equal(const struct addr_list *x, const struct addr_list *y);

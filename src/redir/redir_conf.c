@@ -7,10 +7,9 @@
 #include <strings.h>
 
 #include "config.h"
-#include "redir/balance.h"
+#include "redir/redir_check.h"
 #include "redir/rules.h"
 #include "redir/upstream.h"
-#include "redir/wan.h"
 
 #define KEY(field)     offsetof(struct redir_conf, field)
 #define PROXY(field)   offsetof(struct proxy_section, field)
@@ -275,32 +274,6 @@ static const struct conf_key udp_keys[] = {
 	{.name = NULL},
 };
 
-static bool ports_meet(const struct port_list *x, const struct port_list *y, uint16_t *port)
-{
-	for (size_t i = 0; i < x->n; i++)
-		for (size_t k = 0; k < y->n; k++) {
-			*port = x->v[i].first > y->v[k].first ? x->v[i].first : y->v[k].first;
-			if (*port <= x->v[i].last && *port <= y->v[k].last)
-				return true;
-		}
-	return false;
-}
-
-static void check_udp(struct conf *c, void *ctx, void *dst, const char *name)
-{
-	const struct redir_conf *r = ctx;
-	uint16_t port;
-
-	(void)dst;
-	if (ports_meet(&r->udp.refuse, &r->udp.direct, &port))
-		conf_error(c, "udp", name, "direct", "port %u is in refuse as well", port);
-	if (ports_meet(&r->udp.udp_ports, &r->udp.tcp_ports, &port))
-		conf_error(c, "udp", name, "tcp_ports", "port %u is in udp_ports as well", port);
-	if (r->mode != MODE_TPROXY && (r->udp.proxy.n > 0 || r->udp.refuse.n > 0))
-		conf_error(c, "udp", name, r->udp.proxy.n > 0 ? "proxy" : "refuse",
-			   "UDP can be captured with mode = tproxy only");
-}
-
 #define DNS_CLIENTS "127.0.0.0/8, ::1/128, " PRIVATE
 
 static const struct conf_key dns_keys[] = {
@@ -322,47 +295,6 @@ static const struct conf_key dns_keys[] = {
 	 .max = 7 * 86400},
 	{.name = NULL},
 };
-
-static bool is_named(const struct addr_list *l, const struct addr *a)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (addr_equal(&l->v[i], a))
-			return true;
-	return false;
-}
-
-/* "servers" one by one: they are c-ares' to read, but what is wrong is told now. */
-static void check_dns(struct conf *c, void *ctx, void *dst, const char *name)
-{
-	const struct redir_conf *r = ctx;
-	const char *at = r->dns.servers ? r->dns.servers : "";
-	char text[ADDR_STRLEN + 2];
-	struct addr a;
-
-	(void)dst;
-	while (*at) {
-		size_t len;
-
-		at += strspn(at, " ,");
-		len = strcspn(at, ", ");
-		if (len == 0)
-			return;
-		snprintf(text, sizeof(text), "%.*s", (int)len, at);
-		if (!addr_parse(&a, text, 53)) {
-			conf_error(c, "dns", name, "servers",
-				   "\"%s\" is no address: name servers are given as 192.0.2.53, "
-				   "[2001:db8::53]:5353",
-				   text);
-			return;
-		}
-		if (is_named(&r->dns.listen, &a)) {
-			conf_error(c, "dns", name, "servers",
-				   "%s is where we listen: name other servers", text);
-			return;
-		}
-		at += len;
-	}
-}
 
 /* int: 0 to PREWARM_MAX, or auto */
 static bool parse_prewarm(const char *text, void *dst, const struct conf_key *key, char *err,
@@ -508,170 +440,16 @@ static void *begin_path(void *ctx, const char *name)
 	return p;
 }
 
-static void check_path(struct conf *c, void *ctx, void *dst, const char *name)
-{
-	const struct redir_conf *r = ctx;
-	const struct path_section *p = dst;
-	struct list_node *n, *tmp;
-
-	if (r->paths.count == WAN_PATHS_MAX + 1)
-		conf_error(c, "path", name, NULL, "there may be at most %d paths", WAN_PATHS_MAX);
-	if (!p->device) {
-		conf_error(c, "path", name, NULL, "device is missing: set device = INTERFACE");
-		return;
-	}
-	list_for_each_safe (&r->paths, n, tmp) {
-		const struct path_section *q = container_of(n, struct path_section, node);
-		if (q == p)
-			break;
-		if (q->device && strcmp(q->device, p->device) == 0)
-			conf_error(c, "path", name, "device",
-				   "%s is the device of [path %s] already", p->device, q->name);
-	}
-}
-
-static bool is_set(const char *text)
-{
-	return text && *text;
-}
-
-/* Who can reach it without a password could use the proxies, and this machine to get further. */
-static void check_socks(struct conf *c, const struct redir_conf *r, const char *name)
-{
-	char text[ADDR_STRLEN];
-
-	for (size_t i = 0; i < r->socks.n; i++) {
-		const struct addr *a = &r->socks.v[i];
-
-		for (size_t k = 0; k < r->listen.n; k++)
-			if (addr_port(&r->listen.v[k]) == addr_port(a))
-				conf_error(c, "redir", name, "socks",
-					   "port %u is that of listen: use another one",
-					   addr_port(a));
-		if (!is_set(r->socks_users_file) && addr_classify(a) != ADDR_LOOPBACK)
-			conf_error(c, "redir", name, "socks",
-				   "%s can be reached by others: set socks_users = FILE (written "
-				   "with \"sixpathctl passwd\"), or use a loopback address such as "
-				   "[::1]:%u",
-				   addr_str(a, text, sizeof(text)), addr_port(a));
-	}
-}
-
-static void check_redir(struct conf *c, void *ctx, void *dst, const char *name)
-{
-	struct redir_conf *r = dst;
-	char err[256];
-
-	(void)ctx;
-	if (r->listen.n == 0)
-		conf_error(c, "redir", name, "listen", "must name at least one address");
-	if (!WITH_FRONT)
-		return;
-	check_socks(c, r, name);
-	if (!is_set(r->socks_users_file))
-		return;
-	r->socks_users = users_load(r->socks_users_file, err, sizeof(err));
-	if (!r->socks_users)
-		conf_error(c, "redir", name, "socks_users",
-			   "cannot use \"%s\": %s (it must be readable by the user the daemon runs "
-			   "as; write it with \"sixpathctl passwd\")",
-			   r->socks_users_file, err);
-}
-
-#define FIELD_MAX 255 /* RFC 1929 */
-
-/* Reads the password; it is kept in memory only. */
-static void check_password_file(struct conf *c, struct proxy_section *p, const char *name)
-{
-	char secret[FIELD_MAX + 2];
-	int rc = conf_read_secret(p->password_file, secret, sizeof(secret));
-
-	if (rc == -EPERM) {
-		conf_error(c, "proxy", name, "password_file",
-			   "%s can be read by others: make it mode 0600 (chmod 600)",
-			   p->password_file);
-		return;
-	}
-	if (rc < 0) {
-		conf_error(c, "proxy", name, "password_file", "cannot read %s: %s",
-			   p->password_file, strerror(-rc));
-		return;
-	}
-	free(p->password);
-	p->password = strdup(secret);
-	explicit_bzero(secret, sizeof(secret));
-}
-
-static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
-{
-	const struct redir_conf *r = ctx;
-	struct proxy_section *p = dst;
-
-	if (r->proxies.count == BALANCE_MAX + 1)
-		conf_error(c, "proxy", name, NULL, "there may be at most %d proxies", BALANCE_MAX);
-	if (!p->address.host) {
-		conf_error(c, "proxy", name, NULL, "address is missing: set address = HOST:PORT");
-		return;
-	}
-	if (is_set(p->password) && is_set(p->password_file))
-		conf_error(c, "proxy", name, "password_file",
-			   "password and password_file exclude each other");
-	else if (is_set(p->password_file))
-		check_password_file(c, p, name);
-	if (is_set(p->username) != is_set(p->password) && !is_set(p->password_file))
-		conf_error(c, "proxy", name, is_set(p->username) ? "username" : "password",
-			   "username and password (or password_file) belong together");
-	if (is_set(p->username) && strlen(p->username) > FIELD_MAX)
-		conf_error(c, "proxy", name, "username", "must have at most %d octets", FIELD_MAX);
-	if (is_set(p->password) && strlen(p->password) > FIELD_MAX)
-		conf_error(c, "proxy", name, "password", "must have at most %d octets", FIELD_MAX);
-	if (p->pipeline != PIPELINE_NO && p->protocol != PROTOCOL_SOCKS5)
-		conf_error(c, "proxy", name, "pipeline",
-			   "is for protocol = socks5; SOCKSv6 needs no handshake");
-}
-
 struct proxy_section *redir_conf_via(const struct redir_conf *c, const struct proxy_section *p)
 {
 	struct list_node *n;
 
-	for (n = list_first(&c->proxies); is_set(p->via) && n; n = list_next(&c->proxies, n)) {
+	for (n = list_first(&c->proxies); conf_is_set(p->via) && n; n = list_next(&c->proxies, n)) {
 		struct proxy_section *other = container_of(n, struct proxy_section, node);
 		if (strcasecmp(other->name, p->via) == 0)
 			return other;
 	}
 	return NULL;
-}
-
-/* The way to p, from its via on. */
-static void check_via(struct conf *c, const struct redir_conf *r, const struct proxy_section *p)
-{
-	const struct proxy_section *hop = p;
-	unsigned hops = 1;
-
-	if (!redir_conf_via(r, p)) {
-		conf_error(c, "proxy", p->name, "via",
-			   "there is no section [proxy %s]: name another proxy's section", p->via);
-		return;
-	}
-	if (p->protocol != PROTOCOL_SOCKS6 || redir_conf_via(r, p)->protocol != PROTOCOL_SOCKS6) {
-		conf_error(c, "proxy", p->name, "via",
-			   "both this proxy and that of [proxy %s] need protocol = socks6", p->via);
-		return;
-	}
-	while ((hop = redir_conf_via(r, hop)) && hop != p && ++hops <= UPSTREAM_HOPS)
-		;
-	if (hop == p && hops == 1)
-		conf_error(c, "proxy", p->name, "via", "a proxy cannot be reached through itself");
-	else if (hop == p)
-		conf_error(c, "proxy", p->name, "via", "goes round in a circle, back to [proxy %s]",
-			   p->name);
-	else if (hop)
-		conf_error(c, "proxy", p->name, "via", "there may be at most %d proxies in a row",
-			   UPSTREAM_HOPS);
-	else if (p->prewarm > 0)
-		conf_error(c, "proxy", p->name, "prewarm",
-			   "connections are kept ready to the first proxy of the way: set prewarm "
-			   "there");
 }
 
 static void *begin_forward(void *ctx, const char *name)
@@ -697,138 +475,44 @@ struct proxy_section *redir_conf_forward_proxy(const struct redir_conf *c,
 
 	for (n = list_first(&c->proxies); n; n = list_next(&c->proxies, n)) {
 		struct proxy_section *p = container_of(n, struct proxy_section, node);
-		if (!is_set(f->proxy) || strcasecmp(p->name, f->proxy) == 0)
+		if (!conf_is_set(f->proxy) || strcasecmp(p->name, f->proxy) == 0)
 			return p;
 	}
 	return NULL;
 }
 
-/* One server, or one of each family, with addresses that can be dialled. */
-static void check_targets(struct conf *c, const struct forward_section *f)
-{
-	if (f->to.n > FORWARD_TARGETS ||
-	    (f->to.n == 2 && addr_family(&f->to.v[0]) == addr_family(&f->to.v[1]))) {
-		conf_error(c, "forward", f->name, "to",
-			   "must be one server, or one for IPv4 and one for IPv6");
-		return;
-	}
-	for (size_t i = 0; i < f->to.n; i++) {
-		enum addr_class class = addr_classify(&f->to.v[i]);
-		if (class == ADDR_UNSPECIFIED || class == ADDR_MULTICAST)
-			conf_error(c, "forward", f->name, "to",
-				   "must be the address and port of a server, such as "
-				   "192.168.1.10:443 or [fd00::10]:443");
-	}
-}
-
-/* A port can be had once at each proxy. */
-static void check_listen(struct conf *c, const struct redir_conf *r,
-			 const struct forward_section *f)
-{
-	const struct proxy_section *p = redir_conf_forward_proxy(r, f);
-	struct list_node *n;
-
-	for (n = list_first(&r->forwards); n; n = list_next(&r->forwards, n)) {
-		const struct forward_section *g = container_of(n, struct forward_section, node);
-		if (g == f)
-			break;
-		if (g->listen.n && redir_conf_forward_proxy(r, g) == p &&
-		    addr_port(&g->listen.v[0]) == addr_port(&f->listen.v[0]) &&
-		    (addr_is_any(&g->listen.v[0]) || addr_is_any(&f->listen.v[0]) ||
-		     addr_equal_ip(&g->listen.v[0], &f->listen.v[0])))
-			conf_error(c, "forward", f->name, "listen",
-				   "port %u of that proxy is [forward %s]'s already",
-				   addr_port(&f->listen.v[0]), g->name);
-	}
-}
-
-static void check_forward(struct conf *c, void *ctx, void *dst, const char *name)
-{
-	const struct redir_conf *r = ctx;
-	const struct forward_section *f = dst;
-	const struct proxy_section *p = redir_conf_forward_proxy(r, f);
-
-	if (r->forwards.count == FORWARDS_MAX + 1)
-		conf_error(c, "forward", name, NULL, "there may be at most %d forwards",
-			   FORWARDS_MAX);
-	if (f->listen.n == 0 || f->to.n == 0) {
-		conf_error(c, "forward", name, NULL, "%s is missing: set %s",
-			   f->listen.n ? "to" : "listen",
-			   f->listen.n ? "to = ADDRESS:PORT of the server in the LAN"
-				       : "listen = PORT, the port at the proxy");
-		return;
-	}
-	if (f->listen.n > 1)
-		conf_error(c, "forward", name, "listen", "must be one port or ADDRESS:PORT");
-	check_targets(c, f);
-	if (is_set(f->proxy) && !p)
-		conf_error(c, "forward", name, "proxy",
-			   "there is no section [proxy %s]: name another proxy's section",
-			   f->proxy);
-	else if (!is_set(f->proxy) && r->proxies.count > 1)
-		conf_error(c, "forward", name, NULL,
-			   "proxy is missing: set proxy = NAME, there are several");
-	else if (p && p->protocol != PROTOCOL_SOCKS6)
-		conf_error(c, "forward", name, "proxy",
-			   "[proxy %s] needs protocol = socks6: SOCKS 5 has no such ports",
-			   p->name);
-	else
-		check_listen(c, r, f);
-}
-
-/* What can be told only when all sections have been read. */
-static void check_proxies(struct conf *c, void *ctx, void *dst, const char *name)
-{
-	const struct redir_conf *r = ctx;
-	const struct proxy_section *p = NULL;
-	struct list_node *n;
-	bool taken = false;
-
-	(void)dst;
-	(void)name;
-	for (n = list_first(&r->proxies); n; n = list_next(&r->proxies, n)) {
-		p = container_of(n, struct proxy_section, node);
-		taken |= p->weight > 0;
-		if (is_set(p->via))
-			check_via(c, r, p);
-	}
-	if (p && !taken)
-		conf_error(c, "proxy", p->name, "weight",
-			   "no proxy takes connections: at least one needs a weight of 1 to 100");
-}
-
 static const struct conf_key no_keys[] = {{.name = NULL}};
 
 static const struct conf_section file_sections[] = {
-	{.name = "redir", .keys = redir_keys, .check = check_redir},
+	{.name = "redir", .keys = redir_keys, .check = redir_check_redir},
 	{.name = "proxy",
 	 .named = true,
 	 .required = true,
 	 .keys = proxy_keys,
 	 .begin = begin_proxy,
-	 .check = check_proxy},
+	 .check = redir_check_proxy},
 	{.name = "path",
 	 .named = true,
 	 .keys = path_keys,
 	 .begin = begin_path,
-	 .check = check_path},
+	 .check = redir_check_path},
 	{.name = "forward", /* behind proxy, which it names */
 	 .named = true,
 	 .keys = WITH_FORWARD ? forward_keys : no_keys,
 	 .left_out = WITH_FORWARD ? NULL : "--disable-forward",
 	 .begin = WITH_FORWARD ? begin_forward : NULL,
-	 .check = WITH_FORWARD ? check_forward : NULL},
+	 .check = WITH_FORWARD ? redir_check_forward : NULL},
 	{.name = "connect", .keys = connect_keys},
 	{.name = "rules", .keys = rules_keys},
 	{.name = "udp",
 	 .keys = WITH_UDP ? udp_keys : no_keys,
 	 .left_out = WITH_UDP ? NULL : "--disable-udp",
-	 .check = WITH_UDP ? check_udp : NULL},
+	 .check = WITH_UDP ? redir_check_udp : NULL},
 	{.name = "dns",
 	 .keys = WITH_DNS ? dns_keys : no_keys,
 	 .left_out = WITH_DNS ? NULL : "--disable-dns",
-	 .check = WITH_DNS ? check_dns : NULL},
-	{.name = "bypass", .keys = bypass_keys, .check = check_proxies}, /* the last one */
+	 .check = WITH_DNS ? redir_check_dns : NULL},
+	{.name = "bypass", .keys = bypass_keys, .check = redir_check_proxies}, /* the last one */
 	{.name = NULL},
 };
 

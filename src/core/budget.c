@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifdef HAVE_CONFIG_H
-#include "config.h"
-#endif
 #include "core/budget.h"
 
 #include <inttypes.h>
-#ifdef HAVE_MALLOC_TRIM
-#include <malloc.h>
-#endif
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "core/buf.h"
+#include "core/heap.h"
 #include "core/list.h"
 #include "core/relay.h"
 #include "core/report.h"
@@ -149,10 +144,8 @@ static void looked(void *ctx)
 	b->looking = false;
 	b->memory = l->memory;
 	b->shed += l->shed;
-#ifdef HAVE_MALLOC_TRIM /* the GNU library's keeps all below the highest that is in use */
 	if (budget_trims(&b->peak, atomic_load(&b->flows)))
-		malloc_trim(0);
-#endif
+		heap_trim();
 	change(b, budget_judge(b->state, atomic_load(&b->flows), atomic_load(&b->flows_max),
 			       b->memory, b->memory_max));
 	free(l);

@@ -13,6 +13,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/dial.c src/core/dial.h \
 	src/core/drain.c src/core/drain.h \
 	src/core/handover.c src/core/handover.h \
+	src/core/heap.c src/core/heap.h \
 	src/core/list.h \
 	src/core/listener.c src/core/listener.h \
 	src/core/log.c src/core/log.h \

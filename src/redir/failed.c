@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,7 @@ struct failed {
 	struct list used, unused;
 	struct entry *buckets[BUCKETS];
 	struct failed_counts counts; /* but for now */
+	unsigned touched;            /* of entries, the first ones; the rest was never used */
 	struct entry entries[FAILED_MAX];
 };
 
@@ -143,7 +145,11 @@ static struct entry *add(struct failed *f, const struct addr *a, double now_s)
 {
 	struct entry *e;
 
-	if (!first(&f->unused)) {
+	if (!first(&f->unused) && f->touched < FAILED_MAX) {
+		e = &f->entries[f->touched++];
+		memset(e, 0, sizeof(*e));
+		list_push(&f->unused, &e->order);
+	} else if (!first(&f->unused)) {
 		e = first(&f->used);
 		f->counts.evicted += lives(e, now_s);
 		drop(f, e);
@@ -319,14 +325,14 @@ unsigned failed_tell(struct failed *f, double now_s, struct failed_change *out)
 
 	pthread_mutex_lock(&f->lock);
 	f->dirty = false;
-	for (struct entry *e = f->entries; e < f->entries + FAILED_MAX; e++) {
+	for (struct entry *e = f->entries; e < f->entries + f->touched; e++) {
 		if (e->told == HELD_GO_ON || has(e, wanted(e, now_s), now_s))
 			continue;
 		if (now_s < e->told_until_s)
 			out[n++] = (struct failed_change){.addr = e->told_addr, .answer = e->told};
 		e->told = HELD_GO_ON;
 	}
-	for (struct entry *e = f->entries; e < f->entries + FAILED_MAX; e++) {
+	for (struct entry *e = f->entries; e < f->entries + f->touched; e++) {
 		enum held_answer want = wanted(e, now_s);
 
 		if (want == HELD_GO_ON || (has(e, want, now_s) && e->told_until_s >= e->until_s))
@@ -348,7 +354,7 @@ void failed_untold(struct failed *f)
 	bool wake;
 
 	pthread_mutex_lock(&f->lock);
-	for (struct entry *e = f->entries; e < f->entries + FAILED_MAX; e++)
+	for (struct entry *e = f->entries; e < f->entries + f->touched; e++)
 		e->told = HELD_GO_ON;
 	wake = soil(f);
 	unlock(f, wake);
@@ -373,18 +379,18 @@ void failed_set_ttl(struct failed *f, double ttl_s)
 
 struct failed *failed_new(double ttl_s, failed_wake_fn *wake, void *ctx)
 {
-	struct failed *f = calloc(1, sizeof(*f));
+	/* Not calloc, which may clear, and so touch, all of it. */
+	struct failed *f = malloc(sizeof(*f));
 
 	if (!f)
 		return NULL;
+	memset(f, 0, offsetof(struct failed, entries));
 	f->ttl_s = ttl_s;
 	f->wake = wake;
 	f->ctx = ctx;
 	pthread_mutex_init(&f->lock, NULL);
 	list_init(&f->used);
 	list_init(&f->unused);
-	for (unsigned i = 0; i < FAILED_MAX; i++)
-		list_push(&f->unused, &f->entries[i].order);
 	return f;
 }
 

@@ -67,7 +67,7 @@ struct slot *table_at(const struct table *t, uint32_t i)
 
 struct slot *table_find(const struct table *t, const struct addr *key)
 {
-	struct slot *s = *bucket_of(t, key);
+	struct slot *s = t->buckets ? *bucket_of(t, key) : NULL;
 
 	while (s && !addr_equal(&s->key, key))
 		s = s->chain;
@@ -93,7 +93,9 @@ struct slot *table_add(struct table *t, const struct addr *key)
 {
 	struct slot **bucket, *s;
 
-	if (t->count >= t->max || (list_empty(&t->unused) && !add_chunk(t)))
+	if (!t->buckets)
+		t->buckets = calloc(t->n_buckets, sizeof(struct slot *));
+	if (!t->buckets || t->count >= t->max || (list_empty(&t->unused) && !add_chunk(t)))
 		return NULL;
 	s = container_of(list_pop(&t->unused), struct slot, order);
 	memset(s, 0, sizeof(*s));
@@ -189,10 +191,10 @@ static void move_down(struct table *t, uint32_t n)
 bool table_resize(struct table *t, unsigned max)
 {
 	uint32_t keep = chunks_for(max), n_buckets = buckets_for(max);
-	struct slot **buckets = calloc(n_buckets, sizeof(*buckets));
+	struct slot **buckets = t->buckets ? calloc(n_buckets, sizeof(*buckets)) : NULL;
 	struct slot **chunks = calloc(keep + 1, sizeof(struct slot *)); /* never of no size */
 
-	if (!buckets || !chunks) {
+	if ((t->buckets && !buckets) || !chunks) {
 		free(buckets);
 		free(chunks);
 		return false;

@@ -35,8 +35,8 @@ struct slot {
 struct table {
 	struct siphash_key seed;
 	unsigned max, count;
-	struct slot **buckets;
-	uint32_t n_buckets; /* a power of 2 */
+	struct slot **buckets; /* NULL until there is an entry */
+	uint32_t n_buckets;    /* a power of 2 */
 	struct slot **chunks;
 	uint32_t n_chunks;  /* allocated; chunks[] has room for all that max needs */
 	struct list recent; /* least recently used first */

@@ -8,6 +8,7 @@
 
 #include "config.h"
 
+#include "core/heap.h"
 #include "core/notify.h"
 #include "core/perclient.h"
 #include "core/priv.h"
@@ -83,6 +84,7 @@ static void accept_now(struct redir *rd)
 		steer_pause(rd->steer, true);
 	if (!rd->forwards)
 		rd->forwards = forwards_new(rd); /* NULL: out of memory; there are none */
+	heap_trim();
 	notify_ready();
 }
 
@@ -198,6 +200,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	forwards_reload(rd->forwards);
 	if (noop_follow_pool(rd) < 0)
 		log_error("reload: out of memory; not all proxies are checked");
+	heap_trim();
 	return daemon_reloaded(restart, text, cap);
 }
 

@@ -22,7 +22,6 @@ struct refuser {
 	atomic_bool posted; /* the job */
 	ev_timer pause;
 	bool waiting; /* for the end of the pause */
-	struct failed_change *changes;
 	struct log_limit limit;
 };
 
@@ -64,12 +63,29 @@ static int by_set(const void *x, const void *y)
 	return (int)a->answer - (int)b->answer;
 }
 
+static int tell_changes(struct redir *rd, struct rules *r)
+{
+	struct failed_change *v = malloc(FAILED_CHANGES * sizeof(*v)); /* few are written to */
+	unsigned n, k = 0;
+	int rc;
+
+	if (!v)
+		return -ENOMEM;
+	n = failed_tell(rd->failed, worker_now(&rd->main), v);
+	for (unsigned i = 0; i < n; i++) /* the rules may be for IPv4 only */
+		if (addr_family(&v[i].addr) == AF_INET || steer_ipv6(rd->steer))
+			v[k++] = v[i];
+	qsort(v, k, sizeof(*v), by_set);
+	rc = tell_all(r, v, k);
+	free(v);
+	return rc;
+}
+
 static void tell(struct refuser *rf)
 {
 	struct redir *rd = rf->rd;
 	struct rules *r = steer_rules(rd->steer);
 	struct rules_state state;
-	unsigned n, k = 0;
 	int rc;
 
 	rf->waiting = false;
@@ -78,13 +94,9 @@ static void tell(struct refuser *rf)
 	rules_get_state(r, &state);
 	if (!state.loaded)
 		return;
-	n = failed_tell(rd->failed, worker_now(&rd->main), rf->changes);
-	for (unsigned i = 0; i < n; i++) /* the rules may be for IPv4 only */
-		if (addr_family(&rf->changes[i].addr) == AF_INET || steer_ipv6(rd->steer))
-			rf->changes[k++] = rf->changes[i];
-	n = k;
-	qsort(rf->changes, n, sizeof(*rf->changes), by_set);
-	rc = tell_all(r, rf->changes, n);
+	rc = tell_changes(rd, r);
+	if (rc == -ENOMEM)
+		rf->waiting = true; /* again after the pause */
 	if (rc < 0 && rc != -ESTALE)
 		log_limited(&rf->limit, 1, LVL_WARNING,
 			    "rules: servers that have just failed are not refused by rule: %s",
@@ -141,9 +153,8 @@ struct refuser *refuser_new(struct redir *rd)
 	rf->rd = rd;
 	rf->job.run = wake_job;
 	ev_timer_init(&rf->pause, pause_cb, PAUSE_S, 0.);
-	rf->changes = calloc(FAILED_CHANGES, sizeof(*rf->changes));
 	rd->failed = failed_new(rd->conf->remember_failed_s, wake, rf);
-	if (rf->changes && rd->failed)
+	if (rd->failed)
 		return rf;
 	refuser_free(rf);
 	return NULL;
@@ -156,7 +167,6 @@ void refuser_free(struct refuser *rf)
 	ev_timer_stop(rf->rd->main.loop, &rf->pause);
 	failed_free(rf->rd->failed);
 	rf->rd->failed = NULL;
-	free(rf->changes);
 	free(rf);
 }
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/heap.h"
 #include "core/log.h"
 
 #if defined(HAVE_LIBNFTABLES) && defined(HAVE_LIBMNL)
@@ -30,6 +31,7 @@
 #define TROUBLE_MAX 200
 #define SAID_MAX    150
 #define FDS_BETWEEN 64 /* what other threads may open in the meantime */
+#define KEEPS_S     10 /* nft_forget when nothing has been changed for so long */
 #define PAUSE       "add element inet " RULES_NFT_TABLE " paused { tcp }\n"
 #define RESUME      "flush set inet " RULES_NFT_TABLE " paused\n"
 
@@ -51,6 +53,7 @@ struct rules {
 	struct nft_print print;
 	uint32_t generation;
 	uint64_t reloads;
+	unsigned keeps_s;          /* see KEEPS_S; counted by rules_check */
 	char said[TROUBLE_MAX];    /* by nft about its last failure, or "" */
 	char trouble[TROUBLE_MAX]; /* what the last check failed of, or "" */
 	struct log_limit limit;
@@ -77,12 +80,24 @@ static int nft_run(struct rules *r, const char *text)
 	int n;
 
 	r->said[0] = '\0';
+	r->keeps_s = KEEPS_S;
 	if (r->lib.run_cmd_from_buffer(r->nft, text) == 0)
 		return 0;
 	said = r->lib.ctx_get_error_buffer(r->nft);
 	n = (int)strcspn(said, "\n");
 	snprintf(r->said, sizeof(r->said), "%.*s", n < SAID_MAX ? n : SAID_MAX, said);
 	return errno_of(r->said);
+}
+
+/* libnftables keeps what it has listed, half a MiB for each table, though our own transaction has put
+ * that out of date; after a dry run it does not. */
+static void nft_forget(struct rules *r)
+{
+	r->lib.ctx_set_dry_run(r->nft, true);
+	r->lib.run_cmd_from_buffer(r->nft, "");
+	r->lib.ctx_set_dry_run(r->nft, false);
+	heap_trim();
+	r->keeps_s = 0;
 }
 
 static const char *why(const struct rules *r, int rc)
@@ -124,6 +139,7 @@ static int load_text(struct rules *r, const char *table, const char *upstreams)
 	rc = nft_run(r, all);
 	free(all);
 	r->stand_in = r->stand_in && rc < 0;
+	nft_forget(r);
 	if (rc == 0)
 		rc = read_print(r, &r->print);
 	r->loaded = rc == 0;
@@ -514,6 +530,8 @@ int rules_check(struct rules *r)
 	int rc;
 
 	r->said[0] = '\0';
+	if (r->keeps_s > 0 && --r->keeps_s == 0)
+		nft_forget(r);
 	if (r->route) {
 		rc = rules_route_check(r->route);
 		if (rc < 0)

@@ -102,7 +102,7 @@ figure_memory() {
 	record_memory memory_0 0
 	for n in 1000 $BENCH_MANY; do
 		if idle_start "$n"; then
-			sleep 0.3 # buffers go back
+			sleep 3 # buffers go back
 			record_memory "memory_$n" "$n"
 		else
 			echo "bench: $BENCH_NAME: $n flows were not open within 60 s" >&2

@@ -407,7 +407,7 @@ def plots(data, where):
 
 NOTES = """Each round starts every contestant in turn, measures it and stops it, so that a change of the machine's mood meets all alike.
 A cell is the median of the rounds with the least, the most and the number of rounds; ratios are taken within each round, then their median.
-CPU is what the kernel charges to the processes, ended threads included; the share of user space is what it has sampled. Work in
+CPU is what the kernel charges to the processes, ended threads included; the share of user space is what it has sampled, and rough. Work in
 software interrupts (on veth most of the way of a packet) is charged to whoever runs at the moment: a relay that writes also pays for
 the packet's way to the next process, and rates on a machine with few processors, where load generator, redirector, proxy and server
 share them, are not those of four machines.

@@ -11,6 +11,7 @@ BENCH_PORT=12345                # peers on the router listen here
 BENCH_PORTS="80 22"             # of the server: requests, and servers that speak first
 BENCH_UDP_PORT=7                # of the server: echoes datagrams
 CONTESTANTS="kernel sixpath-tcp sixpath-mptcp redsocks redsocks-dante ss-cheap ss-default haproxy bare-splice bare-copy bare-mptcp"
+CONTESTANTS_SHORT="bare-tfo bare-tfo-mptcp" # beside these, for short connections and small requests
 CONTESTANTS_UDP="kernel sixpath-udp sixpath-udp-mptcp redsocks-udp ss-udp-cheap ss-udp-default"
 [ -z "${BENCH_OTHER_REDIR:-}" ] || CONTESTANTS="$CONTESTANTS other"
 BENCH_CIPHER=${BENCH_CIPHER:-salsa20} # the cheapest where measured; Debian's AES is slow
@@ -36,6 +37,8 @@ contestant_text() {
 	bare-splice) echo "bare relay on both ends, splice 1 MiB" ;;
 	bare-copy) echo "bare relay on both ends, read/write 256 KiB" ;;
 	bare-mptcp) echo "bare relay on both ends, MPTCP between, read/write 64 KiB" ;;
+	bare-tfo) echo "bare relay on both ends, Fast Open, read/write 64 KiB" ;;
+	bare-tfo-mptcp) echo "bare relay on both ends, MPTCP with Fast Open between, read/write 64 KiB" ;;
 	other) echo "${BENCH_OTHER_NAME:-other}" ;;
 	esac
 }
@@ -237,11 +240,12 @@ haproxy_start() {
 		steer $BENCH_PORT $((BENCH_PORT + 1))
 }
 
-bare_start() { # HOW SIZE [mptcp]: port 80 only; as many workers as sixpath has
-	local tool=$SIXPATH_BUILD/bench/bare_relay w
-	w=$(nproc)
-	peer_proxy 1081 "$tool" "--$1" "$2" ${3:+--accept-mptcp} --workers "$w" 1081 "$SRV4" 80 &&
-		peer_redir "$tool" "--$1" "$2" ${3:+--dial-mptcp} --workers "$w" $BENCH_PORT "$PRX4" 1081 &&
+# As sixpath, without Fast Open between proxy and server.
+bare_start() { # HOW SIZE [mptcp] [fastopen]: port 80 only; as many workers as sixpath has
+	local tool=("$SIXPATH_BUILD/bench/bare_relay" "--$1" "$2" --workers "$(nproc)")
+	shift 2
+	peer_proxy 1081 "${tool[@]}" "${@/#/--accept-}" 1081 "$SRV4" 80 &&
+		peer_redir "${tool[@]}" "${@/#/--dial-}" $BENCH_PORT "$PRX4" 1081 &&
 		steer $BENCH_PORT
 }
 
@@ -280,6 +284,8 @@ contestant_start() {
 	bare-splice) bare_start splice 1048576 ;;
 	bare-copy) bare_start copy 262144 ;;
 	bare-mptcp) bare_start copy 65536 mptcp ;;
+	bare-tfo) bare_start copy 65536 fastopen ;;
+	bare-tfo-mptcp) bare_start copy 65536 mptcp fastopen ;;
 	other) other_start ;;
 	*) lab_die "no contestant '$name'" ;;
 	esac

@@ -27,6 +27,9 @@ measure() {
 
 figure_bulk() { # [SUFFIX]
 	local dir n
+	case " $CONTESTANTS_SHORT " in
+	*" $BENCH_NAME "*) return ;;
+	esac
 	for dir in down up; do
 		for n in 1 8; do
 			measure "bulk${1:-}_${dir}_$n" "$dir" --flows $n --seconds "$SECONDS_EACH"

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 double load_now(void)
 {
@@ -52,6 +53,27 @@ static double cpu_of(const struct cpu_group *g)
 	return sum;
 }
 
+/* Field 14 of the process's stat; field 2, in parentheses, may hold anything. */
+static double user_of(const struct cpu_group *g)
+{
+	double sum = 0;
+
+	for (unsigned i = 0; i < g->n; i++) {
+		char path[64], line[1024];
+		unsigned long ticks = 0;
+
+		snprintf(path, sizeof(path), "/proc/%d/stat", (int)g->pids[i]);
+		FILE *f = fopen(path, "re");
+		const char *at = f && fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+		if (at &&
+		    sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu", &ticks) == 1)
+			sum += (double)ticks / (double)sysconf(_SC_CLK_TCK);
+		if (f)
+			fclose(f);
+	}
+	return sum;
+}
+
 bool load_count_cpu(struct load_count *c, char *text)
 {
 	char *pid = strchr(text, '='), *save = NULL;
@@ -76,6 +98,7 @@ void load_count_start(struct load_count *c)
 	for (unsigned i = 0; i < c->cpu_n; i++) {
 		add_children(&c->cpu[i]);
 		c->cpu[i].at_start = cpu_of(&c->cpu[i]);
+		c->cpu[i].user_at_start = user_of(&c->cpu[i]);
 	}
 	c->start = load_now();
 }
@@ -83,8 +106,10 @@ void load_count_start(struct load_count *c)
 void load_count_end(struct load_count *c)
 {
 	c->end = load_now();
-	for (unsigned i = 0; i < c->cpu_n; i++)
+	for (unsigned i = 0; i < c->cpu_n; i++) {
 		c->cpu[i].used = cpu_of(&c->cpu[i]) - c->cpu[i].at_start;
+		c->cpu[i].user = user_of(&c->cpu[i]) - c->cpu[i].user_at_start;
+	}
 }
 
 void load_count_done(struct load_count *c, double begun)
@@ -129,6 +154,9 @@ void load_count_print(struct load_count *c)
 	       ms_at(c, .99), ms_at(c, 1));
 	for (unsigned i = 0; i < c->cpu_n; i++)
 		printf("%s\"%s\":%.6f", i ? "," : "", c->cpu[i].name, c->cpu[i].used);
+	printf("},\"cpu_user\":{");
+	for (unsigned i = 0; i < c->cpu_n; i++)
+		printf("%s\"%s\":%.6f", i ? "," : "", c->cpu[i].name, c->cpu[i].user);
 	puts("}}");
 	fflush(stdout);
 }

@@ -17,6 +17,7 @@ struct cpu_group {
 	pid_t pids[CPU_PIDS];
 	unsigned n;
 	double at_start, used;
+	double user_at_start, user; /* of that, in user space, as far as the kernel samples it */
 };
 
 struct load_count {

@@ -11,7 +11,7 @@ SOCKS5 = ["redsocks", "redsocks-dante"]
 SS = ["ss-cheap", "ss-default"]
 PEERS = SOCKS5 + SS + ["haproxy", "other"]
 OURS = ["sixpath-tcp", "sixpath-mptcp"]
-BARE = {"sixpath-tcp": ["bare-splice", "bare-copy"], "sixpath-mptcp": ["bare-mptcp"]} # what they do without
+BARE = {"sixpath-tcp": ["bare-splice", "bare-copy", "bare-tfo"], "sixpath-mptcp": ["bare-mptcp", "bare-tfo-mptcp"]} # what they do without
 # of figures.sh; the one whose name the others begin with is last
 NO_KERNEL = " --without-nft --without-ipset --without-nfqueue"
 NO_FEATURES = " --disable-udp --disable-dns --disable-front --disable-forward"
@@ -107,6 +107,10 @@ def cpu_us(who):
     return lambda v: v["cpu"][who] / v["done"] * 1e6
 
 
+def user_us(who):
+    return lambda v: v["cpu_user"][who] / v["done"] * 1e6
+
+
 def packet_us(who):
     """Of one datagram: an echo is two, one each way."""
     return lambda v: v["cpu"][who] / v["done"] / 2 * 1e6
@@ -138,7 +142,8 @@ def figure_table(data, figure, columns, ratio_get, best, peers=PEERS):
 
 BULK = [("Gbit/s", gbit), ("redirector CPU s/GB", cpu_gb("redir")), ("proxy CPU s/GB", cpu_gb("proxy"))]
 SHORT = [("a second", rate), ("p50 ms", key("p50_ms")), ("p99 ms", key("p99_ms")),
-         ("redirector CPU us each", cpu_us("redir")), ("proxy CPU us each", cpu_us("proxy"))]
+         ("redirector CPU us each", cpu_us("redir")), ("of that in user space", user_us("redir")),
+         ("proxy CPU us each", cpu_us("proxy")), ("of that in user space", user_us("proxy"))]
 
 
 UDP = [("echoes a second", rate), ("p50 ms", key("p50_ms")), ("p99 ms", key("p99_ms")),
@@ -403,12 +408,15 @@ def plots(data, where):
 
 NOTES = """Each round starts every contestant in turn, measures it and stops it, so that a change of the machine's mood meets all alike.
 A cell is the median of the rounds with the least, the most and the number of rounds; ratios are taken within each round, then their median.
-CPU is what the kernel charges to the processes, ended threads included. Work in software interrupts (on veth most of the way of a
-packet) is charged to whoever runs at the moment: a relay that writes also pays for the packet's way to the next process, and rates
-on a machine with few processors, where load generator, redirector, proxy and server share them, are not those of four machines.
+CPU is what the kernel charges to the processes, ended threads included; the share of user space is what it has sampled, and rough. Work in
+software interrupts (on veth most of the way of a packet) is charged to whoever runs at the moment: a relay that writes also pays for
+the packet's way to the next process, and rates on a machine with few processors, where load generator, redirector, proxy and server
+share them, are not those of four machines.
 The ratios between contestants count, not the absolute rates. Bare relays and HAProxy do not find out where a connection goes:
-they have one fixed destination. The bare relays do nothing but copy, without Fast Open: what the best of them reaches in the same
-run stands in the last column of the targets. How many instructions are our own, not the kernel's, is counted below."""
+they have one fixed destination. The bare relays do nothing but copy. Two of them, for short connections and small requests only, use
+Fast Open between each other as sixpath does, and make no system call that can be left out: they are the limit of short connections
+here. What the best of them reaches in the same run stands in the last column of the targets.
+How many instructions are our own, not the kernel's, is counted below."""
 
 
 def main():

@@ -417,7 +417,7 @@ static void end_learn(struct end *e, size_t n)
 static bool end_read(struct end *e)
 {
 	struct relay *r = relay_of(e);
-	bool looks = false;
+	bool looks = e->in.len > 0; /* of what came before, nothing waits for more */
 
 	for (int i = 0; i < READS_PER_TURN && !e->eof && end_has_room(e); i++) {
 		size_t room = PIPE_BYTES;
@@ -465,7 +465,9 @@ static void end_cb(struct ev_loop *loop, ev_io *io, int events)
 	struct relay *r = relay_of(e);
 
 	(void)loop;
-	if (events & EV_CUSTOM) { /* the first turn: send on what came early */
+	if (events & EV_CUSTOM) { /* the first turn: send on what came early, */
+		if (r->b.in.len > 0 && !end_read(&r->b)) /* with the end of file, if it is there */
+			return;
 		flush_both(r);
 		return;
 	}

@@ -656,6 +656,52 @@ static void answers_and_resets(void **state)
 	close_ours(&o);
 }
 
+/* The server's answer has been read before the relay began, with the proxy's reply. */
+static void early_answer(struct outcome *o)
+{
+	struct relay *r;
+
+	open_link(o, false, false, FOREVER, NULL);
+	r = &o->link->relay;
+	assert_int_equal(buf_put(&r->b.in, &w.pool, "answer", 6), 6);
+	r->b.bytes_in += 6;
+}
+
+static void answered_and_closed_early(void **state)
+{
+	struct outcome o;
+	uint32_t before;
+
+	(void)state;
+	early_answer(&o);
+	before = packets_in(o.device);
+	assert_int_equal(shutdown(o.server, SHUT_WR), 0);
+	hear(o.device, "answer");
+	hear_eof(o.device);
+	assert_int_equal(packets_in(o.device), before + 1);
+	say(o.device, "thanks");
+	hear(o.server, "thanks");
+	assert_int_equal(shutdown(o.device, SHUT_WR), 0);
+	hear_eof(o.server);
+	check_end(&o, END_CLOSED);
+	assert_int_equal(o.down, 6);
+	close_ours(&o);
+}
+
+static void answered_and_reset_early(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	early_answer(&o);
+	sock_reset(o.server);
+	o.server = -1;
+	hear(o.device, "answer");
+	check_end(&o, END_RESET_UP);
+	hear_reset(o.device);
+	close_ours(&o);
+}
+
 static void early_bytes(void **state)
 {
 	struct outcome o;
@@ -1269,6 +1315,8 @@ int main(void)
 		cmocka_unit_test(ticks_early),
 		cmocka_unit_test(answers_and_closes),
 		cmocka_unit_test(answers_and_resets),
+		cmocka_unit_test(answered_and_closed_early),
+		cmocka_unit_test(answered_and_reset_early),
 		cmocka_unit_test(early_bytes),
 		cmocka_unit_test(exactly_one_buffer),
 		cmocka_unit_test(reset_passed_on),

@@ -415,7 +415,7 @@ share them, are not those of four machines.
 The ratios between contestants count, not the absolute rates. Bare relays and HAProxy do not find out where a connection goes:
 they have one fixed destination. The bare relays do nothing but copy. Two of them, for short connections and small requests only, use
 Fast Open between each other as sixpath does, and make no system call that can be left out: they are the limit of short connections
-here. What the best of them reaches in the same run stands in the last column of the targets.
+here. What the best of them reaches in the same run stands in the last column of the targets; LIMITS.md says what forbids the rest.
 How many instructions are our own, not the kernel's, is counted below."""
 
 

@@ -482,8 +482,11 @@ static bool load_file(struct conf *c)
 	int rc = scan_file(&c->scan, c->path, scan_error_cb, c);
 
 	if (rc < 0) {
-		error_at(c, 0, NULL, NULL, "%s",
-			 rc == -EINVAL ? "is not a regular file" : strerror(-rc));
+		error_at(c, 0, NULL, NULL, "%s%s",
+			 rc == -EINVAL ? "is not a regular file" : strerror(-rc),
+			 rc == -EACCES ? " (it must be readable by the user the daemon runs as: "
+					 "mode 0640 and the group of that user)"
+				       : "");
 		return false;
 	}
 	check_structure(c);

@@ -238,6 +238,16 @@ int daemon_control(struct control **out, struct worker *main_worker, const char 
 	return EX_UNAVAILABLE;
 }
 
+void daemon_check_reload(const char *path)
+{
+	if (!path || !*path || access(path, R_OK) == 0)
+		return;
+	log_warning("%s: %s: reload and restart will fail: the user that the daemon runs as must "
+		    "be able to read it, too (and to enter its directory): chgrp %ld %s && chmod "
+		    "640 %s",
+		    path, strerror(errno), (long)getegid(), path, path);
+}
+
 int daemon_reloaded(const char *restart, char *text, size_t cap)
 {
 	snprintf(text, cap, "configuration loaded%s%s",

@@ -65,6 +65,10 @@ void daemon_run_dir(const char *path, const char *user);
 int daemon_control(struct control **out, struct worker *main_worker, const char *path,
 		   const struct control_command *commands, void *ctx);
 
+/* After privileges have been dropped: a warning, with the cure, if path (may be NULL or "") cannot
+ * be read again, for reload and restart read it as who we are now. */
+void daemon_check_reload(const char *path);
+
 /* What came of a reload, logged and into text (cap octets) for who asked for it. restart: keys
  * that differ but need a restart, or "". Returns 0. */
 int daemon_reloaded(const char *restart, char *text, size_t cap);

@@ -511,6 +511,16 @@ static int setup_workers(struct redir *rd)
 	return 0;
 }
 
+static void check_reload(const struct redir *rd)
+{
+	struct list_node *n;
+
+	daemon_check_reload(rd->conf_path);
+	daemon_check_reload(rd->conf->socks_users_file);
+	for (n = list_first(&rd->conf->proxies); n; n = list_next(&rd->conf->proxies, n))
+		daemon_check_reload(container_of(n, struct proxy_section, node)->password_file);
+}
+
 static int setup(struct redir *rd)
 {
 	bool is_default = strcmp(rd->conf->user, REDIR_DEFAULT_USER) == 0;
@@ -549,6 +559,7 @@ static int setup(struct redir *rd)
 	rc = priv_drop(rd->conf->user, is_default, capabilities(rd->conf));
 	if (rc)
 		return rc;
+	check_reload(rd);
 	rc = dns_open(&rd->workers[0].dns, &rd->workers[0]);
 	if (rc)
 		return rc;

@@ -106,6 +106,36 @@ lab_in "$DEV" "$PEER" probe --get / --want 12 10.99.0.2 80 >"$LAB_DIR/probe.out"
 check_eq "and served when the acl allows it" "$(json "$LAB_DIR/probe.out" 'j["end"]')" want
 lab_daemons_stop
 
+# Files that only root can read: told at start, with a cure that works. And a comment behind a
+# header, for which the file is read in another way.
+reload_code() { code lab_ctl "$1" reload; }
+cures() { # NAME: the commands that the log tells
+	sed -nE 's/.*reload and restart will fail: .*: (chgrp [0-9]+ .* && chmod 640 .*)/\1/p' "$LAB_DIR/$1.log"
+}
+lab_conf_write
+sed -i 's/^\[proxy home\]$/& ; ours/' "$LAB_DIR/redir.conf"
+chown root:root "$LAB_DIR/secret" "$LAB_DIR/users"
+chmod 600 "$LAB_DIR/secret" "$LAB_DIR/users" "$LAB_DIR/redir.conf"
+lab_daemon_start proxy
+check_eq "a users file that only root can read: reload is refused" "$(reload_code proxy)" 1
+check_eq "it was told at start" "$(cures proxy | grep -c .)" 1
+eval "$(cures proxy)"
+check_eq "what the log tells mends it" "$(reload_code proxy)" 0
+lab_daemon_start redir
+check_eq "redir.conf and a password that only root can read are told" "$(cures redir | grep -c .)" 2
+check_eq "reload is refused" "$(reload_code redir)" 1
+check "because of the file" lab_logged redir "redir.conf: Permission denied (it must be readable by the user the daemon runs as"
+eval "$(cures redir | grep redir.conf)"
+check_eq "it can be read: reload is refused" "$(reload_code redir)" 1
+check "because of the password" lab_logged redir "[proxy home] password_file: cannot read $LAB_DIR/secret: Permission denied (it must be readable by the user the daemon runs as"
+eval "$(cures redir | grep secret)"
+check_eq "what the log tells mends it, too" "$(reload_code redir)" 0
+lab_daemon_stop redir
+lab_daemon_start redir
+check_eq "then nothing is told at start" "$(cures redir)" ""
+lab_daemon_stop redir
+lab_daemon_stop proxy
+
 # In the background: the parent returns when the daemon is up, with its exit code.
 lab_conf redir redir.log_to=auto
 lab_conf_write

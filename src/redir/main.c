@@ -703,7 +703,7 @@ int main(int argc, char **argv)
 	rd.conf = redir_conf_load(args.config, args.proxy, args.quiet ? NULL : stderr);
 	if (!rd.conf) {
 		inherited_free(&rd.inherited, false);
-		return args.test ? 1 : EX_CONFIG;
+		return args.test ? 1 : args.proxy ? EX_USAGE : EX_CONFIG;
 	}
 	if (args.test) {
 		printf("%s: configuration OK\n", args.config ? args.config : args.proxy);

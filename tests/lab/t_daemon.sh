@@ -34,6 +34,8 @@ done
 check_eq "sixpath-redir -c and --proxy" "$(code "$redir_bin" -t -c x --proxy y:1)" 64
 check_eq "sixpath-redir -t --proxy" "$(code "$redir_bin" -t --proxy 192.0.2.1:1080)" 0
 check_eq "sixpath-redir -t --proxy, bad" "$(code "$redir_bin" -t --proxy 192.0.2.1:99999)" 1
+check_eq "sixpath-redir --proxy, bad" "$(code "$redir_bin" -f --proxy foo:bar:baz)" 64
+check_eq "sixpath-redir with a bad file" "$(code "$redir_bin" -f -c /nonexistent)" 78
 check_eq "sixpath-proxy -t without a file" "$(cd / && code "$proxy_bin" -t)" 0
 
 lab_daemons

@@ -161,15 +161,21 @@ static void snapshot_done(void *ctx)
 	free(s);
 }
 
+static void *load(void *ctx, FILE *errors)
+{
+	const struct redir *rd = ctx;
+
+	return redir_conf_load(rd->conf_path, rd->conf_proxy, errors);
+}
+
 int redir_reload(struct redir *rd, char *text, size_t cap)
 {
-	struct redir_conf *c = redir_conf_load(rd->conf_path, rd->conf_proxy, NULL);
+	struct redir_conf *c = daemon_load_again(load, rd, text, cap);
 	struct snapshot *s;
 	char restart[192];
 
 	if (!c)
-		return daemon_reload_failed("the new configuration is bad (see the log)", text,
-					    cap);
+		return -1;
 	s = calloc(1, sizeof(*s));
 	if (s) {
 		s->conf = redir_conf_get(c);

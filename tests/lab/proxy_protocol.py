@@ -849,7 +849,7 @@ def t_reload():
             d.control("reload")
             raise Wrong("a bad configuration was taken")
         except Wrong as e:
-            want("configuration is bad" in str(e), True, str(e))
+            want("configuration is bad: " in str(e) and "[proxy] idle: " in str(e), True, str(e))
         want("idle" in d.text(), True, "the error is logged")
         want(code_of(request(NOOP, "0.0.0.0", 0, userpass("carol", "new"))), 0)
         d.write(proxy="mptcp = no", users=True, acl="allow = 127.0.0.0/8")

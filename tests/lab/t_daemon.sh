@@ -120,6 +120,7 @@ chown root:root "$LAB_DIR/secret" "$LAB_DIR/users"
 chmod 600 "$LAB_DIR/secret" "$LAB_DIR/users" "$LAB_DIR/redir.conf"
 lab_daemon_start proxy
 check_eq "a users file that only root can read: reload is refused" "$(reload_code proxy)" 1
+check "the answer says why" grep -qF "bad: $LAB_DIR/proxy.conf:4: [auth] users: cannot use \"$LAB_DIR/users\": Permission denied" "$LAB_DIR/out"
 check_eq "it was told at start" "$(cures proxy | grep -c .)" 1
 eval "$(cures proxy)"
 check_eq "what the log tells mends it" "$(reload_code proxy)" 0
@@ -130,6 +131,17 @@ check "because of the file" lab_logged redir "redir.conf: Permission denied (it 
 eval "$(cures redir | grep redir.conf)"
 check_eq "it can be read: reload is refused" "$(reload_code redir)" 1
 check "because of the password" lab_logged redir "[proxy home] password_file: cannot read $LAB_DIR/secret: Permission denied (it must be readable by the user the daemon runs as"
+check "the answer says so" grep -qE "bad: $LAB_DIR/redir.conf:[0-9]+: \[proxy home\] password_file: .*; the old configuration stays$" "$LAB_DIR/out"
+lab_conf redir connect.idle=never redir.log=loud
+lab_conf_print redir >"$LAB_DIR/bad.conf"
+cp "$LAB_DIR/redir.conf" "$LAB_DIR/good.conf"
+cat "$LAB_DIR/bad.conf" >"$LAB_DIR/redir.conf"
+check_eq "a bad configuration is refused" "$(reload_code redir)" 1
+check "the answer has the first error, and how many there are" \
+	grep -qE "bad: $LAB_DIR/redir.conf:[0-9]+: \[connect\] idle: .* \(and 2 more: see the log\); the old configuration stays$" "$LAB_DIR/out"
+check "the log has all" lab_logged redir '[redir] log: "loud"'
+cat "$LAB_DIR/good.conf" >"$LAB_DIR/redir.conf"
+lab_conf redir connect.idle= redir.log=debug
 eval "$(cures redir | grep secret)"
 check_eq "what the log tells mends it, too" "$(reload_code redir)" 0
 lab_daemon_stop redir

@@ -955,7 +955,7 @@ def t_waiting():
             until("one less waits", lambda left=left: D.control("status")["clients_waiting"] == left)
             busy.append(Client(b"\x06"))
         want(served(), False, "nobody is left to give way")
-        want(D.control("status")["clients"], 8)
+        until("the refused one has gone", lambda: D.control("status")["clients"] == 8)
         for c in busy + idle:
             c.s.close()
 

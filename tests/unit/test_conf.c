@@ -856,13 +856,14 @@ static void differences(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),       cmocka_unit_test(good_file),
-		cmocka_unit_test(each_bad_value), cmocka_unit_test(each_bad_file),
-		cmocka_unit_test(long_lines),     cmocka_unit_test(nul_and_binary),
-		cmocka_unit_test(no_file),        cmocka_unit_test(required_section),
-		cmocka_unit_test(left_out),       cmocka_unit_test(out_of_memory_and_bad_default),
-		cmocka_unit_test(comments),       cmocka_unit_test(cut_and_changed),
-		cmocka_unit_test(secrets),        cmocka_unit_test(differences),
+		cmocka_unit_test(comments),
+		cmocka_unit_test(defaults),        cmocka_unit_test(good_file),
+		cmocka_unit_test(each_bad_value),  cmocka_unit_test(each_bad_file),
+		cmocka_unit_test(long_lines),      cmocka_unit_test(nul_and_binary),
+		cmocka_unit_test(no_file),         cmocka_unit_test(required_section),
+		cmocka_unit_test(left_out),        cmocka_unit_test(out_of_memory_and_bad_default),
+		cmocka_unit_test(cut_and_changed), cmocka_unit_test(secrets),
+		cmocka_unit_test(differences),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

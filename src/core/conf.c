@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #if __has_include(<iniparser/iniparser.h>)
 #include <iniparser/iniparser.h>
 #else
@@ -459,21 +461,41 @@ static int quiet_cb(const char *fmt, ...)
 	return 0;
 }
 
+/* iniparser takes names of files only: one in memory for a text that is not the file's. */
+static dictionary *load_text(const struct scan *s)
+{
+	dictionary *d = NULL;
+	char path[32];
+	int fd = memfd_create("sixpath.conf", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return NULL;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (write(fd, s->text, s->text_len) == (ssize_t)s->text_len)
+		d = iniparser_load(path);
+	close(fd);
+	return d;
+}
+
 static bool load_file(struct conf *c)
 {
 	int rc = scan_file(&c->scan, c->path, scan_error_cb, c);
 
 	if (rc < 0) {
-		error_at(c, 0, NULL, NULL, "%s",
-			 rc == -EINVAL ? "is not a regular file" : strerror(-rc));
+		error_at(c, 0, NULL, NULL, "%s%s",
+			 rc == -EINVAL ? "is not a regular file" : strerror(-rc),
+			 rc == -EACCES ? " (it must be readable by the user the daemon runs as: "
+					 "mode 0640 and the group of that user)"
+				       : "");
 		return false;
 	}
 	check_structure(c);
 	iniparser_set_error_callback(quiet_cb);
-	c->dict = iniparser_load(c->path);
+	c->dict = c->scan.changed ? load_text(&c->scan) : iniparser_load(c->path);
 	iniparser_set_error_callback(NULL);
 	if (!c->dict && c->n_errors == 0)
-		error_at(c, 0, NULL, NULL, "cannot be read: changed meanwhile, or no memory");
+		error_at(c, 0, NULL, NULL,
+			 "cannot be read: changed meanwhile, no memory, or no /proc");
 	return c->dict != NULL;
 }
 

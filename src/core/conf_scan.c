@@ -4,19 +4,21 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define LINE_LIMIT 1000 /* iniparser gives up at 1023, continuation lines together */
+#define FILE_LIMIT (16 << 20)
 
 struct scanner {
 	struct scan *out;
 	scan_error_fn *error;
 	void *ctx;
-	unsigned line;  /* where the present (logical) line began */
+	unsigned line; /* where the present (logical) line began */
+	char *raw;     /* the same in out->text, so many octets with all its ends */
+	size_t raw_len;
 	char *section;  /* owned by out; NULL before the first header and after a bad one */
 	bool in_header; /* a header, good or bad, has been seen */
 };
@@ -58,9 +60,20 @@ static void complain(struct scanner *sc, const char *key, const char *reason)
 	sc->error(sc->ctx, sc->line, sc->section, key, reason);
 }
 
+/* The header's line in the text, without what follows "]". */
+static void drop_comment(struct scanner *sc)
+{
+	char *end = sc->raw + sc->raw_len, *c = memchr(sc->raw, ']', sc->raw_len);
+
+	for (c = c ? c + 1 : end; c < end; c++)
+		if (*c != '\n')
+			*c = ' ';
+	sc->out->changed = true;
+}
+
 static int header(struct scanner *sc, char *text)
 {
-	char *close = strchr(text, ']'), *name;
+	char *close = strchr(text, ']'), *behind = close ? trim(close + 1) : NULL, *name;
 	const char *reason = NULL;
 	int rc;
 
@@ -68,10 +81,12 @@ static int header(struct scanner *sc, char *text)
 	sc->in_header = true;
 	if (!close) {
 		reason = "section header without \"]\"";
-	} else if (close[1]) {
-		reason = "a section header stands alone on its line; text after \"]\" is not "
-			 "allowed";
+	} else if (*behind && *behind != ';' && *behind != '#') {
+		reason = "a section header stands alone on its line; only a comment may follow "
+			 "\"]\"";
 	} else {
+		if (*behind)
+			drop_comment(sc);
 		*close = '\0';
 		name = trim(text + 1);
 		if (*name) {
@@ -99,8 +114,10 @@ static const char *value_trap(const char *value)
 			return "text after the closing quote";
 		return NULL;
 	}
+	if (*value == ';' || *value == '#')
+		return NULL; /* nothing, and a comment */
 	for (const char *c = value; *c; c++)
-		if ((*c == ';' || *c == '#') && c > value)
+		if (*c == ';' || *c == '#')
 			return isspace((unsigned char)c[-1])
 				       ? NULL
 				       : "\";\" and \"#\" begin a comment: put a value that has "
@@ -168,60 +185,72 @@ static void append(struct scanner *sc, char *logical, const char *text, size_t l
 	}
 }
 
-static int scan_stream(struct scanner *sc, FILE *f)
+static int scan_text(struct scanner *sc)
 {
+	struct scan *s = sc->out;
 	char logical[LINE_LIMIT + 1] = "";
-	char *text = NULL;
-	size_t cap = 0;
-	ssize_t len;
+	char *at = s->text, *end = s->text + s->text_len, *next;
 	bool more = false;
 	int rc = 0;
 
-	while (rc == 0 && (len = getline(&text, &cap, f)) >= 0) {
-		sc->out->last_line++;
-		if (!more)
-			sc->line = sc->out->last_line;
-		append(sc, logical, text, (size_t)len, &more);
+	for (; rc == 0 && at < end; at = next) {
+		next = memchr(at, '\n', (size_t)(end - at));
+		next = next ? next + 1 : end;
+		s->last_line++;
+		if (!more) {
+			sc->line = s->last_line;
+			sc->raw = at;
+		}
+		append(sc, logical, at, (size_t)(next - at), &more);
 		if (more)
 			continue;
+		sc->raw_len = (size_t)(next - sc->raw);
 		rc = logical_line(sc, logical);
 		*logical = '\0';
 	}
 	if (rc == 0 && more)
 		complain(sc, NULL, "the file ends in a line to be continued (\"\\\")");
-	if (rc == 0 && ferror(f))
-		rc = -errno;
 	explicit_bzero(logical, sizeof(logical));
-	if (text)
-		explicit_bzero(text, cap);
-	free(text);
 	return rc;
+}
+
+/* All of it into s->text. */
+static int read_file(struct scan *s, int fd)
+{
+	struct stat st;
+	ssize_t n = 1;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	if (st.st_size > FILE_LIMIT)
+		return -EFBIG;
+	s->text = malloc((size_t)st.st_size + 1);
+	if (!s->text)
+		return -ENOMEM;
+	while (n > 0 && s->text_len < (size_t)st.st_size) {
+		n = read(fd, s->text + s->text_len, (size_t)st.st_size - s->text_len);
+		if (n > 0)
+			s->text_len += (size_t)n;
+		else if (n < 0 && errno == EINTR)
+			n = 1;
+	}
+	return n < 0 ? -errno : 0;
 }
 
 int scan_file(struct scan *s, const char *path, scan_error_fn *error, void *ctx)
 {
 	struct scanner sc = {.out = s, .error = error, .ctx = ctx};
-	struct stat st;
-	FILE *f;
-	int rc;
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	int rc, fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 
 	*s = (struct scan){0};
 	if (fd < 0)
 		return -errno;
-	if (fstat(fd, &st) < 0)
-		rc = -errno;
-	else
-		rc = S_ISREG(st.st_mode) ? 0 : -EINVAL;
-	f = rc == 0 ? fdopen(fd, "r") : NULL;
-	if (!f) {
-		if (rc == 0)
-			rc = -errno;
-		close(fd);
-		return rc;
-	}
-	rc = scan_stream(&sc, f);
-	fclose(f);
+	rc = read_file(s, fd);
+	close(fd);
+	if (rc == 0)
+		rc = scan_text(&sc);
 	if (rc < 0)
 		scan_free(s);
 	return rc;
@@ -234,5 +263,8 @@ void scan_free(struct scan *s)
 		free(s->v[i].key);
 	}
 	free(s->v);
+	if (s->text)
+		explicit_bzero(s->text, s->text_len);
+	free(s->text);
 	*s = (struct scan){0};
 }

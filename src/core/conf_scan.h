@@ -21,14 +21,19 @@ struct scan {
 	struct scan_entry *v;
 	size_t n;
 	unsigned last_line;
+	/* The file, for iniparser: it does not take comments behind headers, so they are blanks
+	 * here, and changed tells whether there were any. May have secrets. */
+	char *text;
+	size_t text_len;
+	bool changed;
 };
 
 /* Called for each line that is wrong. section is NULL before the first header. */
 typedef void scan_error_fn(void *ctx, unsigned line, const char *section, const char *key,
 			   const char *reason);
 
-/* 0 or -errno (-EINVAL: no regular file). */
+/* 0 or -errno (-EINVAL: no regular file; -EFBIG: more than 16 MiB). */
 int scan_file(struct scan *s, const char *path, scan_error_fn *error, void *ctx);
-void scan_free(struct scan *s);
+void scan_free(struct scan *s); /* wipes the text */
 
 #endif

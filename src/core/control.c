@@ -238,6 +238,11 @@ static void run_command(struct client *cl)
 		request_free(rq);
 		return;
 	}
+	if (rq->argc > 0 && !(row->name && row->takes_args)) {
+		client_fail(cl, "%s takes no arguments, such as \"%.64s\"", name, rq->argv[0]);
+		request_free(rq);
+		return;
+	}
 	rq->report = report_new(name, json);
 	if (!rq->report) {
 		client_fail(cl, "out of memory");

@@ -21,6 +21,7 @@ struct control_command {
 	const char *help;
 	/* Answers with control_reply or control_fail, now or later, exactly once. */
 	void (*run)(struct control_request *rq, void *ctx);
+	bool takes_args; /* else a surplus word is refused before */
 };
 
 /* NULL and errno on failure. Replaces a stale socket; refuses one that answers (EADDRINUSE).

@@ -238,6 +238,56 @@ int daemon_control(struct control **out, struct worker *main_worker, const char 
 	return EX_UNAVAILABLE;
 }
 
+void daemon_check_reload(const char *path)
+{
+	if (!path || !*path || access(path, R_OK) == 0)
+		return;
+	log_warning("%s: %s: reload and restart will fail: the user that the daemon runs as must "
+		    "be able to read it, too (and to enter its directory): chgrp %ld %s && chmod "
+		    "640 %s",
+		    path, strerror(errno), (long)getegid(), path, path);
+}
+
+#define BAD  "the new configuration is bad"
+#define STAY "; the old configuration stays"
+
+/* All to the log, the first one into text. */
+static void tell_errors(char *errors, char *text, size_t cap)
+{
+	const char *first = NULL;
+	char *save = NULL, more[48] = "";
+	size_t n = 0, room = cap - sizeof(BAD STAY) - sizeof(more);
+
+	for (char *l = strtok_r(errors, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+		log_error("%s", l);
+		if (n++ == 0)
+			first = l;
+	}
+	log_error("reload: " BAD STAY);
+	if (n > 1)
+		snprintf(more, sizeof(more), " (and %zu more: see the log)", n - 1);
+	if (first)
+		snprintf(text, cap, BAD ": %.*s%s%s" STAY, (int)room, first,
+			 strlen(first) > room ? "..." : "", more);
+	else
+		snprintf(text, cap, BAD " (see the log)" STAY);
+}
+
+void *daemon_load_again(void *(*load)(void *ctx, FILE *errors), void *ctx, char *text, size_t cap)
+{
+	char *errors = NULL, none[] = "";
+	size_t len = 0;
+	FILE *f = open_memstream(&errors, &len);
+	void *conf = load(ctx, f); /* without a file they are logged */
+
+	if (f)
+		fclose(f);
+	if (!conf)
+		tell_errors(errors ? errors : none, text, cap);
+	free(errors);
+	return conf;
+}
+
 int daemon_reloaded(const char *restart, char *text, size_t cap)
 {
 	snprintf(text, cap, "configuration loaded%s%s",
@@ -248,7 +298,7 @@ int daemon_reloaded(const char *restart, char *text, size_t cap)
 
 int daemon_reload_failed(const char *why, char *text, size_t cap)
 {
-	snprintf(text, cap, "%s; the old configuration stays", why);
+	snprintf(text, cap, "%s" STAY, why);
 	log_error("reload: %s", text);
 	return -1;
 }

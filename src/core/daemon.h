@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct control;
 struct control_command;
@@ -64,6 +65,15 @@ void daemon_run_dir(const char *path, const char *user);
 /* The control socket in *out; a path of NULL or "" means none. 0 or an exit code (logged). */
 int daemon_control(struct control **out, struct worker *main_worker, const char *path,
 		   const struct control_command *commands, void *ctx);
+
+/* After privileges have been dropped: a warning, with the cure, if path (may be NULL or "") cannot
+ * be read again, for reload and restart read it as who we are now. */
+void daemon_check_reload(const char *path);
+
+/* The configuration anew, by load: NULL if it is bad, after telling errors, one a line. Then they
+ * have been logged, and text (cap octets, 256 at least) has the first of them, for who asked for the
+ * reload. */
+void *daemon_load_again(void *(*load)(void *ctx, FILE *errors), void *ctx, char *text, size_t cap);
 
 /* What came of a reload, logged and into text (cap octets) for who asked for it. restart: keys
  * that differ but need a restart, or "". Returns 0. */

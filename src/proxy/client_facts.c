@@ -11,6 +11,8 @@
 #include "proxy/client.h"
 #include "proxy/client_priv.h"
 
+#define STRANGERS_BURST 10 /* lines a minute, of each worker and reason */
+
 static const char *const state_words[] = {
 	[CLIENT_REQUEST] = "request", [CLIENT_AUTH] = "auth",       [CLIENT_CONNECT] = "connect",
 	[CLIENT_BIND] = "bind",       [CLIENT_CONTROL] = "control", [CLIENT_RELAY] = "relay",
@@ -103,6 +105,7 @@ void client_note_facts_at_end(struct client *cl, int fd)
 void client_log_end(const struct client *cl, enum end_reason reason, int err)
 {
 	char peer[ADDR_STRLEN], dst[S6_NAME_MAX * 4 + 16], user[ISSUED_USER_MAX * 4];
+	char line[sizeof(peer) + sizeof(dst) + sizeof(user) + 400];
 	const char *command;
 	struct addr from;
 	/* Nothing has happened on a connection that was kept ready and given up. */
@@ -118,7 +121,8 @@ void client_log_end(const struct client *cl, enum end_reason reason, int err)
 	command = command_str(cl);
 	from = client_peer(cl);
 	text_escape(user, sizeof(user), client_user(cl)[0] ? client_user(cl) : "-");
-	log_msg(level,
+	snprintf(
+		line, sizeof(line),
 		"client %s user=%s %s -> %s mptcp=%s subflows=%u tfo=%s server_mptcp=%s up=%" PRIu64
 		" down=%" PRIu64 " duration=%.3fs reason=%s%s%s%s%s",
 		addr_str(&from, peer, sizeof(peer)), user, command ? command : "-",
@@ -127,6 +131,10 @@ void client_log_end(const struct client *cl, enum end_reason reason, int err)
 		cl->relay.b.bytes_in, worker_now(&cl->pw->w) - cl->started, end_reason_str(reason),
 		cl->replied ? " reply=" : "", cl->replied ? s6_reply_str(cl->reply_code) : "",
 		err ? " error=" : "", err ? strerror(err) : "");
+	if (quiet || !cl->setup || cl->setup->known)
+		log_msg(level, "%s", line);
+	else /* anybody can make these, as many as he likes */
+		log_limited(&cl->pw->limit_end[reason], STRANGERS_BURST, level, "%s", line);
 }
 
 /* ---- for people ---- */

@@ -51,6 +51,7 @@ struct setup {
 	struct s6_address dst;
 	struct s6_stack stack;
 	char user[ISSUED_USER_MAX];
+	bool known;        /* authenticated, or nobody has to be */
 	bool want_session; /* as asked for in the request */
 	struct issued_ask ask;
 	bool opened;     /* a session, with this ID */

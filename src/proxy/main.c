@@ -282,18 +282,6 @@ static int setup_workers(struct proxy *p)
 	return 0;
 }
 
-/* What was read as root must be readable again at a reload. */
-static void check_reload(const struct proxy *p)
-{
-	const char *files[] = {p->conf_path, p->conf->users_file};
-
-	for (size_t i = 0; i < 2; i++)
-		if (files[i] && *files[i] && access(files[i], R_OK) < 0)
-			log_warning("%s: %s: a reload will fail (the user that the proxy runs as "
-				    "must be able to read it: mode 0640 and that user's group)",
-				    files[i], strerror(errno));
-}
-
 static int setup(struct proxy *p)
 {
 	struct issued_limits limits = proxy_conf_limits(p->conf);
@@ -323,7 +311,8 @@ static int setup(struct proxy *p)
 		       acl_binds_low(&p->conf->acl) ? "cap_net_bind_service" : NULL);
 	if (rc)
 		return rc;
-	check_reload(p);
+	daemon_check_reload(p->conf_path);
+	daemon_check_reload(p->conf->users_file);
 	if (p->inherited.channel < 0) { /* else it is our predecessor's yet */
 		rc = daemon_control(&p->control, &p->main, p->conf->control, proxy_commands, p);
 		if (rc)

@@ -60,6 +60,7 @@ struct proxy_worker {
 	uint64_t next_id;    /* of clients; unique with the worker's index */
 	struct counters counters;
 	struct log_limit limit_auth, limit_accept, limit_user, limit_protocol, limit_bind;
+	struct log_limit limit_end[END__COUNT]; /* of clients that have not authenticated */
 };
 
 struct proxy {

@@ -177,11 +177,11 @@ void proxy_log_status(struct proxy *p)
 }
 
 const struct control_command proxy_commands[] = {
-	{"status", "counters, sessions and limits", run_status},
-	{"flows", "a row for each client connection", run_flows},
-	{"binds", "a row for each port that a client has bound", run_binds},
-	{"reload", "load the configuration anew; connections stay", run_reload},
-	{"restart", "hand over to a successor; connections end here, new ones are its",
-	 run_restart},
-	{NULL, NULL, NULL},
+	{"status", "counters, sessions and limits", run_status, false},
+	{"flows", "a row for each client connection", run_flows, false},
+	{"binds", "a row for each port that a client has bound", run_binds, false},
+	{"reload", "load the configuration anew; connections stay", run_reload, false},
+	{"restart", "hand over to a successor; connections end here, new ones are its", run_restart,
+	 false},
+	{0},
 };

@@ -84,14 +84,20 @@ static int switch_to(struct proxy *p, struct proxy_conf *c)
 	return 0;
 }
 
+static void *load(void *ctx, FILE *errors)
+{
+	const struct proxy *p = ctx;
+
+	return proxy_conf_load(p->conf_path, errors);
+}
+
 int proxy_reload(struct proxy *p, char *text, size_t cap)
 {
-	struct proxy_conf *c = proxy_conf_load(p->conf_path, NULL);
+	struct proxy_conf *c = daemon_load_again(load, p, text, cap);
 	char restart[128];
 
 	if (!c)
-		return daemon_reload_failed("the new configuration is bad (see the log)", text,
-					    cap);
+		return -1;
 	proxy_conf_needs_restart(p->conf, c, restart, sizeof(restart));
 	if (switch_to(p, c) < 0)
 		return daemon_reload_failed("out of memory", text, cap);

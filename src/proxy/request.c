@@ -34,6 +34,7 @@ static void authenticated(struct client *cl)
 	struct issued_answer answer = {.token = TOKEN_NONE};
 
 	cl->pw->counters.auth_ok++;
+	cl->setup->known = true;
 	if (cl->setup->want_session)
 		open_session(cl, &answer);
 	if (reply_auth(cl, false, &answer))
@@ -54,6 +55,7 @@ static void use_session(struct client *cl, const struct s6_options *o)
 	memcpy(cl->setup->user, answer.user, sizeof(cl->setup->user));
 	memcpy(cl->setup->session_id, answer.id, sizeof(cl->setup->session_id));
 	cl->setup->in_session = true;
+	cl->setup->known = true;
 	count_token(cl, answer.token);
 	if (reply_auth(cl, true, &answer))
 		client_act(cl);

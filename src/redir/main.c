@@ -161,15 +161,21 @@ static void snapshot_done(void *ctx)
 	free(s);
 }
 
+static void *load(void *ctx, FILE *errors)
+{
+	const struct redir *rd = ctx;
+
+	return redir_conf_load(rd->conf_path, rd->conf_proxy, errors);
+}
+
 int redir_reload(struct redir *rd, char *text, size_t cap)
 {
-	struct redir_conf *c = redir_conf_load(rd->conf_path, rd->conf_proxy, NULL);
+	struct redir_conf *c = daemon_load_again(load, rd, text, cap);
 	struct snapshot *s;
 	char restart[192];
 
 	if (!c)
-		return daemon_reload_failed("the new configuration is bad (see the log)", text,
-					    cap);
+		return -1;
 	s = calloc(1, sizeof(*s));
 	if (s) {
 		s->conf = redir_conf_get(c);
@@ -511,6 +517,16 @@ static int setup_workers(struct redir *rd)
 	return 0;
 }
 
+static void check_reload(const struct redir *rd)
+{
+	struct list_node *n;
+
+	daemon_check_reload(rd->conf_path);
+	daemon_check_reload(rd->conf->socks_users_file);
+	for (n = list_first(&rd->conf->proxies); n; n = list_next(&rd->conf->proxies, n))
+		daemon_check_reload(container_of(n, struct proxy_section, node)->password_file);
+}
+
 static int setup(struct redir *rd)
 {
 	bool is_default = strcmp(rd->conf->user, REDIR_DEFAULT_USER) == 0;
@@ -549,6 +565,7 @@ static int setup(struct redir *rd)
 	rc = priv_drop(rd->conf->user, is_default, capabilities(rd->conf));
 	if (rc)
 		return rc;
+	check_reload(rd);
 	rc = dns_open(&rd->workers[0].dns, &rd->workers[0]);
 	if (rc)
 		return rc;
@@ -692,7 +709,7 @@ int main(int argc, char **argv)
 	rd.conf = redir_conf_load(args.config, args.proxy, args.quiet ? NULL : stderr);
 	if (!rd.conf) {
 		inherited_free(&rd.inherited, false);
-		return args.test ? 1 : EX_CONFIG;
+		return args.test ? 1 : args.proxy ? EX_USAGE : EX_CONFIG;
 	}
 	if (args.test) {
 		printf("%s: configuration OK\n", args.config ? args.config : args.proxy);

@@ -63,13 +63,17 @@ static void check_password_file(struct conf *c, struct proxy_section *p, const c
 
 	if (rc == -EPERM) {
 		conf_error(c, "proxy", name, "password_file",
-			   "%s can be read by others: make it mode 0600 (chmod 600)",
+			   "%s can be read by others: make it mode 0640, of the group of the user "
+			   "the daemon runs as (chgrp sixpath, chmod 640)",
 			   p->password_file);
 		return;
 	}
 	if (rc < 0) {
-		conf_error(c, "proxy", name, "password_file", "cannot read %s: %s",
-			   p->password_file, strerror(-rc));
+		conf_error(c, "proxy", name, "password_file", "cannot read %s: %s%s",
+			   p->password_file, strerror(-rc),
+			   rc == -EACCES ? " (it must be readable by the user the daemon runs as: "
+					   "chgrp sixpath, chmod 640)"
+					 : "");
 		return;
 	}
 	free(p->password);

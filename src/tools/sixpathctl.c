@@ -85,11 +85,28 @@ static const char *choose_socket(const struct options *o)
 	return ASK_REDIR_SOCKET;
 }
 
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (strcmp(name, commands[i].name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+static int takes_none(char *const *argv)
+{
+	char why[64];
+
+	snprintf(why, sizeof(why), "%s takes no arguments, such as", argv[0]);
+	return usage(why, argv[1]);
+}
+
 static int run_ask(const struct options *o, int argc, char **argv)
 {
-	(void)argc;
 	if (o->del)
 		return usage("-D goes with passwd only, not with", argv[0]);
+	if (argc > 1 && !*find_command(argv[0])->args)
+		return takes_none(argv);
 	return ask(choose_socket(o), o->json, argv);
 }
 
@@ -117,7 +134,7 @@ static int run_doctor(const struct options *o, int argc, char **argv)
 	if (o->del)
 		return usage("-D goes with passwd only, not with", argv[0]);
 	if (argc > 1)
-		return usage("doctor takes no arguments, such as", argv[1]);
+		return takes_none(argv);
 	return doctor(path, o->proxy || strstr(name ? name : path, "proxy"), o->json);
 }
 
@@ -178,6 +195,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 int main(int argc, char **argv)
 {
 	struct options o = {0};
+	const struct command *c;
 	int rc = parse_options(argc, argv, &o);
 
 	if (rc >= 0)
@@ -186,8 +204,6 @@ int main(int argc, char **argv)
 		print_help(stderr);
 		return EX_USAGE;
 	}
-	for (size_t i = 0; i < COMMANDS; i++)
-		if (strcmp(argv[optind], commands[i].name) == 0)
-			return commands[i].run(&o, argc - optind, argv + optind);
-	return unknown_command(argv[optind]);
+	c = find_command(argv[optind]);
+	return c ? c->run(&o, argc - optind, argv + optind) : unknown_command(argv[optind]);
 }

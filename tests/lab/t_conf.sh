@@ -290,11 +290,73 @@ done
 # The samples are good.
 good redir "$LAB_SRC/etc/redir.conf"
 good proxy "$LAB_SRC/etc/proxy.conf"
-# With every key of the samples in force as well: they show the defaults.
+# With every line of theirs that is commented out in force as well: they show the defaults.
 for d in redir proxy; do
-	sed -E 's/^;([a-z_]+ = [^ ;])/\1/' "$LAB_SRC/etc/$d.conf" >"$LAB_DIR/all-$d.conf"
+	sed -E -e 's/^; ?(\[[a-z]+ [a-z0-9]+\])/\1/' -e 's/^; ?([a-z_]+ =( |$))/\1/' \
+		-e "s|^users = .*|users = $LAB_DIR/users|" "$LAB_SRC/etc/$d.conf" >"$LAB_DIR/all-$d.conf"
+	check_eq "the sample of sixpath-$d has no key left out" "$(grep -cE '^; ?[a-z_]+ =' "$LAB_DIR/all-$d.conf")" 0
 	good $d "$LAB_DIR/all-$d.conf"
 done
+
+# A file as people write it: a comment on each line, behind headers and empty values, too.
+printf 'secret\n' >"$LAB_DIR/fr1.secret"
+chmod 600 "$LAB_DIR/fr1.secret"
+cat >"$LAB_DIR/people.conf" <<END
+[redir]
+listen = [::]:1077            ; captured TCP (and UDP) arrives here; several allowed, comma separated
+mode = tproxy                 ; tproxy | redirect
+workers = auto                ; threads with an event loop each; auto = processors
+first_data_ms = 30            ; longest wait for the device's first bytes before dialling (0 = don't wait)
+mark = 0x5061                 ; SO_MARK on all our own sockets, so that they are never captured
+user = sixpath                ; identity after start-up; needed capabilities are kept, nothing else
+tune = yes                    ; set the few sysctls MPTCP and Fast Open depend on, restore them on stop
+log = info                    ; error | warning | notice | info | debug
+log_to = auto                 ; auto | syslog | stderr
+control = /run/sixpath/redir.sock
+state_dir = /var/lib/sixpath
+
+[proxy fr1]                   ; one section per upstream; the name is free
+address = proxy.example.net:1080
+protocol = socks6             ; socks6 | socks5 | convert
+username = home
+password_file = $LAB_DIR/fr1.secret   ; or password =
+mptcp = auto                  ; auto | yes | no
+tfo = auto                    ; auto | yes | no     (auto backs off by itself where a path eats SYN data)
+priority = 10                 ; lower is preferred; equal ones share the load by weight
+weight = 1
+prewarm = auto                ; connections kept ready, or a number, or 0
+via =                         ; reach this proxy through another [proxy NAME] (chaining); or not
+
+[rules] # the kernel's
+install = yes                 ; the daemon keeps its own rules in place; no = an administrator's script does
+backend = auto                ; auto | nft | iptables | none
+capture = br-lan              ; interfaces whose traffic is captured
+capture_local = no            ; also the router's own connections
+ports = 1-65535
+exclude = 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, fc00::/7   ; proxies are always excluded
+
+[bypass]
+learn = yes                   ; learn MPTCP-capable servers from the proxy's replies
+action = auto                 ; auto | relay | rule     (section 5)
+ttl = 1h
+max = 4096                    ; entries per family
+save = yes                    ; keep the table over restarts
+learn_passive = no            ; also from SYN+ACKs of connections that are not captured
+
+[path wan1]                   ; optional, one section per WAN: the daemon then manages its MPTCP endpoint
+device = eth1
+role = primary                ; primary | backup | metered
+
+[connect]
+verify = no                   ; no | yes | list of ports/sets: hold the device's SYN until the server's answer is known
+on_proxy_failure = direct     ; next | direct | refuse (next is always tried first)
+idle = 7440                   ; seconds; RFC 5382 asks for no less than 2 h 4 min
+END
+good redir "$LAB_DIR/people.conf"
+# What follows a header is read as that section's.
+sed -i 's/^weight = 1$/weight = 101/' "$LAB_DIR/people.conf"
+out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/people.conf" 2>&1)
+check_eq "a bad value behind such a header is told" "$?$(grep -c 'people.conf:22: \[proxy fr1\] weight: "101"' <<<"$out")" 11
 trap - EXIT
 rm -rf "$LAB_DIR"
 LAB_DIR=""

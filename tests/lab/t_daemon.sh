@@ -34,6 +34,8 @@ done
 check_eq "sixpath-redir -c and --proxy" "$(code "$redir_bin" -t -c x --proxy y:1)" 64
 check_eq "sixpath-redir -t --proxy" "$(code "$redir_bin" -t --proxy 192.0.2.1:1080)" 0
 check_eq "sixpath-redir -t --proxy, bad" "$(code "$redir_bin" -t --proxy 192.0.2.1:99999)" 1
+check_eq "sixpath-redir --proxy, bad" "$(code "$redir_bin" -f --proxy foo:bar:baz)" 64
+check_eq "sixpath-redir with a bad file" "$(code "$redir_bin" -f -c /nonexistent)" 78
 check_eq "sixpath-proxy -t without a file" "$(cd / && code "$proxy_bin" -t)" 0
 
 lab_daemons
@@ -105,6 +107,48 @@ lab_ctl proxy reload >/dev/null
 lab_in "$DEV" "$PEER" probe --get / --want 12 10.99.0.2 80 >"$LAB_DIR/probe.out" 2>&1
 check_eq "and served when the acl allows it" "$(json "$LAB_DIR/probe.out" 'j["end"]')" want
 lab_daemons_stop
+
+# Files that only root can read: told at start, with a cure that works. And a comment behind a
+# header, for which the file is read in another way.
+reload_code() { code lab_ctl "$1" reload; }
+cures() { # NAME: the commands that the log tells
+	sed -nE 's/.*reload and restart will fail: .*: (chgrp [0-9]+ .* && chmod 640 .*)/\1/p' "$LAB_DIR/$1.log"
+}
+lab_conf_write
+sed -i 's/^\[proxy home\]$/& ; ours/' "$LAB_DIR/redir.conf"
+chown root:root "$LAB_DIR/secret" "$LAB_DIR/users"
+chmod 600 "$LAB_DIR/secret" "$LAB_DIR/users" "$LAB_DIR/redir.conf"
+lab_daemon_start proxy
+check_eq "a users file that only root can read: reload is refused" "$(reload_code proxy)" 1
+check "the answer says why" grep -qF "bad: $LAB_DIR/proxy.conf:4: [auth] users: cannot use \"$LAB_DIR/users\": Permission denied" "$LAB_DIR/out"
+check_eq "it was told at start" "$(cures proxy | grep -c .)" 1
+eval "$(cures proxy)"
+check_eq "what the log tells mends it" "$(reload_code proxy)" 0
+lab_daemon_start redir
+check_eq "redir.conf and a password that only root can read are told" "$(cures redir | grep -c .)" 2
+check_eq "reload is refused" "$(reload_code redir)" 1
+check "because of the file" lab_logged redir "redir.conf: Permission denied (it must be readable by the user the daemon runs as"
+eval "$(cures redir | grep redir.conf)"
+check_eq "it can be read: reload is refused" "$(reload_code redir)" 1
+check "because of the password" lab_logged redir "[proxy home] password_file: cannot read $LAB_DIR/secret: Permission denied (it must be readable by the user the daemon runs as"
+check "the answer says so" grep -qE "bad: $LAB_DIR/redir.conf:[0-9]+: \[proxy home\] password_file: .*; the old configuration stays$" "$LAB_DIR/out"
+lab_conf redir connect.idle=never redir.log=loud
+lab_conf_print redir >"$LAB_DIR/bad.conf"
+cp "$LAB_DIR/redir.conf" "$LAB_DIR/good.conf"
+cat "$LAB_DIR/bad.conf" >"$LAB_DIR/redir.conf"
+check_eq "a bad configuration is refused" "$(reload_code redir)" 1
+check "the answer has the first error, and how many there are" \
+	grep -qE "bad: $LAB_DIR/redir.conf:[0-9]+: \[connect\] idle: .* \(and 2 more: see the log\); the old configuration stays$" "$LAB_DIR/out"
+check "the log has all" lab_logged redir '[redir] log: "loud"'
+cat "$LAB_DIR/good.conf" >"$LAB_DIR/redir.conf"
+lab_conf redir connect.idle= redir.log=debug
+eval "$(cures redir | grep secret)"
+check_eq "what the log tells mends it, too" "$(reload_code redir)" 0
+lab_daemon_stop redir
+lab_daemon_start redir
+check_eq "then nothing is told at start" "$(cures redir)" ""
+lab_daemon_stop redir
+lab_daemon_stop proxy
 
 # In the background: the parent returns when the daemon is up, with its exit code.
 lab_conf redir redir.log_to=auto

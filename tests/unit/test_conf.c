@@ -494,7 +494,7 @@ static void each_bad_value(void **state)
 #define COMMENT                                                                                    \
 	"\";\" and \"#\" begin a comment: put a value that has them in quotes, and a space "       \
 	"before a comment"
-#define ALONE "a section header stands alone on its line; text after \"]\" is not allowed"
+#define ALONE "a section header stands alone on its line; only a comment may follow \"]\""
 
 static const struct {
 	const char *text, *errors;
@@ -539,8 +539,11 @@ static const struct {
 	{"[redir]\ntune\n", "t.conf:2: [redir]: neither [section] nor key = value\n"},
 	{"[redir]\n= yes\n", "t.conf:2: [redir]: neither [section] nor key = value\n"},
 	{"[redir\ntune = yes\n", "t.conf:1: section header without \"]\"\n"},
-	{"[redir] ; hello\n", "t.conf:1: " ALONE "\n"},
-	{"[redir] # [hello]\n", "t.conf:1: " ALONE "\n"},
+	{"[redir] hello\n", "t.conf:1: " ALONE "\n"},
+	{"[redir] tune = no ; hello\n", "t.conf:1: " ALONE "\n"},
+	{"[redir]] ; hello\n", "t.conf:1: " ALONE "\n"},
+	{"[redir] ; hello\nnumber = 0\n",
+	 "t.conf:2: [redir] number: \"0\" is not valid: " NUMBER "\n"},
 	{"[]\n", "t.conf:1: section header without a name\n"},
 	{"[redir]\nuser = a#b\n", "t.conf:2: [redir] user: " COMMENT "\n"},
 	{"[redir]\nuser = a;b\n", "t.conf:2: [redir] user: " COMMENT "\n"},
@@ -719,11 +722,48 @@ static void out_of_memory_and_bad_default(void **state)
 	all_fini(&a);
 }
 
+/* Behind a header, and in place of a value. */
+static void comments(void **state)
+{
+	static const char text[] = "[redir]   ; one; two [three] = 4\n"
+				   "number = 3\n"
+				   "maybe_path =      ; none; or a path # here\n"
+				   "metrics = # none; off\n"
+				   "[proxy fr1]#the first]\n"
+				   "address = h:1\n"
+				   "[proxy fr2]\t# goes on \\\n"
+				   "weight = 7 \\\n"
+				   "weight = 8\n"
+				   "address = h:2\n"
+				   " [ connect ]  ; tune = no\r\n"
+				   "idle = 4 ; the end";
+	struct all a;
+	unsigned n;
+	char *errors = load_bytes(&a, text, sizeof(text) - 1, &n);
+
+	(void)state;
+	assert_string_equal(errors, "");
+	assert_int_equal(n, 0);
+	assert_true(a.main.tune);
+	assert_int_equal(a.main.number, 3);
+	assert_null(a.main.maybe_path);
+	assert_int_equal(a.main.metrics.n, 0);
+	assert_int_equal(a.n, 2);
+	assert_string_equal(a.proxy[0].name, "fr1");
+	assert_int_equal(a.proxy[0].address.port, 1);
+	assert_string_equal(a.proxy[1].name, "fr2");
+	assert_int_equal(a.proxy[1].address.port, 2);
+	assert_int_equal(a.proxy[1].weight, 1);
+	assert_int_equal(a.idle, 4);
+	free(errors);
+	all_fini(&a);
+}
+
 /* Every beginning of a file, and every file with one octet changed: an answer, no crash. */
 static void cut_and_changed(void **state)
 {
 	static const char text[] = "[redir]\nlisten = 80,\\\n [::1]:81 ; c\nuser='q;'\n[proxy "
-				   "a]\naddress = [::1]:80\n\n[connect]\nidle=5\n";
+				   "a] ; \\\n\naddress = [::1]:80\n\n[connect]\nidle=5\n";
 	static const char octets[] = {'\0', '\n', '[', ']', '=', '"', '\\', ';', '\x80', '%'};
 	char changed[sizeof(text)];
 	struct all a;
@@ -816,6 +856,7 @@ static void differences(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(comments),
 		cmocka_unit_test(defaults),        cmocka_unit_test(good_file),
 		cmocka_unit_test(each_bad_value),  cmocka_unit_test(each_bad_file),
 		cmocka_unit_test(long_lines),      cmocka_unit_test(nul_and_binary),

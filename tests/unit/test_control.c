@@ -61,11 +61,11 @@ static void run_big(struct control_request *rq, void *ctx)
 }
 
 static const struct control_command commands[] = {
-	{"echo", "say it again", run_echo},
-	{"fail", "refuse", run_fail},
-	{"hold", "answer later", run_hold},
-	{"big", "a long answer", run_big},
-	{NULL, NULL, NULL},
+	{"echo", "say it again", run_echo, true},
+	{"fail", "refuse", run_fail, false},
+	{"hold", "answer later", run_hold, false},
+	{"big", "a long answer", run_big, false},
+	{0},
 };
 
 /* ---- a client beside the loop ---- */
@@ -172,6 +172,9 @@ static void answers_and_errors(void **state)
 	expect("echo a  b\tc\r\n", "ok\ncount: 3\nword:  a\nword:  b\nword:  c\n");
 	expect("echo --json x\n", "ok\n{\"schema\":\"sixpath/1\",\"command\":\"echo\",\"count\":1,"
 				  "\"word\":\"x\"}\n");
+	expect("fail now --json then\n", "error fail takes no arguments, such as \"now\"\n");
+	expect("help echo\n", "error help takes no arguments, such as \"echo\"\n");
+	expect("fail --json\n", "error no bread\\x0atoday\n");
 	expect("fail\n", "error no bread\\x0atoday\n");
 	expect("nonsense\n", "error unknown command \"nonsense\"; known are echo, fail, hold, big, "
 			     "help\n");

@@ -74,10 +74,11 @@ static void run_flows(struct control_request *rq, void *ctx)
 }
 
 static const struct control_command commands[] = {
-	{"status", "state", run_status},
-	{"reload", "fails", run_reload},
-	{"flows", "much", run_flows},
-	{NULL, NULL, NULL},
+	{"status", "state", run_status, false},
+	{"learned", "words", run_status, true},
+	{"reload", "fails", run_reload, false},
+	{"flows", "much", run_flows, false},
+	{0},
 };
 
 /* ---- running the program ---- */
@@ -187,7 +188,7 @@ static void answers(void **state)
 	(void)state;
 	assert_non_null(c);
 	expect(ARGS("-s", path, "status"), 0, "state: up\nwords: 0\n", "");
-	expect(ARGS("--socket", path, "status", "a", "b"), 0, "state: up\nwords: 2\n", "");
+	expect(ARGS("--socket", path, "learned", "a", "b"), 0, "state: up\nwords: 2\n", "");
 	expect(ARGS("-s", path, "--json", "status"), 0,
 	       "{\"schema\":\"sixpath/1\",\"command\":\"status\",\"state\":\"up\",\"words\":0}\n",
 	       "");
@@ -196,7 +197,8 @@ static void answers(void **state)
 	       "");
 	expect(ARGS("-s", path, "reload"), 1, "", "sixpathctl: redir.conf:3: bad\n");
 	expect(ARGS("-s", path, "proxies"), 1, "",
-	       "sixpathctl: unknown command \"proxies\"; known are status, reload, flows, help\n");
+	       "sixpathctl: unknown command \"proxies\"; known are status, learned, reload, flows, "
+	       "help\n");
 	start(&r, ARGS("-s", path, "flows"));
 	finish(&r);
 	assert_int_equal(r.code, 0);
@@ -215,8 +217,13 @@ static void usage(void **state)
 	expect(ARGS("--jason", "status"), EX_USAGE, "", "--jason");
 	expect(ARGS("-s", path, "--proxy", "status"), EX_USAGE, "", "exclude each other");
 	expect(ARGS("-D", "status"), EX_USAGE, "", "-D goes with passwd only");
-	expect(ARGS("-s", path, "status", "a b"), EX_USAGE, "", "no blanks");
-	expect(ARGS("-s", path, "status", "a\nreload"), EX_USAGE, "", "no blanks");
+	expect(ARGS("-s", path, "learned", "a b"), EX_USAGE, "", "no blanks");
+	expect(ARGS("-s", path, "learned", "a\nreload"), EX_USAGE, "", "no blanks");
+	expect(ARGS("-s", path, "status", "extra"), EX_USAGE, "",
+	       "status takes no arguments, such as \"extra\"\n");
+	expect(ARGS("reload", "--json", "extra"), EX_USAGE, "", "reload takes no arguments");
+	expect(ARGS("help", "flows"), EX_USAGE, "", "help takes no arguments");
+	expect(ARGS("doctor", "now"), EX_USAGE, "", "doctor takes no arguments");
 	expect(ARGS("--version"), 0, "sixpathctl (sixpath) " PACKAGE_VERSION "\n", "");
 }
 
@@ -252,12 +259,12 @@ static void against(const char *says, int code, const char *err)
 	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
 	assert_int_equal(listen(fd, 1), 0);
-	start(&r, ARGS("-s", path, "status", "x"));
+	start(&r, ARGS("-s", path, "learned", "x"));
 	assert_int_equal(poll(&p, 1, (int)(DEADLINE_S * 1000)), 1);
 	conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
 	assert_true(conn >= 0);
-	assert_int_equal(recv(conn, line, sizeof(line), 0), strlen("status x\n"));
-	assert_memory_equal(line, "status x\n", strlen("status x\n"));
+	assert_int_equal(recv(conn, line, sizeof(line), 0), strlen("learned x\n"));
+	assert_memory_equal(line, "learned x\n", strlen("learned x\n"));
 	assert_int_equal(send(conn, says, strlen(says), MSG_NOSIGNAL), strlen(says));
 	close(conn);
 	finish(&r);

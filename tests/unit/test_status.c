@@ -96,8 +96,11 @@ static void run_fields(struct control_request *rq, void *ctx)
 }
 
 static const struct control_command commands[] = {
-	{"sum", "", run_sum},       {"nomem", "", run_no_memory}, {"rows", "", run_rows},
-	{"fields", "", run_fields}, {NULL, NULL, NULL},
+	{"sum", "", run_sum, false},
+	{"nomem", "", run_no_memory, false},
+	{"rows", "", run_rows, false},
+	{"fields", "", run_fields, true},
+	{0},
 };
 
 static int setup(void **state)

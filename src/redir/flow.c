@@ -404,7 +404,7 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	attempt_free(f);
 	f->left = left;
 	relay_start(r, &rw->w, fd, up_fd, &relay_ops);
-	rw->counters.mptcp += f->mptcp;
+	rw->counters.mptcp += f->mptcp && f->route == ROUTE_PROXY; /* the others are `bypassed` */
 	rw->counters.fastopen += f->tfo;
 	if (r->b.in.len > 0) {
 		r->b.bytes_in = r->b.in.len;

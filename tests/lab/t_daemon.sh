@@ -65,6 +65,12 @@ lab_join held 10
 kill -USR1 "${LAB_PIDS[redir]}"
 check "SIGUSR1 logs a status" lab_wait 5 lab_logged redir "status: flows="
 
+# What is not known is null.
+lab_conf redir "proxy nobody.address=$PRX4:9"
+lab_conf_write
+lab_ctl redir reload >/dev/null
+check_eq "a proxy before its first connection: local" "$(lab_ctl redir paths --json | json - '[p["local"] for p in j["paths"] if p["proxy"] == "nobody"]')" "[null]"
+
 # Loops: somebody connects to the listener itself.
 check_eq "our own listener as destination is closed" \
 	"$(lab_in "$DEV" "$PEER" probe --send x "$RTR4" 1077 | json - 'j["end"]')" ECONNRESET

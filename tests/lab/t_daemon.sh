@@ -66,6 +66,15 @@ kill -USR1 "${LAB_PIDS[redir]}"
 check "SIGUSR1 logs a status" lab_wait 5 lab_logged redir "status: flows="
 
 # What is not known is null.
+lab_bg silent "$RTR" "$PEER" probe --timeout-ms 3000 "$PRX4" 1080
+waits() {
+	[ "$(lab_ctl proxy flows --json | json - '[f["server_mptcp"] for f in j["flows"] if f["state"] == "waiting" and f["destination"] is None]')" = "[null]" ]
+}
+check "no server yet: destination and server_mptcp" lab_wait 3 waits
+lab_join silent 10
+lab_in "$DEV" "$PEER" probe --send x "$SRV4" 99 >/dev/null 2>&1
+check "no server at all: server_mptcp in the log" lab_wait 5 grep -q -- "-> $SRV4:99 .* server_mptcp=- " "$LAB_DIR/proxy.log"
+check "a server: server_mptcp in the log" grep -q -- "-> $SRV4:80 .* server_mptcp=no " "$LAB_DIR/proxy.log"
 lab_conf redir "proxy nobody.address=$PRX4:9"
 lab_conf_write
 lab_ctl redir reload >/dev/null

@@ -26,6 +26,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/report.c src/core/report.h \
 	src/core/resolve.c src/core/resolve.h \
 	src/core/s6glue.c src/core/s6glue.h \
+	src/core/savefile.c src/core/savefile.h \
 	src/core/siphash.c src/core/siphash.h \
 	src/core/sock.c src/core/sock.h \
 	src/core/status.c src/core/status.h \

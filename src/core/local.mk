@@ -32,6 +32,7 @@ src_core_libcore_la_SOURCES = \
 	src/core/status.c src/core/status.h \
 	src/core/text.c src/core/text.h \
 	src/core/tune.c src/core/tune.h \
+	src/core/tune_file.c src/core/tune_file.h \
 	src/core/users.c src/core/users.h \
 	src/core/wheel.c src/core/wheel.h \
 	src/core/worker.c src/core/worker.h

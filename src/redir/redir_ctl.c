@@ -138,6 +138,7 @@ static void status_done(struct survey *s)
 
 	status_head(r, "sixpath-redir", worker_now(&rd->main) - rd->started);
 	report_str(r, "mode", rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
+	report_bool(r, "icmp_errors", redir_conf_sends_icmp(rd->conf));
 	report_u64(r, "workers", rd->n_workers);
 	report_bool(r, "accepting", rd->accepting);
 	report_rules(r, rd);

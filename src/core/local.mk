@@ -26,11 +26,13 @@ src_core_libcore_la_SOURCES = \
 	src/core/report.c src/core/report.h \
 	src/core/resolve.c src/core/resolve.h \
 	src/core/s6glue.c src/core/s6glue.h \
+	src/core/savefile.c src/core/savefile.h \
 	src/core/siphash.c src/core/siphash.h \
 	src/core/sock.c src/core/sock.h \
 	src/core/status.c src/core/status.h \
 	src/core/text.c src/core/text.h \
 	src/core/tune.c src/core/tune.h \
+	src/core/tune_file.c src/core/tune_file.h \
 	src/core/users.c src/core/users.h \
 	src/core/wheel.c src/core/wheel.h \
 	src/core/worker.c src/core/worker.h

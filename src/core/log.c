@@ -27,7 +27,7 @@ static const struct {
 	[LVL_DEBUG] = {"debug", "\033[2m", LOG_DEBUG},
 };
 
-/* The one process-wide state: set before threads start, then only the level changes. */
+/* Process-wide: set before threads start, then only the level changes. */
 static struct {
 	const char *ident;
 	bool to_syslog, colour;

@@ -499,6 +499,15 @@ void report_bytes(struct report *r, const char *key, uint64_t value)
 	field(r, key, number, text, true);
 }
 
+void report_percent(struct report *r, const char *key, uint64_t value)
+{
+	char number[24], text[sizeof(number) + 1];
+
+	snprintf(number, sizeof(number), "%" PRIu64, value);
+	snprintf(text, sizeof(text), "%s%%", number);
+	field(r, key, number, text, true);
+}
+
 static void seconds_text(char *text, size_t cap, double v)
 {
 	if (v >= 9e15)

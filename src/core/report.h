@@ -34,6 +34,7 @@ void report_bool(struct report *r, const char *key, bool value); /* text: yes, n
 void report_bytes(struct report *r, const char *key, uint64_t value); /* 12.3 MB */
 void report_seconds(struct report *r, const char *key,
 		    double value); /* 1h02m, 3.4s, 12ms; <0 = null */
+void report_percent(struct report *r, const char *key, uint64_t value); /* 75% */
 void report_null(struct report *r, const char *key);
 
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/log.h"
+#include "core/tune_file.h"
 
 #define ROOT        "/proc/sys/"
 #define CHANGES_MAX 64
@@ -36,13 +37,13 @@ static const struct tune_row rows[] = {
 	 "one path that eats SYN data would turn Fast Open off on all of them"},
 	{"net/core/somaxconn", TUNE_AT_LEAST, 1024, 0, 4096, BOTH, 0, true,
 	 "so many connections may wait to be accepted; more in a burst are lost"},
-	{"net/ipv4/icmp_ratelimit", TUNE_EXACT, 0, 0, 0, TUNE_REDIR, 0, true,
+	{"net/ipv4/icmp_ratelimit", TUNE_EXACT, 0, 0, 0, TUNE_ICMP, 0, true,
 	 "otherwise devices do not get all of the ICMP errors meant for them"},
-	{"net/ipv6/icmp/ratelimit", TUNE_EXACT, 0, 0, 0, TUNE_REDIR, 0, true,
+	{"net/ipv6/icmp/ratelimit", TUNE_EXACT, 0, 0, 0, TUNE_ICMP, 0, true,
 	 "otherwise devices do not get all of the ICMPv6 errors meant for them"},
-	{"net/ipv4/icmp_msgs_per_sec", TUNE_AT_LEAST, 10000, 0, 10000, TUNE_REDIR, 0, true,
+	{"net/ipv4/icmp_msgs_per_sec", TUNE_AT_LEAST, 10000, 0, 10000, TUNE_ICMP, 0, true,
 	 "limits ICMP errors to all devices together, also where icmp_ratelimit is 0"},
-	{"net/ipv4/icmp_msgs_burst", TUNE_AT_LEAST, 1000, 0, 1000, TUNE_REDIR, 0, true,
+	{"net/ipv4/icmp_msgs_burst", TUNE_AT_LEAST, 1000, 0, 1000, TUNE_ICMP, 0, true,
 	 "limits ICMP errors to all devices together, also where icmp_ratelimit is 0"},
 	/* The route for marked packets is a local one; looked up for the source too, with the mark,
 	 * it makes every source look like our own. This holds for all values of rp_filter (0, 1 and
@@ -64,6 +65,7 @@ struct change {
 };
 
 struct tune {
+	char *path; /* of the file; or NULL */
 	struct change changes[CHANGES_MAX];
 	size_t n;
 };
@@ -175,13 +177,13 @@ static void check_each(const struct tune_row *row, const char *star, tune_visit 
 	visit(&s, ctx);
 }
 
-void tune_check(enum tune_role role, tune_visit *visit, void *ctx)
+void tune_check(unsigned roles, tune_visit *visit, void *ctx)
 {
 	for (size_t i = 0; i < ROWS; i++) {
 		const char *star = strchr(rows[i].key, '*');
 		struct tune_seen s = {.row = &rows[i]};
 
-		if (!(rows[i].roles & (unsigned)role))
+		if (!(rows[i].roles & roles))
 			continue;
 		if (star) {
 			check_each(&rows[i], star, visit, ctx);
@@ -285,15 +287,6 @@ static void set_one(const struct tune_seen *s, void *ctx)
 		   s->value, now, s->row->why);
 }
 
-struct tune *tune_apply(enum tune_role role)
-{
-	struct tune *t = calloc(1, sizeof(*t));
-
-	if (t)
-		tune_check(role, set_one, t);
-	return t;
-}
-
 /* 0, also where there is nothing to do, or -errno. */
 static int restore_one(const struct change *c)
 {
@@ -321,17 +314,103 @@ static int restore_one(const struct change *c)
 	return rc;
 }
 
+/* ---- from one process to the next ---- */
+
+static void save(const struct tune *t)
+{
+	struct tune_saved v[CHANGES_MAX];
+	int rc;
+
+	if (!t->path)
+		return;
+	for (size_t i = 0; i < t->n; i++) {
+		memcpy(v[i].key, t->changes[i].seen.key, sizeof(v[i].key));
+		v[i].was = t->changes[i].seen.value;
+		v[i].set = t->changes[i].set;
+	}
+	rc = tune_file_save(t->path, v, t->n);
+	if (rc < 0 && t->n > 0)
+		log_warning(
+			"cannot write %s: %s; if we are killed, kernel settings are not set back",
+			t->path, strerror(-rc));
+}
+
+/* NULL = nothing that we would have set. */
+static const struct tune_row *row_of(const char *key)
+{
+	for (size_t i = 0; i < ROWS; i++)
+		if (rows[i].automatic && strcmp(rows[i].key, key) == 0)
+			return &rows[i];
+	return NULL;
+}
+
+static void load(struct tune *t)
+{
+	struct tune_saved v[CHANGES_MAX];
+	size_t n = t->path ? tune_file_load(t->path, v, CHANGES_MAX) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct change *c = &t->changes[t->n];
+
+		c->seen = (struct tune_seen){.row = row_of(v[i].key), .value = v[i].was};
+		if (!c->seen.row)
+			continue;
+		memcpy(c->seen.key, v[i].key, sizeof(c->seen.key));
+		c->set = v[i].set;
+		t->n++;
+	}
+	if (t->n > 0)
+		log_notice("%zu kernel settings that a process before us has changed are ours to "
+			   "set back (%s)",
+			   t->n, t->path);
+}
+
+struct tune *tune_apply(unsigned roles, const char *path)
+{
+	struct tune *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->path = path ? strdup(path) : NULL;
+	load(t);
+	tune_follow(t, roles);
+	return t;
+}
+
+void tune_follow(struct tune *t, unsigned roles)
+{
+	size_t kept = 0;
+
+	if (!t)
+		return;
+	for (size_t i = t->n; i-- > 0;)
+		if (!(t->changes[i].seen.row->roles & roles))
+			restore_one(&t->changes[i]);
+	for (size_t i = 0; i < t->n; i++)
+		if (t->changes[i].seen.row->roles & roles)
+			t->changes[kept++] = t->changes[i];
+	t->n = kept;
+	tune_check(roles, set_one, t);
+	save(t);
+}
+
 unsigned tune_restore(struct tune *t)
 {
 	unsigned failed = 0;
 
-	while (t && t->n > 0)
+	if (!t)
+		return 0;
+	while (t->n > 0)
 		failed += restore_one(&t->changes[--t->n]) < 0;
-	free(t);
+	if (failed == 0) /* else the next process may have the right */
+		save(t);
+	tune_forget(t);
 	return failed;
 }
 
 void tune_forget(struct tune *t)
 {
+	if (t)
+		free(t->path);
 	free(t);
 }

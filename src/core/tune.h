@@ -6,15 +6,17 @@
  *
  * In a daemon (`tune = yes`), from the main thread only:
  *
- *	rd->tune = tune_apply(TUNE_REDIR);	before or after priv_drop, see below; NULL = none
+ *	rd->tune = tune_apply(TUNE_REDIR, path);	before or after priv_drop, see below; NULL = none
+ *	tune_follow(rd->tune, TUNE_REDIR | TUNE_ICMP);	after a reload; 0 with `tune = no`
  *	...
- *	tune_restore(rd->tune);			at stop, or when a reload says `tune = no`
+ *	tune_restore(rd->tune);				at stop
  *
  * Who may write: the kernel judges by who writes, not by who opened the file, so a descriptor that
  * is kept over priv_drop is worth nothing (EPERM, seen on Linux 6.18). Uid 0 may write, and so may
  * any user with CAP_NET_ADMIN over the namespace. sixpath-redir keeps that capability, so it can
  * restore after priv_drop; a sixpath-proxy that keeps none cannot, and tune_restore says so.
- * A daemon that is killed restores nothing; its successor finds all as wanted and keeps it so.
+ * What was there before also stands in the file path (tune_file.h), so what a process that was killed,
+ * or has handed over, did not set back, the next one does; the file goes when all is as it was.
  */
 #ifndef SIXPATH_TUNE_H
 #define SIXPATH_TUNE_H
@@ -23,7 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum tune_role { TUNE_REDIR = 1, TUNE_PROXY = 2 }; /* bits */
+/* Bits. ICMP: beside REDIR, where devices may get ICMP errors from us. */
+enum tune_role { TUNE_REDIR = 1, TUNE_PROXY = 2, TUNE_ICMP = 4 };
 enum tune_kind {
 	TUNE_EXACT,    /* low */
 	TUNE_AT_LEAST, /* low */
@@ -62,9 +65,9 @@ struct tune_seen {
 
 typedef void tune_visit(const struct tune_seen *seen, void *ctx);
 
-/* Check every setting that the role wants, in the order of the table; those the kernel lacks are
+/* Check every setting that one of the roles wants, in the order of the table; those the kernel lacks are
  * visited once, with the key of the row. */
-void tune_check(enum tune_role role, tune_visit *visit, void *ctx);
+void tune_check(unsigned roles, tune_visit *visit, void *ctx);
 
 /* Texts for people; each returns buf. The name is as sysctl(8) takes it. */
 const char *tune_name(const struct tune_seen *seen, char *buf, size_t cap);
@@ -74,13 +77,17 @@ const char *tune_cure(const struct tune_seen *seen, char *buf, size_t cap); /* a
 struct tune;
 
 /* Set what is wrong and automatic; each change and each failure is logged, also what is wrong but
- * not automatic. Returns what tune_restore needs; NULL = out of memory, nothing was changed. */
-struct tune *tune_apply(enum tune_role role);
+ * not automatic. path: of the file, its directory ours also when privileges have been dropped; NULL =
+ * none. What is in it is taken over, and set back at once if no role wants it. roles may be 0.
+ * Returns what tune_restore needs; NULL = out of memory, nothing was changed. */
+struct tune *tune_apply(unsigned roles, const char *path);
+/* Other roles from now on: what none of them wants is set back. t may be NULL. */
+void tune_follow(struct tune *t, unsigned roles);
 
 /* Set back what still has the value we gave it, last change first, and free. What has another
  * value by now belongs to whoever set that. Returns how many could not be set back (logged). */
 unsigned tune_restore(struct tune *t); /* NULL is fine */
-/* Free only: a successor of ours needs all as it is. NULL is fine. */
+/* Free only: a successor of ours needs all as it is, and takes the file. NULL is fine. */
 void tune_forget(struct tune *t);
 
 #endif

@@ -392,6 +392,7 @@ static void connected(void *owner, const struct op_connect_result *result)
 		sock_reset(result->fd);
 		return;
 	}
+	cl->remote_known = true;
 	cl->remote_mptcp = result->mptcp;
 	buf_consume(&cl->relay.a.in, &cl->pw->w.pool, result->queued);
 	cl->relay.b.bytes_out = result->queued;

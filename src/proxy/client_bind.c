@@ -27,6 +27,7 @@ static void peer_here(void *owner, const struct op_bind_reply *reply)
 		sock_reset(reply->fd);
 		return;
 	}
+	cl->remote_known = true;
 	cl->remote_mptcp = reply->mptcp;
 	cl->relay.b.in_handshake = sock_in_handshake(reply->fd); /* with Fast Open */
 	client_relay(cl, reply->fd);

@@ -102,6 +102,11 @@ void client_note_facts_at_end(struct client *cl, int fd)
 		client_note_facts(cl, fd);
 }
 
+static const char *remote_mptcp_str(const struct client *cl)
+{
+	return !cl->remote_known ? "-" : cl->remote_mptcp ? "yes" : "no";
+}
+
 void client_log_end(const struct client *cl, enum end_reason reason, int err)
 {
 	char peer[ADDR_STRLEN], dst[S6_NAME_MAX * 4 + 16], user[ISSUED_USER_MAX * 4];
@@ -127,7 +132,7 @@ void client_log_end(const struct client *cl, enum end_reason reason, int err)
 		" down=%" PRIu64 " duration=%.3fs reason=%s%s%s%s%s",
 		addr_str(&from, peer, sizeof(peer)), user, command ? command : "-",
 		dst_str(cl, dst, sizeof(dst)), cl->mptcp ? "yes" : "no", cl->subflows,
-		cl->fastopen ? "yes" : "no", cl->remote_mptcp ? "yes" : "no", cl->relay.b.bytes_out,
+		cl->fastopen ? "yes" : "no", remote_mptcp_str(cl), cl->relay.b.bytes_out,
 		cl->relay.b.bytes_in, worker_now(&cl->pw->w) - cl->started, end_reason_str(reason),
 		cl->replied ? " reply=" : "", cl->replied ? s6_reply_str(cl->reply_code) : "",
 		err ? " error=" : "", err ? strerror(err) : "");
@@ -171,8 +176,9 @@ void client_report_all(struct proxy_worker *pw, struct report *r)
 		report_str(r, "client", addr_str(&peer, text, sizeof(text)));
 		report_str(r, "user", client_user(cl)[0] ? client_user(cl) : NULL);
 		report_str(r, "destination",
-			   f.bind ? addr_str(f.bind, text, sizeof(text))
-				  : dst_str(cl, text, sizeof(text)));
+			   f.bind            ? addr_str(f.bind, text, sizeof(text))
+			   : command_str(cl) ? dst_str(cl, text, sizeof(text))
+					     : NULL);
 		report_str(r, "state", state_word(cl));
 		report_seconds(r, "age", worker_now(&pw->w) - cl->started);
 		report_bytes(r, "bytes_up", f.bytes_up);
@@ -180,6 +186,9 @@ void client_report_all(struct proxy_worker *pw, struct report *r)
 		report_bool(r, "mptcp", cl->mptcp);
 		report_u64(r, "subflows", cl->subflows);
 		report_bool(r, "tfo", cl->fastopen);
-		report_bool(r, "server_mptcp", cl->remote_mptcp);
+		if (cl->remote_known)
+			report_bool(r, "server_mptcp", cl->remote_mptcp);
+		else
+			report_null(r, "server_mptcp");
 	}
 }

@@ -105,6 +105,7 @@ struct client {
 	bool mptcp_socket : 1; /* MPTCP, or fallen back from it; else it never will be */
 	bool mptcp : 1;
 	bool fastopen : 1;
+	bool remote_known : 1; /* there is, or was, a connection to the server */
 	bool remote_mptcp : 1;
 	bool v6 : 1;
 	uint8_t peer[]; /* packed */

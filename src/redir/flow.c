@@ -59,14 +59,11 @@ void flow_because(struct flow *f, const char *fmt, ...)
 void flow_note_facts(struct flow *f)
 {
 	bool relays = f->state == FLOW_RELAY;
-	bool may = relays ? f->mptcp : f->at->dial.mptcp;
 	int fd = relays ? f->relay.b.fd : f->at->fd;
 	unsigned n = 0;
 
-	if (!may || fd < 0 || !sock_mptcp(fd, &n))
-		return;
-	f->mptcp = true; /* a connection that is closing does not say any more */
-	if (n > f->subflows)
+	/* A connection that is closing does not say any more: what it was stays. */
+	if (f->mptcp && fd >= 0 && sock_mptcp(fd, &n) && n > f->subflows)
 		f->subflows = (uint16_t)n;
 }
 
@@ -178,6 +175,12 @@ void flow_drop_upstream(struct flow *f)
 	f->up = NULL;
 }
 
+void flow_note_dialled(struct flow *f)
+{
+	f->mptcp = f->at->dial.mptcp;
+	f->subflows = (uint16_t)f->at->dial.subflows;
+}
+
 void flow_attempt_close(struct flow *f)
 {
 	struct attempt *at = f->at;
@@ -191,6 +194,8 @@ void flow_attempt_close(struct flow *f)
 	ev_io_set(&at->io, -1, 0); /* the next one may get the same number */
 	loopguard_remove(f->rw->redir->loopguard, &f->guard);
 	buf_clear(&f->relay.b.in, &f->rw->w.pool);
+	f->prewarmed = f->tfo = f->mptcp = false;
+	f->syn_bytes = f->subflows = 0;
 }
 
 static void attempt_free(struct flow *f)
@@ -367,6 +372,7 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	int fd = at->dev_fd;
 	char *left;
 
+	flow_note_dialled(f);
 	if (flow_knows_server(f))
 		failed_succeeded(rw->redir->failed, &dst, flow_now(f));
 	if (at->held) {
@@ -391,8 +397,6 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	r->b.fell_back = at->dial.granted.mptcp && !at->dial.mptcp && !f->prewarmed;
 	r->a.io = at->dev_io;
 	r->b.io = at->io.fd == up_fd ? at->io : at->dial.io;
-	f->mptcp = at->dial.mptcp;
-	f->subflows = (uint16_t)at->dial.subflows;
 	f->on_paths = at->conf->paths.count > 0;
 	left = left_new(at);
 	rw->counters.routed[f->route]++;
@@ -400,7 +404,7 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	attempt_free(f);
 	f->left = left;
 	relay_start(r, &rw->w, fd, up_fd, &relay_ops);
-	rw->counters.mptcp += f->mptcp;
+	rw->counters.mptcp += f->mptcp && f->route == ROUTE_PROXY; /* the others are `bypassed` */
 	rw->counters.fastopen += f->tfo;
 	if (r->b.in.len > 0) {
 		r->b.bytes_in = r->b.in.len;

@@ -177,6 +177,8 @@ void flow_deadline(struct flow *f, double s);
 void flow_because(struct flow *f, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Ask the upstream socket what it is. */
 void flow_note_facts(struct flow *f);
+/* The same from what the dial has found already, which costs nothing. */
+void flow_note_dialled(struct flow *f);
 /* Close what the current attempt has open; it may be followed by another. */
 void flow_attempt_close(struct flow *f);
 void flow_drop_upstream(struct flow *f);

@@ -585,6 +585,7 @@ static void dial_done(struct dial *d, int err)
 		return;
 	}
 	upstream_dialled(at->chain.hop[0].up, flow_now(f), d);
+	flow_note_dialled(f);
 	at->sent_s = sent_at(f, d);
 	f->tfo = d->syn_data_acked;
 	f->syn_bytes = d->syn_data_acked ? (uint16_t)d->queued : 0; /* SYN_MAX at most */
@@ -638,6 +639,7 @@ static bool flow_prewarmed(struct flow *f)
 	proxy_watches(f, &warm.io);
 	at->dial.mptcp = warm.subflows > 0;
 	at->dial.subflows = warm.subflows;
+	flow_note_dialled(f);
 	f->relay.b_delays = false;
 	if (at->tos)
 		sock_tos(fd, addr_family(&g->addr), at->tos);
@@ -682,8 +684,6 @@ static void flow_dial(struct flow *f)
 	explicit_bzero(at->request, at->request_len); /* an earlier one may have been longer */
 	at->request_sent = at->sent = 0;
 	at->commit = COMMIT_NOTHING;
-	f->prewarmed = f->tfo = false;
-	f->syn_bytes = 0;
 	if (!up_socks6_request(&at->proto, &rq, at->request, &at->request_len)) {
 		flow_end(f, END_INTERNAL, EMSGSIZE);
 		return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* sixpath-redir: arguments, set-up in order, run, undo in reverse. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -51,6 +52,28 @@ static const char *capabilities(const struct redir_conf *c)
 	return redir_conf_low_ports(c) ? CAPABILITIES_LOW : CAPABILITIES;
 }
 
+static unsigned tune_roles(const struct redir_conf *c)
+{
+	if (!c->tune)
+		return 0;
+	return TUNE_REDIR | (redir_conf_sends_icmp(c) ? TUNE_ICMP : 0u);
+}
+
+/* What they were stands beside the control socket: "redir.sock", "redir.tune". */
+static void apply_tune(struct redir *rd)
+{
+	const char *control = rd->conf->control;
+	size_t n = control ? strlen(control) : 0;
+	char *path = NULL;
+
+	if (n > 5 && strcmp(control + n - 5, ".sock") == 0)
+		n -= 5;
+	if (n > 0 && asprintf(&path, "%.*s.tune", (int)n, control) < 0)
+		path = NULL;
+	rd->tune = tune_apply(tune_roles(rd->conf), path);
+	free(path);
+}
+
 static void set_log_level(const struct redir *rd)
 {
 	log_set_level(rd->verbose ? LVL_DEBUG : (enum log_level)rd->conf->log);
@@ -98,6 +121,7 @@ static void predecessor_gone(void *ctx, bool there)
 		return;
 	if (daemon_control(&rd->control, &rd->main, rd->conf->control, redir_commands, rd))
 		log_error("going on without a control socket");
+	apply_tune(rd);
 	wan_keeper_start(rd);
 	accept_now(rd);
 	log_notice("restart: this is the successor; new connections come here");
@@ -196,6 +220,7 @@ int redir_reload(struct redir *rd, char *text, size_t cap)
 	rd->conf = c;
 	rd->pool = pool_get(s->pool); /* snapshot_done runs on this thread, later */
 	set_log_level(rd);
+	tune_follow(rd->tune, tune_roles(c));
 	learner_reload(rd->learner);
 	refuser_reload(rd->refuser);
 	budget_reload(&rd->budget, c->memory_mib);
@@ -552,8 +577,8 @@ static int setup(struct redir *rd)
 	if (rd->conf->save && rd->conf->state_dir)
 		priv_make_dir(rd->conf->state_dir, rd->conf->user);
 	daemon_run_dir(rd->conf->control, rd->conf->user);
-	if (rd->conf->tune)
-		rd->tune = tune_apply(TUNE_REDIR);
+	if (rd->inherited.channel < 0)
+		apply_tune(rd);
 	if (rd->inherited.extra >= 0)
 		rd->script = script_adopt(rd->inherited.extra, rd->conf);
 	else if (rd->inherited.channel < 0)

@@ -682,6 +682,11 @@ static bool wants_udp(const struct redir_conf *c)
 	return c->udp.proxy.n > 0 || c->udp.refuse.n > 0;
 }
 
+bool redir_conf_sends_icmp(const struct redir_conf *c)
+{
+	return wants_udp(c) || redir_conf_verifies(c) || c->remember_failed_s > 0;
+}
+
 void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_conf *new,
 			      bool by_script, char *buf, size_t cap)
 {
@@ -693,7 +698,6 @@ void redir_conf_needs_restart(const struct redir_conf *old, const struct redir_c
 	conf_name_changed(conf_text_equal(old->user, new->user), "user", buf, cap);
 	conf_name_changed(conf_text_equal(old->control, new->control), "control", buf, cap);
 	conf_name_changed(old->log_to == new->log_to, "log_to", buf, cap);
-	conf_name_changed(old->tune == new->tune, "tune", buf, cap);
 	conf_name_changed(conf_text_equal(old->state_dir, new->state_dir), "state_dir", buf, cap);
 	conf_name_changed(conf_addrs_equal(&old->dns.listen, &new->dns.listen), "[dns] listen", buf,
 			  cap);

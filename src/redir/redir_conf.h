@@ -176,6 +176,8 @@ void redir_conf_put(struct redir_conf *c); /* NULL is allowed */
 
 /* Is there anything that verify means? */
 bool redir_conf_verifies(const struct redir_conf *c);
+/* May devices get ICMP errors: for datagrams, for SYNs that are held, for servers that have failed? */
+bool redir_conf_sends_icmp(const struct redir_conf *c);
 /* Is there a port that only the privileged may listen on, beside those opened as root? */
 bool redir_conf_low_ports(const struct redir_conf *c);
 /* The section that p->via names; NULL = none. */

@@ -138,6 +138,7 @@ static void status_done(struct survey *s)
 
 	status_head(r, "sixpath-redir", worker_now(&rd->main) - rd->started);
 	report_str(r, "mode", rd->conf->mode == MODE_TPROXY ? "tproxy" : "redirect");
+	report_bool(r, "icmp_errors", redir_conf_sends_icmp(rd->conf));
 	report_u64(r, "workers", rd->n_workers);
 	report_bool(r, "accepting", rd->accepting);
 	report_rules(r, rd);
@@ -232,7 +233,7 @@ static void report_upstream(struct report *r, const struct pool *pool, unsigned 
 	struct upstream *up = pool->v[i];
 	const struct upstream_view look = upstream_look(up);
 	const struct health *h = &up->health;
-	char text[ADDR_STRLEN], share[16], via[128];
+	char text[ADDR_STRLEN], via[128];
 
 	pthread_mutex_lock(&up->lock);
 	report_row(r);
@@ -252,8 +253,7 @@ static void report_upstream(struct report *r, const struct pool *pool, unsigned 
 	report_u64(r, "prewarm_used", up->n_warm_used);
 	report_u64(r, "prewarm_dead", up->n_warm_dead);
 	report_u64(r, "flows_total", up->n_flows_total);
-	snprintf(share, sizeof(share), "%" PRIu64 "%%", sum ? up->n_flows_total * 100 / sum : 0);
-	report_str(r, "share", share);
+	report_percent(r, "share", sum ? up->n_flows_total * 100 / sum : 0);
 	report_u64(r, "ok", up->n_ok);
 	report_u64(r, "busy", up->n_busy);
 	report_u64(r, "failed", up->n_failed);

@@ -160,7 +160,7 @@ static void report_path(struct report *r, const struct upstream *up, const struc
 	report_str(r, "proxy", up->name);
 	report_str(r, "via", upstream_via_str(up, via, sizeof(via)));
 	report_str(r, "state", upstream_way_str(up, via_up));
-	report_str(r, "local", addr_ip_str(&p->local, text, sizeof(text)));
+	report_str(r, "local", p->local.len ? addr_ip_str(&p->local, text, sizeof(text)) : NULL);
 	report_str(r, "tfo", up->tfo == 0 ? "off" : paused ? "paused" : "ok");
 	report_seconds(r, "paused_for", paused ? p->until_s - now_s : -1.);
 	report_u64(r, "connections", p->n);

@@ -40,11 +40,13 @@ static bool is_false(struct jsonval object, const char *key)
 
 void doctor_ask_daemon(struct doctor *d)
 {
+	d->icmp = true;
 	d->daemon_rc = ask_json(d->socket, "status", &d->status);
 	if (d->daemon_rc < 0)
 		return;
 	text_of(whole(d->status), "mode", d->mode, sizeof(d->mode));
 	text_of(whole(d->status), "rules", d->rules, sizeof(d->rules));
+	d->icmp = !is_false(whole(d->status), "icmp_errors");
 	if (d->role == TUNE_REDIR)
 		ask_json(d->socket, "proxies", &d->proxies);
 }

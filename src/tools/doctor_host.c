@@ -280,7 +280,8 @@ void doctor_host(struct doctor *d)
 
 	uname(&un);
 	check_mptcp_socket(d, un.release);
-	tune_check(d->role, check_setting, d);
+	tune_check(d->role == TUNE_REDIR && d->icmp ? TUNE_REDIR | TUNE_ICMP : d->role,
+		   check_setting, d);
 	check_counters(d);
 	check_files(d);
 	check_capabilities(d);

@@ -21,6 +21,7 @@ struct doctor {
 	char *proxies;
 	char mode[16];  /* of the redirector; "" = not known */
 	char rules[16]; /* of the redirector: own, script, none; "" = not known */
+	bool icmp;      /* it sends devices ICMP errors, or that is not known */
 	struct findings findings;
 	struct netview net;
 };

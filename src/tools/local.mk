@@ -15,8 +15,10 @@ src_tools_sixpathctl_SOURCES = \
 	src/tools/sixpathctl.c \
 	src/core/log.c src/core/log.h \
 	src/core/report.c src/core/report.h \
+	src/core/savefile.c src/core/savefile.h \
 	src/core/text.c src/core/text.h \
-	src/core/tune.c src/core/tune.h
+	src/core/tune.c src/core/tune.h \
+	src/core/tune_file.c src/core/tune_file.h
 src_tools_sixpathctl_CPPFLAGS = $(AM_CPPFLAGS) $(MNL_CFLAGS)
 src_tools_sixpathctl_LDADD = $(CRYPT_LIBS) $(MNL_LIBS)
 

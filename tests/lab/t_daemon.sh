@@ -38,6 +38,7 @@ check_eq "sixpath-redir --proxy, bad" "$(code "$redir_bin" -f --proxy foo:bar:ba
 check_eq "sixpath-redir with a bad file" "$(code "$redir_bin" -f -c /nonexistent)" 78
 check_eq "sixpath-proxy -t without a file" "$(cd / && code "$proxy_bin" -t)" 0
 
+lab_sysctl "$RTR" net/mptcp/blackhole_timeout=3600 net/ipv4/icmp_ratelimit=800
 lab_daemons
 user=$(id -u "$LAB_USER")
 check_eq "sixpath-redir runs as $LAB_USER" "$(uid_of redir)" "$user/$user/$user"
@@ -67,6 +68,39 @@ lab_join held 10
 kill -USR1 "${LAB_PIDS[redir]}"
 check "SIGUSR1 logs a status" lab_wait 5 lab_logged redir "status: flows="
 
+# What is not known is null.
+lab_bg silent "$RTR" "$PEER" probe --timeout-ms 3000 "$PRX4" 1080
+waits() {
+	[ "$(lab_ctl proxy flows --json | json - '[f["server_mptcp"] for f in j["flows"] if f["state"] == "waiting" and f["destination"] is None]')" = "[null]" ]
+}
+check "no server yet: destination and server_mptcp" lab_wait 3 waits
+lab_join silent 10
+lab_in "$DEV" "$PEER" probe --send x "$SRV4" 99 >/dev/null 2>&1
+check "no server at all: server_mptcp in the log" lab_wait 5 grep -q -- "-> $SRV4:99 .* server_mptcp=- " "$LAB_DIR/proxy.log"
+check "a server: server_mptcp in the log" grep -q -- "-> $SRV4:80 .* server_mptcp=no " "$LAB_DIR/proxy.log"
+lab_conf redir "proxy nobody.address=$PRX4:9"
+lab_conf_write
+lab_ctl redir reload >/dev/null
+check_eq "a proxy before its first connection: local" "$(lab_ctl redir paths --json | json - '[p["local"] for p in j["paths"] if p["proxy"] == "nobody"]')" "[null]"
+
+# Kernel settings: what a process that was killed has changed, the next one sets back.
+setting() { # KEY: its value on the router
+	lab_in "$RTR" cat "/proc/sys/$1"
+}
+lab_kill redir KILL
+lab_daemon_start redir
+check "killed: the next one takes over its kernel settings" lab_logged redir "kernel settings that a process before us has changed"
+check_eq "killed: meanwhile they are as wanted" "$(setting net/mptcp/blackhole_timeout)" 0
+check_eq "no ICMP errors, no change of their limits" "$(setting net/ipv4/icmp_ratelimit)" 800
+lab_conf redir connect.remember_failed=5s
+lab_conf_write
+lab_ctl redir reload >/dev/null
+check_eq "reload with remember_failed: ICMP errors are not limited" "$(setting net/ipv4/icmp_ratelimit)" 0
+lab_conf redir connect.remember_failed=0
+lab_conf_write
+lab_ctl redir reload >/dev/null
+check_eq "reload without: they are, as before" "$(setting net/ipv4/icmp_ratelimit)" 800
+
 # Loops: somebody connects to the listener itself.
 check_eq "our own listener as destination is closed" \
 	"$(lab_in "$DEV" "$PEER" probe --send x "$RTR4" 1077 | json - 'j["end"]')" ECONNRESET
@@ -86,6 +120,8 @@ lab_rules start "${LAB_RULES_ARGS[@]}" >/dev/null 2>&1
 
 # A proxy without users refuses clients that are not on its own machine.
 lab_daemons_stop
+check_eq "after a stop: kernel settings as before" "$(setting net/mptcp/blackhole_timeout)/$(setting net/ipv4/icmp_ratelimit)" 3600/800
+check_eq "after a stop: nothing left to set back" "$(cd "$LAB_DIR/run" && echo *.tune)" "*.tune"
 lab_daemons --proxy auth.users=
 check "without users, a stranger is refused and told why" lab_wait 10 lab_logged proxy "only clients on this machine are served"
 refused() {

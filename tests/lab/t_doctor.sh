@@ -89,6 +89,13 @@ check "for people: a table" sh -c "ip netns exec $RTR $ctl -s $sock doctor | gre
 
 # ---- settings: PATH VALUE LEVEL, each alone ----
 
+lab_sysctl "$RTR" net/ipv4/icmp_ratelimit=1000
+finds "a daemon that sends no ICMP errors: their limits do not matter" sysctl.net.ipv4.icmp_ratelimit ""
+lab_conf redir connect.remember_failed=5s
+lab_conf_write
+lab_ctl redir reload >/dev/null
+finds "it sends them now, and has lifted the limit" sysctl.net.ipv4.icmp_ratelimit ok
+
 while read -r id value want; do
 	path=$(echo "${id%%&*}" | tr . /)
 	lab_in "$RTR" test -e "/proc/sys/$path" || { skip "$id" "not in this kernel"; continue; }

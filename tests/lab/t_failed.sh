@@ -92,6 +92,9 @@ families=("$SRV4 192.0.2.1 203.0.113.77 192.0.2.200" "$SRV6 2001:db8:99::1 2001:
 
 # A device as near as a plain veth gets ICMPv6 errors while it is still in connect(): those are lost.
 lab_up --lan 1 --srv 40
+facts() { # ADDRESS: of the last connection to its port 99 that the proxy refused
+	grep -F -- "-> $1:99 route=proxy" "$LAB_DIR/redir.log" | grep reply= | tail -n 1 | sed -n "s/.* \\(mptcp=[a-z]*\\) subflows=[1-9].*/\\1/p"
+}
 server accept
 lab_serve srv "$SRV" http:80 http:83
 
@@ -104,6 +107,7 @@ for mode in tproxy redirect; do
 	for v in "${families[@]}"; do
 		read -r server noroute nohost notallowed <<<"$v"
 		ends "$mode: refused" "$server" 99
+		check_eq "$mode: $server: refused: the log says that MPTCP carried it" "$(facts "${server/*:*/[$server]}")" "mptcp=yes"
 		ends "$mode: no route" "$noroute" 80
 		ends "$mode: no such host" "$nohost" 80
 		ends "$mode: not allowed" "$notallowed" 80

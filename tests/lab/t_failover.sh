@@ -155,7 +155,7 @@ lab_wait 10 is far up || lab_die "far is not up"
 lab_wait 10 is home up
 share 40
 check_eq "weights 3 and 1" "$(of far flows_total) $(of home flows_total)" "30 10"
-check_eq "shares" "$(of far share) $(of home share)" "75% 25%"
+check_eq "shares" "$(of far share) $(of home share)" "75 25"
 lab_conf redir connect.balance=latency
 lab_conf_write
 check "reload" lab_ctl redir reload

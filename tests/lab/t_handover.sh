@@ -71,7 +71,12 @@ stop_followed() { # redir|proxy: its exit code is not ours to see
 lab_up --wan1 2:30 --wan2 2:30
 lab_serve srv "$SRV" http:80 duplex:5000
 
+blackhole() { # a kernel setting that is not as wanted without a daemon
+	lab_in "$RTR" cat /proc/sys/net/mptcp/blackhole_timeout
+}
+
 for mode in tproxy redirect; do
+	lab_sysctl "$RTR" net/mptcp/blackhole_timeout=3600
 	lab_daemons --no-rules --mode $mode --redir rules.install=yes --redir rules.capture=lan --redir bypass.learn=no --redir redir.drain=20s
 	lab_wait 10 lab_in "$RTR" nft list table inet sixpath || not_ok "$mode" "no rules"
 	check "$mode: captured before" captured
@@ -90,6 +95,7 @@ for mode in tproxy redirect; do
 	wait "$old"
 	check_eq "$mode: its exit code" $? 0
 	follow redir
+	check_eq "$mode: kernel settings stay" "$(blackhole)" 0
 	echo "# $mode: $(grep -c 'route=proxy' "$LAB_DIR/redir.log") through the proxy, $(lab_served srv http) at the server"
 	check_eq "$mode: policy routing is there once" "$(lab_in "$RTR" ip rule | grep -c 'fwmark 0x2')" "$([ $mode = tproxy ] && echo 1 || echo 0)"
 	check_eq "$mode: no table is left over" "$(lab_in "$RTR" nft list tables | grep -c standin)" 0
@@ -114,6 +120,7 @@ for mode in tproxy redirect; do
 	else
 		ok "$mode: a bad configuration: refused"
 	fi
+	check_eq "$mode: a successor that fails sets nothing back" "$(blackhole)" 0
 	check_eq "$mode: the process stays" "$(pid_of redir)" "$old"
 	check "$mode: it captures" captured
 	lab_conf redir connect.idle=7440
@@ -142,6 +149,7 @@ for mode in tproxy redirect; do
 	check "$mode: the deadline ends the old process" lab_wait 5 lab_gone "$old"
 	check "$mode: captured by the last successor" captured
 	stop_followed redir
+	check_eq "$mode: kernel settings are as before in the end" "$(blackhole)" 3600
 	check_eq "$mode: policy routing is gone in the end" "$(lab_in "$RTR" ip rule | grep -c 'fwmark 0x2')" 0
 	check_eq "$mode: and the tables" "$(lab_in "$RTR" nft list tables | grep -cE 'sixpath$|standin')" 0
 	lab_kill "$mode-held"

@@ -48,6 +48,7 @@ for server in "$SRV4:80" "[$SRV6]:80"; do
 done
 check_eq "proxied" "$(counter proxied)" 2
 check_eq "bypassed" "$(counter bypassed)" 2
+check_eq "of those through a proxy MPTCP, and no others counted so" "$(counter mptcp)" "$(counter proxied)"
 
 # A plain server is always reached through the proxy.
 for _ in 1 2 3; do

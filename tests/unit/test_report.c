@@ -44,6 +44,7 @@ static struct report *sample(bool json)
 	report_str(r, "name", "fr1");
 	report_u64(r, "flows_now", 7);
 	report_str(r, "state", "up");
+	report_percent(r, "share", 75);
 	report_object(r, "path");
 	report_list(r, "devices");
 	report_row(r);
@@ -54,6 +55,7 @@ static struct report *sample(bool json)
 	report_str(r, "name", "a-longer-name");
 	report_u64(r, "flows_now", 1234567890123);
 	report_str(r, "state", NULL);
+	report_percent(r, "share", 0);
 	report_end(r);
 	report_list(r, "paths");
 	report_end(r);
@@ -69,9 +71,10 @@ static void as_json(void **state)
 	       "{\"schema\":\"sixpath/1\",\"command\":\"status\",\"version\":\"0.1.0\","
 	       "\"up_time\":3725.400000,\"tune\":true,\"totals\":{\"flows\":12,"
 	       "\"bytes_up\":12345678,\"deeper\":{\"nothing\":null}},\"proxies\":["
-	       "{\"name\":\"fr1\",\"flows_now\":7,\"state\":\"up\",\"path\":{\"devices\":["
+	       "{\"name\":\"fr1\",\"flows_now\":7,\"state\":\"up\",\"share\":75,\"path\":{"
+	       "\"devices\":["
 	       "{\"device\":\"eth0\"}]}},{\"name\":\"a-longer-name\",\"flows_now\":1234567890123,"
-	       "\"state\":null}],\"paths\":[],\"errors\":{}}\n");
+	       "\"state\":null,\"share\":0}],\"paths\":[],\"errors\":{}}\n");
 }
 
 static void as_text(void **state)
@@ -88,9 +91,9 @@ static void as_text(void **state)
 			      "    nothing: -\n"
 			      "\n"
 			      "proxies (2)\n"
-			      "NAME               FLOWS-NOW  STATE\n"
-			      "fr1                        7  up\n"
-			      "a-longer-name  1234567890123  -\n"
+			      "NAME               FLOWS-NOW  STATE  SHARE\n"
+			      "fr1                        7  up       75%\n"
+			      "a-longer-name  1234567890123  -         0%\n"
 			      "\n"
 			      "paths (0)\n"
 			      "\n"

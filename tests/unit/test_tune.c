@@ -9,13 +9,16 @@
 #include <grp.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "core/log.h"
 #include "core/tune.h"
+#include "core/tune_file.h"
 #include "rig.h"
 
 #define NOBODY 65534
+#define ALL    (TUNE_REDIR | TUNE_ICMP)
 
 static bool can_become_nobody; /* root, and not only of a user namespace of its own */
 
@@ -48,6 +51,7 @@ static int worst(void **state)
 	set("net/ipv4/tcp_fastopen", "0");
 	set("net/ipv4/tcp_fastopen_blackhole_timeout_sec", "3600");
 	set("net/ipv4/icmp_ratelimit", "1000");
+	set("net/ipv6/icmp/ratelimit", "1000");
 	set("net/core/somaxconn", "128");
 	set("net/ipv4/conf/lo/src_valid_mark", "0");
 	set("net/ipv4/ip_forward", "0");
@@ -73,18 +77,18 @@ static void find(const struct tune_seen *s, void *ctx)
 	f->n++;
 }
 
-static struct tune_seen check_bit(enum tune_role role, const char *key, int64_t bit)
+static struct tune_seen check_bit(unsigned roles, const char *key, int64_t bit)
 {
 	struct found f = {.key = key, .bit = bit};
 
-	tune_check(role, find, &f);
+	tune_check(roles, find, &f);
 	assert_int_equal(f.n, 1);
 	return f.seen;
 }
 
 static struct tune_seen check(const char *key)
 {
-	return check_bit(TUNE_REDIR, key, 0);
+	return check_bit(TUNE_REDIR | TUNE_ICMP, key, 0);
 }
 
 static void test_exact(void **state)
@@ -185,7 +189,7 @@ static void test_roles(void **state)
 
 static void test_apply_and_restore(void **state)
 {
-	struct tune *t = tune_apply(TUNE_REDIR);
+	struct tune *t = tune_apply(ALL, NULL);
 
 	(void)state;
 	assert_non_null(t);
@@ -214,7 +218,7 @@ static void test_good_is_left(void **state)
 	(void)state;
 	set("net/mptcp/close_timeout", "4");
 	set("net/core/somaxconn", "9999");
-	t = tune_apply(TUNE_REDIR);
+	t = tune_apply(ALL, NULL);
 	assert_non_null(t);
 	assert_int_equal(get("net/mptcp/close_timeout"), 4);
 	assert_int_equal(get("net/core/somaxconn"), 9999);
@@ -227,7 +231,7 @@ static void test_good_is_left(void **state)
 
 static void test_others_change_stays(void **state)
 {
-	struct tune *t = tune_apply(TUNE_REDIR);
+	struct tune *t = tune_apply(ALL, NULL);
 
 	(void)state;
 	assert_non_null(t);
@@ -245,13 +249,165 @@ static void test_proxy_role(void **state)
 
 	(void)state;
 	set("net/mptcp/allow_join_initial_addr_port", "0");
-	t = tune_apply(TUNE_PROXY);
+	t = tune_apply(TUNE_PROXY, NULL);
 	assert_non_null(t);
 	assert_int_equal(get("net/mptcp/allow_join_initial_addr_port"), 1);
 	assert_int_equal(get("net/ipv4/icmp_ratelimit"), 1000);
 	tune_restore(t);
 	assert_int_equal(get("net/mptcp/allow_join_initial_addr_port"), 0);
 	set("net/mptcp/allow_join_initial_addr_port", "1");
+}
+
+/* ICMP limits only for who wants them, and back when nobody does any more. */
+static void test_follow(void **state)
+{
+	struct tune *t = tune_apply(TUNE_REDIR, NULL);
+
+	(void)state;
+	assert_non_null(t);
+	assert_int_equal(get("net/ipv4/icmp_ratelimit"), 1000);
+	assert_int_equal(get("net/ipv6/icmp/ratelimit"), 1000);
+	assert_int_equal(get("net/mptcp/blackhole_timeout"), 0);
+	tune_follow(t, ALL);
+	assert_int_equal(get("net/ipv4/icmp_ratelimit"), 0);
+	assert_int_equal(get("net/ipv6/icmp/ratelimit"), 0);
+	tune_follow(t, TUNE_REDIR);
+	assert_int_equal(get("net/ipv4/icmp_ratelimit"), 1000);
+	assert_int_equal(get("net/mptcp/blackhole_timeout"), 0);
+	tune_follow(t, 0);
+	assert_int_equal(get("net/mptcp/blackhole_timeout"), 3600);
+	assert_int_equal(get("net/ipv4/tcp_fastopen"), 0);
+	assert_int_equal(tune_restore(t), 0);
+}
+
+/* ---- after a crash ---- */
+
+static char dir[] = "/tmp/test-tune-XXXXXX", file[sizeof(dir) + 16];
+
+static void killed(unsigned roles)
+{
+	tune_forget(tune_apply(roles, file)); /* all that is left of it is the file */
+}
+
+static void test_crash(void **state)
+{
+	struct tune *t;
+	struct stat st;
+
+	(void)state;
+	killed(ALL);
+	killed(ALL);
+	assert_int_equal(stat(file, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0644);
+	assert_int_equal(get("net/mptcp/blackhole_timeout"), 0);
+	t = tune_apply(TUNE_REDIR, file); /* and not ICMP any more */
+	assert_non_null(t);
+	assert_int_equal(get("net/ipv4/icmp_ratelimit"), 1000);
+	assert_int_equal(get("net/mptcp/blackhole_timeout"), 0);
+	set("net/mptcp/close_timeout", "7"); /* somebody else's, from now on */
+	assert_int_equal(tune_restore(t), 0);
+	assert_int_equal(get("net/mptcp/blackhole_timeout"), 3600);
+	assert_int_equal(get("net/mptcp/close_timeout"), 7);
+	assert_int_equal(get("net/ipv4/tcp_fastopen"), 0); /* two changes of one key */
+	assert_int_equal(get("net/core/somaxconn"), 128);
+	assert_int_equal(access(file, F_OK), -1);
+}
+
+/* With `tune = no` what a process that was killed has left is set back at once. */
+static void test_crash_then_none(void **state)
+{
+	struct tune *t;
+
+	(void)state;
+	killed(ALL);
+	t = tune_apply(0, file);
+	assert_int_equal(get("net/mptcp/blackhole_timeout"), 3600);
+	assert_int_equal(get("net/ipv4/icmp_ratelimit"), 1000);
+	assert_int_equal(access(file, F_OK), -1);
+	tune_restore(t);
+}
+
+static void put_file(const char *text)
+{
+	FILE *f = fopen(file, "w");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* Of another boot or namespace, or not ours at all: it counts for nothing, and is replaced. */
+static void test_file_of_elsewhere(void **state)
+{
+	char head[256], text[1024], *ns;
+	struct tune_saved v[4];
+	FILE *f;
+
+	(void)state;
+	killed(TUNE_REDIR);
+	assert_true(tune_file_load(file, v, 4) == 4);
+	f = fopen(file, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(head, sizeof(head), f));
+	fclose(f);
+	for (int i = 0; i < 2; i++) {
+		worst(NULL);
+		ns = i ? strstr(head, "net:[") + 5 : strchr(head, '-') + 10;
+		*ns = *ns == '1' ? '2' : '1';
+		snprintf(text, sizeof(text), "%snet/mptcp/enabled 1 0\n", head);
+		put_file(text);
+		assert_true(tune_file_load(file, v, 4) == 0);
+	}
+	put_file("");
+	assert_true(tune_file_load(file, v, 4) == 0);
+	unlink(file);
+}
+
+/* Whoever can write there gets no other file written, and no junk read. */
+static void test_file_untrusted(void **state)
+{
+	static const char *const bad[] = {"net/mptcp/enabled 1\n",
+					  "net/mptcp/enabled 1 0",
+					  "net/mptcp/enabled x 0\n",
+					  "net/mptcp/enabled 99999999999999999999 0\n",
+					  " 1 0\n",
+					  "\n"};
+	const struct tune_saved one = {.key = "net/mptcp/enabled", .was = 1, .set = 0};
+	char head[1024] = "", text[2048];
+	struct tune_saved v[4];
+	struct tune *t;
+	FILE *f;
+
+	(void)state;
+	assert_int_equal(tune_file_save(file, &one, 1), 0);
+	f = fopen(file, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(head, sizeof(head), f));
+	fclose(f);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(text, sizeof(text), "%s%s", head, bad[i]);
+		put_file(text);
+		assert_true(tune_file_load(file, v, 4) == 0);
+	}
+	snprintf(text, sizeof(text), "%s%0200d 1 0\n", head, 7); /* a key too long */
+	put_file(text);
+	assert_true(tune_file_load(file, v, 4) == 0);
+	/* keys that are not in the table, or never set by us, are nobody's to set back */
+	snprintf(text, sizeof(text), "%snet/ipv4/ip_forward 1 0\n../../etc/passwd 1 0\n", head);
+	put_file(text);
+	assert_true(tune_file_load(file, v, 4) == 2);
+	t = tune_apply(0, file);
+	assert_int_equal(get("net/ipv4/ip_forward"), 0);
+	tune_restore(t);
+	/* a link where the file would be is not followed */
+	snprintf(text, sizeof(text), "%s/else", dir);
+	assert_int_equal(symlink(text, file), 0);
+	assert_true(tune_file_load(file, v, 4) == 0);
+	assert_int_equal(tune_file_save(file, &one, 1), 0);
+	assert_int_equal(access(text, F_OK), -1);
+	assert_true(tune_file_load(file, v, 4) == 1);
+	assert_int_equal(tune_file_save(file, NULL, 0), 0);
+	assert_int_equal(tune_file_save(file, NULL, 0), 0);
 }
 
 /* After privileges were dropped: returns tune_restore's count of failures. */
@@ -263,7 +419,7 @@ static int restore_as_nobody(bool net_admin)
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		struct tune *t = tune_apply(TUNE_REDIR);
+		struct tune *t = tune_apply(ALL, NULL);
 		cap_t caps = cap_init();
 		if (!t || prctl(PR_SET_KEEPCAPS, 1L, 0L, 0L, 0L) < 0 || setgroups(0, NULL) < 0 ||
 		    setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
@@ -312,7 +468,7 @@ static void test_apply_without_right(void **state)
 		if (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
 		    setresuid(NOBODY, NOBODY, NOBODY) < 0)
 			_exit(100);
-		struct tune *t = tune_apply(TUNE_REDIR);
+		struct tune *t = tune_apply(ALL, NULL);
 		_exit(t ? (int)tune_restore(t) : 101);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -333,9 +489,16 @@ int main(void)
 		cmocka_unit_test_setup(test_good_is_left, worst),
 		cmocka_unit_test_setup(test_others_change_stays, worst),
 		cmocka_unit_test_setup(test_proxy_role, worst),
+		cmocka_unit_test_setup(test_follow, worst),
+		cmocka_unit_test_setup(test_crash, worst),
+		cmocka_unit_test_setup(test_crash_then_none, worst),
+		cmocka_unit_test_setup(test_file_of_elsewhere, worst),
+		cmocka_unit_test_setup(test_file_untrusted, worst),
 		cmocka_unit_test_setup(test_restore_after_drop, worst),
 		cmocka_unit_test_setup(test_apply_without_right, worst),
 	};
+
+	int rc;
 
 	can_become_nobody = getuid() == 0;
 	if (!rig_netns())
@@ -345,5 +508,11 @@ int main(void)
 		return RIG_SKIP;
 	}
 	log_init("test_tune", SINK_STDERR, true);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	if (!mkdtemp(dir))
+		return 1;
+	snprintf(file, sizeof(file), "%s/redir.tune", dir);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	unlink(file);
+	rmdir(dir);
+	return rc;
 }

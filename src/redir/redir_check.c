@@ -291,31 +291,16 @@ static bool is_named(const struct addr_list *l, const struct addr *a)
 void redir_check_dns(struct conf *c, void *ctx, void *dst, const char *name)
 {
 	const struct redir_conf *r = ctx;
-	const char *at = r->dns.servers ? r->dns.servers : "";
-	char text[ADDR_STRLEN + 2];
+	const char *at = r->dns.servers;
+	char text[ADDR_STRLEN];
 	struct addr a;
 
 	(void)dst;
-	while (*at) {
-		size_t len;
-
-		at += strspn(at, " ,");
-		len = strcspn(at, ", ");
-		if (len == 0)
-			return;
-		snprintf(text, sizeof(text), "%.*s", (int)len, at);
-		if (!addr_parse(&a, text, 53)) {
-			conf_error(c, "dns", name, "servers",
-				   "\"%s\" is no address: name servers are given as 192.0.2.53, "
-				   "[2001:db8::53]:5353",
-				   text);
-			return;
-		}
+	while (conf_next_server(c, "dns", name, "servers", &at, &a))
 		if (is_named(&r->dns.listen, &a)) {
 			conf_error(c, "dns", name, "servers",
-				   "%s is where we listen: name other servers", text);
+				   "%s is where we listen: name other servers",
+				   addr_str(&a, text, sizeof(text)));
 			return;
 		}
-		at += len;
-	}
 }

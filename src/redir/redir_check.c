@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "redir/balance.h"
+#include "redir/rules.h"
 #include "redir/upstream.h"
 #include "redir/wan.h"
 
@@ -137,8 +138,29 @@ static void check_via(struct conf *c, const struct redir_conf *r, const struct p
 			   "there");
 }
 
+static void check_rules(struct conf *c, const struct redir_conf *r)
+{
+	struct rules_room room;
+	struct rules_conf rules;
+	struct rules_bad bad;
+
+	if (redir_conf_verifies(r) && r->mode != MODE_TPROXY)
+		conf_error(c, "connect", NULL, "verify",
+			   "SYNs can be held with mode = tproxy only: set that, or verify = no");
+	if (r->listen.n == 0 || !redir_conf_wants_rules(r))
+		return;
+	if (!rules_conf_of(&rules, r, &room)) {
+		conf_error(c, "rules", NULL, NULL, "out of memory");
+		return;
+	}
+	bad = rules_conf_look(&rules);
+	rules_room_free(&room);
+	if (bad.why)
+		conf_error(c, bad.section, NULL, bad.key, "%s", bad.why);
+}
+
 /* What can be told only when all sections have been read. */
-void redir_check_proxies(struct conf *c, void *ctx, void *dst, const char *name)
+void redir_check_all(struct conf *c, void *ctx, void *dst, const char *name)
 {
 	const struct redir_conf *r = ctx;
 	const struct proxy_section *p = NULL;
@@ -156,6 +178,7 @@ void redir_check_proxies(struct conf *c, void *ctx, void *dst, const char *name)
 	if (p && !taken)
 		conf_error(c, "proxy", p->name, "weight",
 			   "no proxy takes connections: at least one needs a weight of 1 to 100");
+	check_rules(c, r);
 }
 
 void redir_check_path(struct conf *c, void *ctx, void *dst, const char *name)

@@ -16,6 +16,6 @@ void redir_check_forward(struct conf *c, void *ctx, void *dst, const char *name)
 void redir_check_udp(struct conf *c, void *ctx, void *dst, const char *name);
 void redir_check_dns(struct conf *c, void *ctx, void *dst, const char *name);
 /* What can be told only when all sections have been read. */
-void redir_check_proxies(struct conf *c, void *ctx, void *dst, const char *name);
+void redir_check_all(struct conf *c, void *ctx, void *dst, const char *name);
 
 #endif

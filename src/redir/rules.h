@@ -66,6 +66,7 @@ struct rules_conf {
 	 * transparent): their packets are delivered to this host. */
 	const struct addr *servers;
 	size_t n_servers;
+	bool script;    /* one of redirect-rules makes them: there is no inet sixpath_user */
 	bool refuse;    /* SYNs to servers that have just failed (failed.h) */
 	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
@@ -74,12 +75,30 @@ struct rules_conf {
 	uint32_t table; /* first routing table to try; 0 = RULES_TABLE */
 };
 
+/* ---- what the configuration means (rules_conf.c): pure ---- */
+
+#define RULES_SERVERS (FORWARDS_MAX * FORWARD_TARGETS)
+
+struct rules_room { /* what there is for struct rules_conf to point to, beside the configuration */
+	const char **names;
+	struct addr servers[RULES_SERVERS];
+	size_t n_servers;
+};
+/* Valid as long as c and room are. queue, v6, owner and stand_in are not the configuration's to say.
+ * False: out of memory. */
+bool rules_conf_of(struct rules_conf *out, const struct redir_conf *c, struct rules_room *room);
+void rules_room_free(struct rules_room *room); /* what it points to */
+
 /* ---- the text (rules_text.c): pure ---- */
 
 /* Packets have to be delivered to this host that are not addressed to it. */
 bool rules_conf_routes(const struct rules_conf *c);
-/* NULL when good, else what is wrong. */
-const char *rules_conf_bad(const struct rules_conf *c);
+struct rules_bad {
+	const char *section, *key; /* of redir.conf */
+	const char *why;           /* what is wrong, with the key's name in it; NULL when good */
+};
+struct rules_bad rules_conf_look(const struct rules_conf *c);
+const char *rules_conf_bad(const struct rules_conf *c); /* only why */
 
 /* Definition of `inet sixpath`, its upstream sets empty. malloc; NULL = out of memory. */
 char *rules_text(const struct rules_conf *c);

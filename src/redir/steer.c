@@ -23,9 +23,6 @@ struct steer {
 	struct rules *rules;     /* NULL: not ours */
 	struct bypass *bypass;   /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
-	/* of [forward], as told to the rules */
-	struct addr servers[FORWARDS_MAX * FORWARD_TARGETS];
-	size_t n_servers;
 	bool v6, no_owner;
 	bool queue;                   /* nft queues packets for us */
 	bool queue_known, have_queue; /* whether it can was asked; the answer */
@@ -39,64 +36,6 @@ struct steer {
 static bool have_ipv6(void)
 {
 	return access("/proc/net/if_inet6", F_OK) == 0;
-}
-
-static void add_server(struct steer *s, const struct addr *a)
-{
-	for (size_t i = 0; i < s->n_servers; i++)
-		if (addr_equal(&s->servers[i], a))
-			return;
-	if (s->n_servers < sizeof(s->servers) / sizeof(s->servers[0]))
-		s->servers[s->n_servers++] = *a;
-}
-
-/* Those in whose direction we connect in others' names. */
-static void find_servers(struct steer *s)
-{
-	const struct redir_conf *c = s->rd->conf;
-	struct list_node *n;
-
-	s->n_servers = 0;
-	for (n = list_first(&c->forwards); n; n = list_next(&c->forwards, n)) {
-		const struct forward_section *f = container_of(n, struct forward_section, node);
-		for (size_t i = 0; f->source == SOURCE_TRANSPARENT && i < f->to.n; i++)
-			add_server(s, &f->to.v[i]);
-	}
-}
-
-/* names: as many pointers as interfaces. */
-static struct rules_conf rules_conf_of(const struct steer *s, const char **names)
-{
-	const struct redir_conf *c = s->rd->conf;
-
-	for (size_t i = 0; i < c->capture.n; i++)
-		names[i] = c->capture.v[i];
-	return (struct rules_conf){
-		.mode = (enum redir_mode)c->mode,
-		.port = addr_port(&c->listen.v[0]),
-		.mark = c->mark,
-		.capture = names,
-		.n_capture = c->capture.n,
-		.capture_local = c->capture_local,
-		.ports = c->ports.v,
-		.n_ports = c->ports.n,
-		.exclude = c->exclude,
-		.action = (enum bypass_action)c->action,
-		.learn_passive = c->learn_passive,
-		.verify = c->verify.ports.v,
-		.n_verify = c->verify.ports.n,
-		.verify_nets = c->verify.nets,
-		.udp_proxy = c->udp.proxy,
-		.udp_direct = c->udp.direct,
-		.udp_refuse = c->udp.refuse,
-		.servers = s->servers,
-		.n_servers = s->n_servers,
-		.refuse = c->remember_failed_s > 0,
-		.queue = s->queue,
-		.v6 = s->v6,
-		.owner = true,
-		.stand_in = s->standing_by,
-	};
 }
 
 static unsigned upstreams(struct redir *rd, struct addr *v, unsigned cap)
@@ -117,7 +56,7 @@ static int load_rules(struct steer *s)
 {
 	struct addr up[UPSTREAM_MAX];
 	unsigned n = upstreams(s->rd, up, UPSTREAM_MAX);
-	const char **names = calloc(s->rd->conf->capture.n + 1, sizeof(*names));
+	struct rules_room room;
 	struct rules_conf c;
 	int rc;
 
@@ -126,10 +65,11 @@ static int load_rules(struct steer *s)
 		s->have_queue = rules_have_queue();
 	s->queue_known = true;
 	s->queue = redir_conf_verifies(s->rd->conf) && s->have_queue;
-	if (!names)
+	if (!rules_conf_of(&c, s->rd->conf, &room))
 		return -ENOMEM;
-	find_servers(s);
-	c = rules_conf_of(s, names);
+	c.queue = s->queue;
+	c.v6 = s->v6;
+	c.stand_in = s->standing_by;
 	c.owner = !s->no_owner;
 	if (s->rules)
 		rc = rules_set_conf(s->rules, &c);
@@ -140,7 +80,7 @@ static int load_rules(struct steer *s)
 		c.owner = false;
 		rc = rules_open(&s->rules, &c, up, n);
 	}
-	free(names);
+	rules_room_free(&room);
 	return rc;
 }
 

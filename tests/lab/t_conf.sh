@@ -234,6 +234,32 @@ printf '[proxy p]\naddress = 192.0.2.1\n[path a]\ndevice = eth1\n[path b]\ndevic
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/paths.conf" 2>&1)
 check_eq "a device twice, and none, are errors" "$?$(printf '%s\n' "$out" |
 	grep -c -e 'paths.conf:6: .*eth1 is the device of \[path a\]' -e 'paths.conf:7: .*device is missing')" 12
+# rules NAME WANT LINE...: the first line is the third; WANT (a pattern) is said, or nothing if empty.
+rules() {
+	local name=$1 want=$2 out rc
+	shift 2
+	printf '%s\n' "[proxy p]" "address = 192.0.2.1" "$@" >"$LAB_DIR/rules.conf"
+	out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/rules.conf" 2>&1)
+	rc=$?
+	if [ -n "$want" ]; then
+		check_eq "$name" "$rc $(grep -cE "rules.conf:$want" <<<"$out")" "1 1"
+	else
+		check_eq "$name" "$rc" 0
+	fi
+}
+CAP=("[rules]" "capture = lan")
+rules "no mark, with rules" "4: \[redir\] mark: .*0x5061" "[redir]" "mark = 0" "${CAP[@]}"
+rules "a mark that is the rules'" "4: \[redir\] mark: .*0x2" "[redir]" "mark = 2" "${CAP[@]}"
+rules "a mark that is the rules', with a script" "4: \[redir\] mark: .*0x2" "[redir]" "mark = 2" "${CAP[@]}" "backend = iptables"
+rules "a mark that only our own rules use, with a script" "" "[redir]" "mark = 8" "${CAP[@]}" "backend = iptables"
+rules "a mark that is the rules', for forwards" "4: \[redir\] mark: " "[redir]" "mark = 8" "[forward a]" "listen = 80" "to = 192.168.1.2:80"
+rules "no mark, without rules" "" "[redir]" "mark = 0" "${CAP[@]}" "install = no"
+rules "no mark, without rules, backend" "" "[redir]" "mark = 0" "${CAP[@]}" "backend = none"
+rules "no mark, nothing to capture" "" "[redir]" "mark = 0"
+rules "a mark that is verify's" "4: \[redir\] mark: .*0x10" "[redir]" "mark = 0x10" "${CAP[@]}" "[connect]" "verify = yes"
+rules "the same mark without verify" "" "[redir]" "mark = 0x10" "${CAP[@]}"
+rules "capture = lo" "4: \[rules\] capture: .*capture_local" "[rules]" "capture = lo, rd"
+rules "verify with redirect" "6: \[connect\] verify: .*tproxy" "[redir]" "mode = redirect" "[connect]" "verify = 443"
 # forwards LINE...: with two proxies; in `out` what is said of it.
 forwards() {
 	{

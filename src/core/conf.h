@@ -137,6 +137,8 @@ static inline bool conf_is_set(const char *text)
 
 /* For what a reload cannot change. NULL and "" are the same text. */
 bool conf_text_equal(const char *x, const char *y);
+/* From a check function: where the kernel has no IPv6 0.0.0.0 takes the place of [::], with its port. */
+void conf_addrs_without_ipv6(struct addr_list *l);
 bool conf_addrs_equal(const struct addr_list *x, const struct addr_list *y);
 bool conf_prefixes_equal(const struct prefix_list *x, const struct prefix_list *y);
 bool conf_interfaces_equal(const struct interface_list *x, const struct interface_list *y);

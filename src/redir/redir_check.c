@@ -41,6 +41,8 @@ void redir_check_redir(struct conf *c, void *ctx, void *dst, const char *name)
 	char err[256];
 
 	(void)ctx;
+	conf_addrs_without_ipv6(&r->listen);
+	conf_addrs_without_ipv6(&r->socks);
 	if (r->listen.n == 0)
 		conf_error(c, "redir", name, "listen", "must name at least one address");
 	if (!WITH_FRONT)
@@ -313,12 +315,13 @@ static bool is_named(const struct addr_list *l, const struct addr *a)
 /* "servers" one by one: they are c-ares' to read, but what is wrong is told now. */
 void redir_check_dns(struct conf *c, void *ctx, void *dst, const char *name)
 {
-	const struct redir_conf *r = ctx;
+	struct redir_conf *r = ctx;
 	const char *at = r->dns.servers;
 	char text[ADDR_STRLEN];
 	struct addr a;
 
 	(void)dst;
+	conf_addrs_without_ipv6(&r->dns.listen);
 	while (conf_next_server(c, "dns", name, "servers", &at, &a))
 		if (is_named(&r->dns.listen, &a)) {
 			conf_error(c, "dns", name, "servers",

@@ -2,7 +2,8 @@
 /*
  * What the keys of a section mean together, looked at when all of it has been read. Each function is
  * the check of a struct conf_section: it tells what is wrong with conf_error. Nothing is changed,
- * except that passwords and users are read from the files that keys name.
+ * except that passwords and users are read from the files that keys name, and that
+ * [::] becomes 0.0.0.0 where the kernel has no IPv6.
  */
 #ifndef SIXPATH_REDIR_CHECK_H
 #define SIXPATH_REDIR_CHECK_H

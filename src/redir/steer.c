@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "core/tune.h"
 #include "redir/bypass.h"
 #include "redir/learner.h"
 #include "redir/passive.h"
@@ -33,9 +33,21 @@ struct steer {
 
 /* ---- rules ---- */
 
-static bool have_ipv6(void)
+/* Not beside those of a script, which stay as long as we live. */
+static bool wants_rules(const struct redir *rd)
 {
-	return access("/proc/net/if_inet6", F_OK) == 0;
+	const struct redir_conf *c = rd->conf;
+
+	return redir_conf_wants_rules(c) && c->backend != RULES_IPTABLES &&
+	       !redir_conf_by_script(c) && !script_in_place(rd->script);
+}
+
+static void look_for_ipv6(struct steer *s)
+{
+	s->v6 = tune_lo_has_ipv6();
+	if (!s->v6 && wants_rules(s->rd))
+		log_notice("rules: for IPv4 only: IPv6 is off here (if it is switched on: "
+			   "sixpathctl reload)");
 }
 
 static unsigned upstreams(struct redir *rd, struct addr *v, unsigned cap)
@@ -99,20 +111,6 @@ static void open_rules(struct steer *s)
 	log_warning("rules: nothing is captured by us (%s): use the scripts in redirect-rules, and "
 		    "set install = no in [rules]",
 		    strerror(-rc));
-}
-
-/* Not beside those of a script, which stay as long as we live. */
-static bool wants_rules(const struct redir *rd)
-{
-	const struct redir_conf *c = rd->conf;
-
-	if (!c->install || c->backend == RULES_NONE || c->backend == RULES_IPTABLES ||
-	    redir_conf_by_script(c) || script_in_place(rd->script))
-		return false;
-	if (c->capture.n > 0 || c->capture_local || redir_conf_poses(c))
-		return true;
-	log_info("rules: nothing to capture (set capture in [rules], or install = no)");
-	return false;
 }
 
 /* ---- the learned set ---- */
@@ -290,7 +288,7 @@ struct steer *steer_new(struct redir *rd)
 	if (!s)
 		return NULL;
 	s->rd = rd;
-	s->v6 = have_ipv6();
+	look_for_ipv6(s);
 	open_all(s);
 	return s;
 }
@@ -302,7 +300,7 @@ struct steer *steer_stand_by(struct redir *rd)
 	if (!s)
 		return NULL;
 	s->rd = rd;
-	s->v6 = have_ipv6();
+	look_for_ipv6(s);
 	s->standing_by = true;
 	if (wants_rules(rd))
 		open_rules(s);
@@ -350,8 +348,9 @@ void steer_reload(struct steer *s)
 
 	if (s->standing_by)
 		return; /* takes it as it is then */
-	if (!s->rules || !wants_rules(s->rd)) {
+	if (!s->rules || !wants_rules(s->rd) || s->v6 != tune_lo_has_ipv6()) {
 		close_all(s);
+		look_for_ipv6(s);
 		open_all(s);
 		return;
 	}

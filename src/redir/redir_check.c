@@ -151,6 +151,8 @@ static void check_rules(struct conf *c, const struct redir_conf *r)
 			   "SYNs can be held with mode = tproxy only: set that, or verify = no");
 	if (r->listen.n == 0 || !redir_conf_wants_rules(r))
 		return;
+	if (rules_conf_listen_bad(r))
+		conf_error(c, "redir", NULL, "listen", "%s", rules_conf_listen_bad(r));
 	if (!rules_conf_of(&rules, r, &room)) {
 		conf_error(c, "rules", NULL, NULL, "out of memory");
 		return;

@@ -47,7 +47,11 @@
 /* Plain data; what it points to is only read during the call that takes it. */
 struct rules_conf {
 	enum redir_mode mode;
-	uint16_t port;              /* our listener */
+	uint16_t port; /* our listener */
+	/* Its address, tproxy only; unspecified family: any. Nobody listens for a family: of that
+	 * nothing is captured. */
+	struct addr to4, to6;
+	bool deaf4, deaf6;
 	uint32_t mark;              /* of our own sockets; none of the bits above */
 	const char *const *capture; /* names of interfaces */
 	size_t n_capture;
@@ -88,6 +92,11 @@ struct rules_room { /* what there is for struct rules_conf to point to, beside t
  * False: out of memory. */
 bool rules_conf_of(struct rules_conf *out, const struct redir_conf *c, struct rules_room *room);
 void rules_room_free(struct rules_room *room); /* what it points to */
+
+/* Nobody listens for this family. */
+bool rules_conf_deaf(const struct redir_conf *c, sa_family_t family);
+/* NULL, or why connections would not arrive where we listen. */
+const char *rules_conf_listen_bad(const struct redir_conf *c);
 
 /* ---- the text (rules_text.c): pure ---- */
 

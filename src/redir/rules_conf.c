@@ -26,6 +26,79 @@ static void find_servers(struct rules_room *room, const struct redir_conf *c)
 	}
 }
 
+/* Where connections of a family arrive: an address for all of them, if there is one. */
+static bool is_deaf(const struct redir_conf *c, sa_family_t family, struct addr *to)
+{
+	bool deaf = true;
+
+	*to = (struct addr){0};
+	for (size_t i = 0; i < c->listen.n; i++) {
+		const struct addr *a = &c->listen.v[i];
+		bool any = addr_is_any(a);
+
+		if (addr_family(a) != family && !(any && addr_family(a) == AF_INET6))
+			continue; /* the unspecified address of IPv6 serves both */
+		if (any)
+			*to = (struct addr){0};
+		else if (deaf)
+			*to = *a;
+		deaf = false;
+		if (any)
+			break;
+	}
+	return deaf;
+}
+
+/* REDIRECT, and TPROXY of iptables, go to the first address of the interface that a packet comes in
+ * on, for this host's own that of lo. */
+static bool out_of_reach(const struct redir_conf *c, sa_family_t family)
+{
+	bool devices = c->capture.n == 0, local = !c->capture_local, listens = false;
+
+	for (size_t i = 0; i < c->listen.n; i++) {
+		const struct addr *a = &c->listen.v[i];
+
+		if (addr_is_any(a) && (addr_family(a) == family || addr_family(a) == AF_INET6))
+			return false;
+		if (addr_family(a) != family)
+			continue;
+		listens = true;
+		if (addr_classify(a) == ADDR_LOOPBACK)
+			local = true;
+		else
+			devices = true;
+	}
+	return listens && !(devices && local);
+}
+
+bool rules_conf_deaf(const struct redir_conf *c, sa_family_t family)
+{
+	struct addr to;
+
+	return is_deaf(c, family, &to);
+}
+
+const char *rules_conf_listen_bad(const struct redir_conf *c)
+{
+	if (c->capture.n == 0 && !c->capture_local)
+		return NULL;
+	for (size_t i = 1; i < c->listen.n; i++)
+		if (addr_port(&c->listen.v[i]) != addr_port(&c->listen.v[0]))
+			return "rules can send connections to one port only: give all addresses of "
+			       "listen the same";
+	if (!out_of_reach(c, AF_INET) && !out_of_reach(c, AF_INET6))
+		return NULL;
+	if (c->mode == MODE_REDIRECT)
+		return "mode = redirect sends connections to the address of the interface that "
+		       "they come in on, this host's own to 127.0.0.1 and ::1: listen there, or "
+		       "on all addresses as [::]:PORT or 0.0.0.0:PORT does, or set mode = tproxy";
+	if (redir_conf_by_script(c))
+		return "rules of a script send connections to the address of the interface that "
+		       "they come in on, this host's own to 127.0.0.1 and ::1: listen there, or "
+		       "on all addresses as [::]:PORT or 0.0.0.0:PORT does";
+	return NULL;
+}
+
 bool rules_conf_of(struct rules_conf *out, const struct redir_conf *c, struct rules_room *room)
 {
 	room->names = calloc(c->capture.n + 1, sizeof(*room->names));
@@ -57,6 +130,8 @@ bool rules_conf_of(struct rules_conf *out, const struct redir_conf *c, struct ru
 		.script = redir_conf_by_script(c),
 		.refuse = c->remember_failed_s > 0,
 	};
+	out->deaf4 = is_deaf(c, AF_INET, &out->to4);
+	out->deaf6 = is_deaf(c, AF_INET6, &out->to6);
 	return true;
 }
 

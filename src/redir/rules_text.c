@@ -17,6 +17,7 @@
 
 #define SYN        "tcp flags & (fin|syn|rst|ack) == syn"
 #define SYNACK     "tcp flags & (fin|syn|rst|ack) == (syn|ack)"
+#define MARKED_LO  "iifname \"lo\" meta mark & 0x00000002 == 0x00000002" /* RULES_FWMARK */
 #define CLEAR_MASK (~RULES_USER_MASK)
 #define SEEN_MAX   4096 /* for each family; each costs the kernel about 100 octets */
 #define SEEN_TIME  "10m"
@@ -271,12 +272,58 @@ static void put_learned(FILE *f, const struct rules_conf *c)
 			 "return comment \"learned\"\n");
 }
 
+/* Of what is not captured at all. */
+static void put_families(FILE *f, const struct rules_conf *c)
+{
+	if (c->deaf4)
+		fprintf(f, "\t\tmeta nfproto ipv4 return\n");
+	if (!c->v6 || c->deaf6)
+		fprintf(f, "\t\tmeta nfproto ipv6 return\n");
+}
+
+/* A rule: what fits goes to our listener, and then on as `then` says. A family that has no listener
+ * at an address of its own does not fit. */
+static void put_to(FILE *f, const struct rules_conf *c, const char *match, const char *then)
+{
+	char text[ADDR_STRLEN];
+
+	if (addr_family(&c->to4) == AF_UNSPEC && addr_family(&c->to6) == AF_UNSPEC) {
+		fprintf(f, "\t\t%s tproxy to :%u %s\n", match, c->port, then);
+		return;
+	}
+	for (int v6 = 0; v6 <= c->v6; v6++) {
+		struct addr plain = v6 ? c->to6 : c->to4;
+		const char *ip = v6 ? "ip6" : "ip";
+
+		if (v6 ? c->deaf6 : c->deaf4)
+			continue;
+		if (v6)
+			plain.u.in6.sin6_scope_id = 0; /* nft knows no %scope */
+		if (addr_family(&plain) == AF_UNSPEC)
+			fprintf(f, "\t\t%s tproxy %s to :%u %s\n", match, ip, c->port, then);
+		else
+			fprintf(f, "\t\t%s tproxy %s to %s %s\n", match, ip,
+				addr_str(&plain, text, sizeof(text)), then);
+	}
+}
+
+/* The same, with the mark that has it delivered to this host. */
+static void put_to_marked(FILE *f, const struct rules_conf *c, const char *proto, uint32_t keep)
+{
+	char match[32], then[128];
+
+	snprintf(match, sizeof(match), "meta l4proto %s", proto);
+	snprintf(then, sizeof(then),
+		 "meta mark set meta mark & 0x%08x | 0x%08x counter accept comment \"capture\"",
+		 keep, RULES_FWMARK);
+	put_to(f, c, match, then);
+}
+
 /* What decides about a SYN; `take` does with it what the mode wants. */
 static void put_capture(FILE *f, const struct rules_conf *c, const char *name, const char *take)
 {
 	fprintf(f, "\tchain %s {\n", name);
-	if (!c->v6)
-		fprintf(f, "\t\tmeta nfproto ipv6 return\n");
+	put_families(f, c);
 	/* The user's bits may be in the mark already. */
 	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter return comment \"own\"\n", CLEAR_MASK,
 		c->mark);
@@ -341,11 +388,10 @@ static void put_held(FILE *f, const struct rules_conf *c)
 		fprintf(f, SYN " meta mark & 0x%08x == 0x%08x counter queue num %u bypass\n\t}\n",
 			RULES_HELD, RULES_HELD, HELD_QUEUE);
 	}
-	fprintf(f,
-		"\tchain take_held {\n\t\tmeta l4proto tcp tproxy to :%u meta mark set meta mark & "
-		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
-		"\t\tmeta mark set meta mark & 0x%08x counter comment \"no-listener\"\n\t}\n",
-		c->port, ~RULES_HELD, RULES_FWMARK, ~RULES_HELD);
+	fprintf(f, "\tchain take_held {\n");
+	put_to_marked(f, c, "tcp", ~RULES_HELD);
+	fprintf(f, "\t\tmeta mark set meta mark & 0x%08x counter comment \"no-listener\"\n\t}\n",
+		~RULES_HELD);
 	fprintf(f, "\tchain held {\n\t\ttype filter hook prerouting priority mangle + 5; policy "
 		   "accept;\n");
 	for (size_t i = 0; i < ANSWERS; i++)
@@ -402,8 +448,7 @@ static void put_capture_udp(FILE *f, const struct rules_conf *c, const char *nam
 			    bool local)
 {
 	fprintf(f, "\tchain %s {\n", name);
-	if (!c->v6)
-		fprintf(f, "\t\tmeta nfproto ipv6 return\n");
+	put_families(f, c);
 	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter return comment \"own\"\n", CLEAR_MASK,
 		c->mark);
 	if (local) /* ours to devices */
@@ -424,12 +469,9 @@ static void put_capture_udp(FILE *f, const struct rules_conf *c, const char *nam
 /* Where nobody listens it is forwarded, as with put_tproxy. */
 static void put_take_udp(FILE *f, const struct rules_conf *c)
 {
-	fprintf(f,
-		"\tchain take_udp {\n"
-		"\t\tmeta l4proto udp tproxy to :%u meta mark set meta mark & "
-		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
-		"\t\tcounter comment \"no-listener\"\n\t}\n",
-		c->port, CLEAR_MASK, RULES_FWMARK);
+	fprintf(f, "\tchain take_udp {\n");
+	put_to_marked(f, c, "udp", CLEAR_MASK);
+	fprintf(f, "\t\tcounter comment \"no-listener\"\n\t}\n");
 	put_capture_udp(f, c, "capture_udp", "take_udp", false);
 }
 
@@ -464,11 +506,8 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 	put_unless(f, c);
 	if (verifies(c))
 		put_hold(f, c);
-	fprintf(f,
-		"\t\tmeta l4proto tcp tproxy to :%u meta mark set meta mark & "
-		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
-		"\t\tcounter comment \"no-listener\"\n\t}\n",
-		c->port, CLEAR_MASK, RULES_FWMARK);
+	put_to_marked(f, c, "tcp", CLEAR_MASK);
+	fprintf(f, "\t\tcounter comment \"no-listener\"\n\t}\n");
 	put_capture(f, c, "capture", "take");
 	if (wants_udp(c))
 		put_take_udp(f, c);
@@ -492,15 +531,9 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 		}
 	}
 	if (c->capture_local) /* decided in the output chain */
-		fprintf(f,
-			"\t\tiifname \"lo\" meta mark & 0x%08x == 0x%08x " SYN
-			" tproxy to :%u accept\n",
-			RULES_FWMARK, RULES_FWMARK, c->port);
+		put_to(f, c, MARKED_LO " " SYN, "accept");
 	if (c->capture_local && wants_udp(c))
-		fprintf(f,
-			"\t\tiifname \"lo\" meta mark & 0x%08x == 0x%08x meta l4proto udp "
-			"tproxy to :%u accept\n",
-			RULES_FWMARK, RULES_FWMARK, c->port);
+		put_to(f, c, MARKED_LO " meta l4proto udp", "accept");
 	put_clear(f);
 	fprintf(f, "\t}\n");
 	if (wants_udp(c) && c->n_capture)

@@ -96,10 +96,23 @@ static int load_rules(struct steer *s)
 	return rc;
 }
 
+static void say_deaf(const struct steer *s, const char *name, sa_family_t family)
+{
+	const struct redir_conf *c = s->rd->conf;
+
+	if ((c->capture.n > 0 || c->capture_local) && rules_conf_deaf(c, family))
+		log_notice("rules: %s is not captured: listen has no address of it ([::]:%u takes "
+			   "IPv4 and IPv6)",
+			   name, addr_port(&c->listen.v[0]));
+}
+
 static void open_rules(struct steer *s)
 {
 	int rc = load_rules(s);
 
+	say_deaf(s, "IPv4", AF_INET);
+	if (s->v6)
+		say_deaf(s, "IPv6", AF_INET6);
 	if (rc == 0 && s->paused)
 		rules_pause(s->rules, true);
 	if (rc == 0 && s->standing_by)

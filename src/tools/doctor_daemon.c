@@ -45,6 +45,7 @@ void doctor_ask_daemon(struct doctor *d)
 		return;
 	text_of(whole(d->status), "mode", d->mode, sizeof(d->mode));
 	text_of(whole(d->status), "rules", d->rules, sizeof(d->rules));
+	text_of(whole(d->status), "not_captured", d->not_captured, sizeof(d->not_captured));
 	if (d->role == TUNE_REDIR)
 		ask_json(d->socket, "proxies", &d->proxies);
 }

@@ -260,6 +260,19 @@ rules "a mark that is verify's" "4: \[redir\] mark: .*0x10" "[redir]" "mark = 0x
 rules "the same mark without verify" "" "[redir]" "mark = 0x10" "${CAP[@]}"
 rules "capture = lo" "4: \[rules\] capture: .*capture_local" "[rules]" "capture = lo, rd"
 rules "verify with redirect" "6: \[connect\] verify: .*tproxy" "[redir]" "mode = redirect" "[connect]" "verify = 443"
+# Where connections arrive: one port, and an address that they get to.
+L4=127.0.0.1:1077 L6="[::1]:1077"
+rules "two ports" "4: \\[redir\\] listen: .*one port" "[redir]" "listen = 0.0.0.0:1077, [fd00::1]:1078" "${CAP[@]}"
+rules "two ports, rules of one's own" "" "[redir]" "listen = 0.0.0.0:1077, [fd00::1]:1078" "${CAP[@]}" "install = no"
+rules "two ports, nothing captured" "" "[redir]" "listen = 0.0.0.0:1077, [fd00::1]:1078"
+rules "redirect to loopback" "4: \\[redir\\] listen: .*0.0.0.0:PORT" "[redir]" "listen = $L4, $L6" "mode = redirect" "${CAP[@]}"
+rules "redirect to loopback, IPv6" "4: \\[redir\\] listen: " "[redir]" "listen = 0.0.0.0:1077, $L6" "mode = redirect" "${CAP[@]}"
+rules "redirect this host's own to an address" "4: \\[redir\\] listen: " "[redir]" "listen = 10.0.0.1:1077" "mode = redirect" "${CAP[@]}" "capture_local = yes"
+rules "redirect to an address" "" "[redir]" "listen = 10.0.0.1:1077" "mode = redirect" "${CAP[@]}"
+rules "redirect to an address and loopback" "" "[redir]" "listen = 10.0.0.1:1077, $L4" "mode = redirect" "${CAP[@]}" "capture_local = yes"
+rules "redirect only this host's own to loopback" "" "[redir]" "listen = $L4, $L6" "mode = redirect" "[rules]" "capture_local = yes"
+rules "redirect, all addresses of IPv4" "" "[redir]" "listen = 0.0.0.0:1077" "mode = redirect" "${CAP[@]}" "capture_local = yes"
+rules "a script's tproxy to loopback" "4: \\[redir\\] listen: .*script" "[redir]" "listen = $L4, $L6" "${CAP[@]}" "backend = iptables"
 # forwards LINE...: with two proxies; in `out` what is said of it.
 forwards() {
 	{

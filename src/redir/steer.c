@@ -126,6 +126,19 @@ static void open_rules(struct steer *s)
 		    strerror(-rc));
 }
 
+/* Who starts a daemon like that waits for connections that never come, unless it has other work. */
+static void say_idle(const struct redir_conf *c)
+{
+	if (!c->install || c->backend == RULES_NONE || redir_conf_wants_rules(c))
+		return;
+	if (c->socks.n || c->dns.listen.n || c->forwards.count)
+		log_info("rules: nothing to capture (set capture in [rules], or install = no)");
+	else
+		log_warning("rules: nothing is captured, no interface is named: in redir.conf set "
+			    "capture = INTERFACE-OF-THE-DEVICES (such as br-lan) in [rules], or "
+			    "install = no if rules of your own capture");
+}
+
 /* ---- the learned set ---- */
 
 static uint32_t ttl_of(double left_s)
@@ -279,6 +292,7 @@ static void open_rest(struct steer *s)
 
 static void open_all(struct steer *s)
 {
+	say_idle(s->rd->conf);
 	if (wants_rules(s->rd))
 		open_rules(s);
 	open_rest(s);
@@ -315,6 +329,7 @@ struct steer *steer_stand_by(struct redir *rd)
 	s->rd = rd;
 	look_for_ipv6(s);
 	s->standing_by = true;
+	say_idle(rd->conf);
 	if (wants_rules(rd))
 		open_rules(s);
 	return s;

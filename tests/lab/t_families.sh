@@ -109,4 +109,17 @@ for script in nft iptables; do
 	check_eq "$script.sh, IPv6 off: stop leaves nothing" "$(ip -n "$RTR" -4 rule | grep -c 'fwmark 0x2')" 0
 done
 
+# A daemon that waits for connections which never come says what to do.
+idle() { # NAME WARNINGS INFOS [KEY=VALUE...]
+	local o=() kv
+	for kv in "${@:4}"; do o+=(--redir "$kv"); done
+	lab_daemons --no-rules "${o[@]}"
+	check_eq "$1: warned" "$(grep -cE 'warning .*nothing is captured, no interface is named: .*capture = ' "$LAB_DIR/redir.log")" "$2"
+	check_eq "$1: noted" "$(grep -cE 'info .*nothing to capture' "$LAB_DIR/redir.log")" "$3"
+	lab_daemons_stop
+}
+idle "nothing to capture" 1 0 rules.install=yes
+idle "nothing to capture, iptables" 1 0 rules.install=yes rules.backend=iptables
+idle "nothing to capture, but a front door" 0 1 rules.install=yes "redir.socks=127.0.0.1:1090"
+idle "rules of one's own" 0 0 rules.install=no
 lab_end

@@ -22,6 +22,7 @@
 #define SEEN_MAX   4096 /* for each family; each costs the kernel about 100 octets */
 #define SEEN_TIME  "10m"
 #define IFACE_MAX  15
+_Static_assert(RULES_FWMARK == 0x2, "as in MARKED_LO");
 
 /* Never captured, whatever the configuration says: this host, link-local, multicast, reserved.
  * The same as in redirect-rules/common.sh. */

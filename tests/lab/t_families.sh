@@ -52,6 +52,12 @@ check_eq "loopback: explain" "$(rule "$DEV6" "[$SRV6]:80")" capture
 check_eq "loopback: doctor" "$(doctor)" none
 check_eq "loopback: out of a device's reach" \
 	"$(lab_in "$DEV" "$PEER" probe --timeout-ms 1500 "$RTR4" 1077 | json - 'j["end"]')" ECONNREFUSED
+# What rules cannot do is no new configuration: the old one stays, all of it.
+lab_conf redir "rules.capture=lo, lan" connect.dscp=no
+lab_conf_write
+check "reload with what rules cannot do is refused" sh -c "! $SIXPATH_BUILD/src/tools/sixpathctl -s $LAB_DIR/run/redir.sock reload"
+way "after the reload: a device" "$DEV" "$SRV4" proxy
+lab_conf redir connect.dscp=
 stop
 
 # One address of one family.
@@ -114,6 +120,7 @@ idle() { # NAME WARNINGS INFOS [KEY=VALUE...]
 	local o=() kv
 	for kv in "${@:4}"; do o+=(--redir "$kv"); done
 	lab_daemons --no-rules "${o[@]}"
+	if [ "$2$3" = 00 ]; then sleep 2; else lab_wait 10 lab_logged redir "rules: nothing"; fi
 	check_eq "$1: warned" "$(grep -cE 'warning .*nothing is captured, no interface is named: .*capture = ' "$LAB_DIR/redir.log")" "$2"
 	check_eq "$1: noted" "$(grep -cE 'info .*nothing to capture' "$LAB_DIR/redir.log")" "$3"
 	lab_daemons_stop

@@ -322,8 +322,9 @@ parse_options() {
 	done
 	[ -n "$COMMAND" ] || bad_use "say start, stop or status"
 	check_options
-	# A kernel without IPv6 needs no rules for it.
-	[ -e /proc/net/if_inet6 ] || V6=no
+	# A kernel without IPv6 needs no rules for it, and a lo without it takes no routes.
+	lo_off=$(cat /proc/sys/net/ipv6/conf/lo/disable_ipv6 2>/dev/null)
+	[ "$lo_off" = 0 ] && [ -e /proc/net/if_inet6 ] || V6=no
 }
 
 need() { # PROGRAM...

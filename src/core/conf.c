@@ -15,6 +15,7 @@
 #include <iniparser.h>
 #endif
 
+#include "core/addr.h"
 #include "core/conf_scan.h"
 #include "core/log.h"
 #include "core/text.h"
@@ -197,6 +198,30 @@ void conf_error(struct conf *c, const char *section, const char *name, const cha
 	va_start(ap, fmt);
 	add_error(c, line, line ? raw : own, key, fmt, ap);
 	va_end(ap);
+}
+
+bool conf_next_server(struct conf *c, const char *section, const char *name, const char *key,
+		      const char **at, struct addr *a)
+{
+	char text[ADDR_STRLEN];
+	size_t len;
+
+	if (!*at)
+		return false;
+	*at += strspn(*at, " ,");
+	len = strcspn(*at, ", ");
+	if (len == 0)
+		return false;
+	snprintf(text, sizeof(text), "%.*s", (int)len, *at);
+	if (len >= sizeof(text) || !addr_parse(a, text, 53)) {
+		conf_error(c, section, name, key,
+			   "\"%s\" is no address: name servers are given as 192.0.2.53, "
+			   "[2001:db8::53]:5353",
+			   text);
+		return false;
+	}
+	*at += len;
+	return true;
 }
 
 /* ---- what is unknown, and what was meant ---- */

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct addr;
 struct conf;
 struct conf_key;
 
@@ -66,6 +67,11 @@ unsigned conf_load(const char *path, const struct conf_section *sections, void *
 void conf_error(struct conf *c, const char *section, const char *name, const char *key,
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/* From a check function, about a key whose value goes to resolver_new as it is: the next server of the
+ * list at *at (NULL or "" = none) into a. False at the end, or when one is wrong (reported). */
+bool conf_next_server(struct conf *c, const char *section, const char *name, const char *key,
+		      const char **at, struct addr *a);
+
 /* Parsers. min = max = 0: no range. An empty value is refused, except where the default is
  * empty too; then it means none. Destinations are: */
 conf_parse_fn conf_bool;        /* bool: yes/no, true/false, on/off, 1/0 */
@@ -86,7 +92,6 @@ conf_parse_fn conf_auto_bool;   /* int: 0 no, 1 yes, 2 auto */
 conf_parse_fn conf_left_out;
 
 /* A comma separated list of addresses with ports; a bare number means [::]:number. */
-struct addr;
 struct addr_list {
 	struct addr *v;
 	size_t n;
@@ -132,12 +137,13 @@ static inline bool conf_is_set(const char *text)
 
 /* For what a reload cannot change. NULL and "" are the same text. */
 bool conf_text_equal(const char *x, const char *y);
+/* From a check function: where the kernel has no IPv6 0.0.0.0 takes the place of [::], with its port. */
+void conf_addrs_without_ipv6(struct addr_list *l);
 bool conf_addrs_equal(const struct addr_list *x, const struct addr_list *y);
 bool conf_prefixes_equal(const struct prefix_list *x, const struct prefix_list *y);
 bool conf_interfaces_equal(const struct interface_list *x, const struct interface_list *y);
 bool conf_ports_equal(const struct port_list *x, const struct port_list *y);
 /* Is it in the list? */
-struct addr;
 bool conf_ports_contain(const struct port_list *l, uint16_t port);
 bool conf_prefixes_contain(const struct prefix_list *l, const struct addr *a);
 /* Unless equal, append the name to the comma separated list in buf. */

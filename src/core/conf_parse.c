@@ -16,6 +16,7 @@
 
 #include "core/addr.h"
 #include "core/log.h"
+#include "core/sock.h"
 
 #define LABEL_MAX 63 /* RFC 1035 section 2.3.4 */
 #define HOST_MAX  253
@@ -699,4 +700,18 @@ bool conf_path_or_off(const char *text, void *dst, const struct conf_key *key, c
 	if (!*text)
 		row.def = ""; /* says to conf_path that nothing is allowed */
 	return conf_path(text, dst, &row, err, errcap);
+}
+
+void conf_addrs_without_ipv6(struct addr_list *l)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		struct addr *a = &l->v[i];
+		char text[16];
+
+		if (addr_family(a) != AF_INET6 || !addr_is_any(a) || sock_has_ipv6())
+			continue;
+		snprintf(text, sizeof(text), "0.0.0.0:%u", addr_port(a));
+		addr_parse(a, text, -1);
+		log_notice("this kernel has no IPv6: listening on %s, for IPv4 only", text);
+	}
 }

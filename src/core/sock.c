@@ -208,6 +208,16 @@ int sock_bind(int fd, const struct addr *addr, bool transparent)
 	return rc;
 }
 
+bool sock_has_ipv6(void)
+{
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool has = fd >= 0 || errno != EAFNOSUPPORT;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,
 		struct sock_granted *granted)
 {

@@ -55,6 +55,9 @@ int sock_source(const struct addr *dst, uint32_t mark, struct addr *local);
  * -errno. */
 int sock_bind(int fd, const struct addr *addr, bool transparent);
 
+/* The kernel has sockets of IPv6 (not so with ipv6.disable=1 at boot). */
+bool sock_has_ipv6(void);
+
 /* Bound and listening, dual-stack when addr is [::]. Descriptor or -errno; transparent is
  * the one wish that must be granted. */
 int sock_listen(const struct addr *addr, const struct sock_wishes *wishes,

@@ -117,6 +117,13 @@ static int write_key(const char *key, int64_t value)
 	return rc;
 }
 
+bool tune_lo_has_ipv6(void)
+{
+	int64_t off;
+
+	return read_key("net/ipv6/conf/lo/disable_ipv6", &off) == 0 && off == 0;
+}
+
 /* ---- checking ---- */
 
 static bool fits(const struct tune_row *row, int64_t v)

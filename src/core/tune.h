@@ -63,6 +63,9 @@ struct tune_seen {
 	int err; /* errno */
 };
 
+/* The interface lo has IPv6, so that packets can be routed to it. */
+bool tune_lo_has_ipv6(void);
+
 typedef void tune_visit(const struct tune_seen *seen, void *ctx);
 
 /* Check every setting that one of the roles wants, in the order of the table; those the kernel lacks are

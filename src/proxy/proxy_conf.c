@@ -130,8 +130,14 @@ static const struct conf_key user_keys[] = {
 static void check_proxy(struct conf *c, void *ctx, void *dst, const char *name)
 {
 	struct proxy_conf *p = dst;
+	const char *at = p->resolve;
+	struct addr server;
 
 	(void)ctx;
+	while (conf_next_server(c, "proxy", name, "resolve", &at, &server))
+		; /* c-ares reads them later; what is wrong is told now */
+	conf_addrs_without_ipv6(&p->listen);
+	conf_addrs_without_ipv6(&p->udp_listen.addrs);
 	if (p->listen.n == 0)
 		conf_error(c, "proxy", name, "listen", "must name at least one address");
 	if (!p->udp_listen.as_listen || p->listen.n == 0)

@@ -41,6 +41,9 @@ static struct explain_rule first_rules(const struct explain_facts *f)
 		return PASSES("interface", "it does not come in on an interface of capture");
 	if (f->ipv6_off)
 		return PASSES("family", "IPv6 is not captured here");
+	if (f->deaf)
+		return PASSES("family",
+			      "listen has no address of its family ([::]:PORT takes both)");
 	if (f->local)
 		return PASSES("local", "the destination is this host, or no unicast address");
 	if (f->user_bypass)

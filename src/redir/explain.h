@@ -19,6 +19,7 @@ struct explain_facts {
 	bool interface; /* it comes in where capture says */
 	char interface_name[16];
 	bool ipv6_off;                /* IPv6, and the rules are for IPv4 only */
+	bool deaf;                    /* listen has no address of its family */
 	bool local;                   /* the destination is this host, or no unicast address */
 	bool user_bypass, user_proxy; /* in a set of inet sixpath_user */
 	bool upstream;                /* the destination is a proxy */

@@ -235,6 +235,7 @@ int explain_facts(struct explain_facts *f, struct redir *rd, const struct addr *
 		  (conf_ports_contain(&rd->conf->verify.ports, addr_port(dst)) ||
 		   conf_prefixes_contain(&rd->conf->verify.nets, dst));
 	f->ipv6_off = addr_family(dst) == AF_INET6 && !steer_ipv6(rd->steer);
+	f->deaf = rules_conf_deaf(rd->conf, addr_family(dst));
 	rc = netlink_open(&routes, NETLINK_ROUTE);
 	if (rc < 0)
 		return rc;

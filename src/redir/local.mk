@@ -40,7 +40,7 @@ src_redir_libredir_la_SOURCES = \
 	src/redir/redir.h src/redir/redir_check.c src/redir/redir_check.h \
 	src/redir/redir_conf.c src/redir/redir_conf.h src/redir/redir_ctl.c \
 	src/redir/refuser.c src/redir/refuser.h \
-	src/redir/rules.h src/redir/rules_nft.c src/redir/rules_text.c \
+	src/redir/rules.h src/redir/rules_conf.c src/redir/rules_nft.c src/redir/rules_text.c \
 	src/redir/script.c src/redir/script.h src/redir/script_args.c \
 	src/redir/session.c src/redir/session.h \
 	src/redir/steer.c src/redir/steer.h \

@@ -7,6 +7,7 @@
 
 #include "config.h"
 #include "redir/balance.h"
+#include "redir/rules.h"
 #include "redir/upstream.h"
 #include "redir/wan.h"
 
@@ -40,6 +41,8 @@ void redir_check_redir(struct conf *c, void *ctx, void *dst, const char *name)
 	char err[256];
 
 	(void)ctx;
+	conf_addrs_without_ipv6(&r->listen);
+	conf_addrs_without_ipv6(&r->socks);
 	if (r->listen.n == 0)
 		conf_error(c, "redir", name, "listen", "must name at least one address");
 	if (!WITH_FRONT)
@@ -141,8 +144,31 @@ static void check_via(struct conf *c, const struct redir_conf *r, const struct p
 			   "there");
 }
 
+static void check_rules(struct conf *c, const struct redir_conf *r)
+{
+	struct rules_room room;
+	struct rules_conf rules;
+	struct rules_bad bad;
+
+	if (redir_conf_verifies(r) && r->mode != MODE_TPROXY)
+		conf_error(c, "connect", NULL, "verify",
+			   "SYNs can be held with mode = tproxy only: set that, or verify = no");
+	if (r->listen.n == 0 || !redir_conf_wants_rules(r))
+		return;
+	if (rules_conf_listen_bad(r))
+		conf_error(c, "redir", NULL, "listen", "%s", rules_conf_listen_bad(r));
+	if (!rules_conf_of(&rules, r, &room)) {
+		conf_error(c, "rules", NULL, NULL, "out of memory");
+		return;
+	}
+	bad = rules_conf_look(&rules);
+	rules_room_free(&room);
+	if (bad.why)
+		conf_error(c, bad.section, NULL, bad.key, "%s", bad.why);
+}
+
 /* What can be told only when all sections have been read. */
-void redir_check_proxies(struct conf *c, void *ctx, void *dst, const char *name)
+void redir_check_all(struct conf *c, void *ctx, void *dst, const char *name)
 {
 	const struct redir_conf *r = ctx;
 	const struct proxy_section *p = NULL;
@@ -160,6 +186,7 @@ void redir_check_proxies(struct conf *c, void *ctx, void *dst, const char *name)
 	if (p && !taken)
 		conf_error(c, "proxy", p->name, "weight",
 			   "no proxy takes connections: at least one needs a weight of 1 to 100");
+	check_rules(c, r);
 }
 
 void redir_check_path(struct conf *c, void *ctx, void *dst, const char *name)
@@ -294,32 +321,18 @@ static bool is_named(const struct addr_list *l, const struct addr *a)
 /* "servers" one by one: they are c-ares' to read, but what is wrong is told now. */
 void redir_check_dns(struct conf *c, void *ctx, void *dst, const char *name)
 {
-	const struct redir_conf *r = ctx;
-	const char *at = r->dns.servers ? r->dns.servers : "";
-	char text[ADDR_STRLEN + 2];
+	struct redir_conf *r = ctx;
+	const char *at = r->dns.servers;
+	char text[ADDR_STRLEN];
 	struct addr a;
 
 	(void)dst;
-	while (*at) {
-		size_t len;
-
-		at += strspn(at, " ,");
-		len = strcspn(at, ", ");
-		if (len == 0)
-			return;
-		snprintf(text, sizeof(text), "%.*s", (int)len, at);
-		if (!addr_parse(&a, text, 53)) {
-			conf_error(c, "dns", name, "servers",
-				   "\"%s\" is no address: name servers are given as 192.0.2.53, "
-				   "[2001:db8::53]:5353",
-				   text);
-			return;
-		}
+	conf_addrs_without_ipv6(&r->dns.listen);
+	while (conf_next_server(c, "dns", name, "servers", &at, &a))
 		if (is_named(&r->dns.listen, &a)) {
 			conf_error(c, "dns", name, "servers",
-				   "%s is where we listen: name other servers", text);
+				   "%s is where we listen: name other servers",
+				   addr_str(&a, text, sizeof(text)));
 			return;
 		}
-		at += len;
-	}
 }

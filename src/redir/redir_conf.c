@@ -512,7 +512,7 @@ static const struct conf_section file_sections[] = {
 	 .keys = WITH_DNS ? dns_keys : no_keys,
 	 .left_out = WITH_DNS ? NULL : "--disable-dns",
 	 .check = WITH_DNS ? redir_check_dns : NULL},
-	{.name = "bypass", .keys = bypass_keys, .check = redir_check_proxies}, /* the last one */
+	{.name = "bypass", .keys = bypass_keys, .check = redir_check_all}, /* the last one */
 	{.name = NULL},
 };
 
@@ -641,6 +641,12 @@ bool redir_conf_poses(const struct redir_conf *c)
 		if (container_of(n, struct forward_section, node)->source == SOURCE_TRANSPARENT)
 			return true;
 	return false;
+}
+
+bool redir_conf_wants_rules(const struct redir_conf *c)
+{
+	return c->install && c->backend != RULES_NONE &&
+	       (c->capture.n > 0 || c->capture_local || redir_conf_poses(c));
 }
 
 bool redir_conf_low_ports(const struct redir_conf *c)

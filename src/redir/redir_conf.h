@@ -190,6 +190,9 @@ struct proxy_section *redir_conf_forward_proxy(const struct redir_conf *c,
 /* Is there a forward that connects in its peers' names? */
 bool redir_conf_poses(const struct redir_conf *c);
 
+/* There is something for rules to do, and they are wanted: ours, or a script's. */
+bool redir_conf_wants_rules(const struct redir_conf *c);
+
 /* The rules that are wanted are a script's (script.h), not the daemon's own. */
 bool redir_conf_by_script(const struct redir_conf *c);
 

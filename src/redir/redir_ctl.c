@@ -128,6 +128,12 @@ static void report_rules(struct report *r, const struct redir *rd)
 		   : script_in_place(rd->script) ? "script"
 						 : "none");
 	report_bool(r, "owner", state.owned);
+	report_str(r, "not_captured",
+		   !redir_conf_wants_rules(rd->conf)                  ? NULL
+		   : rules_conf_deaf(rd->conf, AF_INET)               ? "IPv4"
+		   : rules_conf_deaf(rd->conf, AF_INET6)              ? "IPv6"
+		   : steer_rules(rd->steer) && !steer_ipv6(rd->steer) ? "IPv6"
+								      : NULL);
 }
 
 static void status_done(struct survey *s)

@@ -47,7 +47,11 @@
 /* Plain data; what it points to is only read during the call that takes it. */
 struct rules_conf {
 	enum redir_mode mode;
-	uint16_t port;              /* our listener */
+	uint16_t port; /* our listener */
+	/* Its address, tproxy only; unspecified family: any. Nobody listens for a family: of that
+	 * nothing is captured. */
+	struct addr to4, to6;
+	bool deaf4, deaf6;
 	uint32_t mark;              /* of our own sockets; none of the bits above */
 	const char *const *capture; /* names of interfaces */
 	size_t n_capture;
@@ -66,6 +70,7 @@ struct rules_conf {
 	 * transparent): their packets are delivered to this host. */
 	const struct addr *servers;
 	size_t n_servers;
+	bool script;    /* one of redirect-rules makes them: there is no inet sixpath_user */
 	bool refuse;    /* SYNs to servers that have just failed (failed.h) */
 	bool queue;     /* nft can queue (rules_have_queue), else iptables.sh --only-verify does */
 	bool v6;        /* this host has IPv6 */
@@ -74,12 +79,35 @@ struct rules_conf {
 	uint32_t table; /* first routing table to try; 0 = RULES_TABLE */
 };
 
+/* ---- what the configuration means (rules_conf.c): pure ---- */
+
+#define RULES_SERVERS (FORWARDS_MAX * FORWARD_TARGETS)
+
+struct rules_room { /* what there is for struct rules_conf to point to, beside the configuration */
+	const char **names;
+	struct addr servers[RULES_SERVERS];
+	size_t n_servers;
+};
+/* Valid as long as c and room are. queue, v6, owner and stand_in are not the configuration's to say.
+ * False: out of memory. */
+bool rules_conf_of(struct rules_conf *out, const struct redir_conf *c, struct rules_room *room);
+void rules_room_free(struct rules_room *room); /* what it points to */
+
+/* Nobody listens for this family. */
+bool rules_conf_deaf(const struct redir_conf *c, sa_family_t family);
+/* NULL, or why connections would not arrive where we listen. */
+const char *rules_conf_listen_bad(const struct redir_conf *c);
+
 /* ---- the text (rules_text.c): pure ---- */
 
 /* Packets have to be delivered to this host that are not addressed to it. */
 bool rules_conf_routes(const struct rules_conf *c);
-/* NULL when good, else what is wrong. */
-const char *rules_conf_bad(const struct rules_conf *c);
+struct rules_bad {
+	const char *section, *key; /* of redir.conf */
+	const char *why;           /* what is wrong, with the key's name in it; NULL when good */
+};
+struct rules_bad rules_conf_look(const struct rules_conf *c);
+const char *rules_conf_bad(const struct rules_conf *c); /* only why */
 
 /* Definition of `inet sixpath`, its upstream sets empty. malloc; NULL = out of memory. */
 char *rules_text(const struct rules_conf *c);

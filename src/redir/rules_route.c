@@ -244,6 +244,12 @@ static bool works(struct rules_route *r, int f)
 	return netlink_talk(r->nl, nlh, see_type, &type) == 0 && type == RTN_LOCAL;
 }
 
+/* Somebody has switched IPv6 off since: nothing comes to be routed, and it may come back. */
+static bool switched_off(int f, int rc)
+{
+	return f == V6 && (rc == -EACCES || rc == -EOPNOTSUPP || rc == -EAFNOSUPPORT);
+}
+
 int rules_route_check(struct rules_route *r)
 {
 	int mended = 0, rc;
@@ -252,6 +258,8 @@ int rules_route_check(struct rules_route *r)
 		if (!r->wanted[f] || works(r, f))
 			continue;
 		rc = ensure(r, f);
+		if (switched_off(f, rc))
+			continue;
 		if (rc < 0)
 			return rc;
 		if (rc)

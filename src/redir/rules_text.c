@@ -17,10 +17,12 @@
 
 #define SYN        "tcp flags & (fin|syn|rst|ack) == syn"
 #define SYNACK     "tcp flags & (fin|syn|rst|ack) == (syn|ack)"
+#define MARKED_LO  "iifname \"lo\" meta mark & 0x00000002 == 0x00000002" /* RULES_FWMARK */
 #define CLEAR_MASK (~RULES_USER_MASK)
 #define SEEN_MAX   4096 /* for each family; each costs the kernel about 100 octets */
 #define SEEN_TIME  "10m"
 #define IFACE_MAX  15
+_Static_assert(RULES_FWMARK == 0x2, "as in MARKED_LO");
 
 /* Never captured, whatever the configuration says: this host, link-local, multicast, reserved.
  * The same as in redirect-rules/common.sh. */
@@ -71,33 +73,73 @@ bool rules_conf_routes(const struct rules_conf *c)
 	return c->mode == MODE_TPROXY || c->n_servers > 0;
 }
 
-const char *rules_conf_bad(const struct rules_conf *c)
+static const char *bad_of_redir(const struct rules_conf *c, const char **key)
 {
+	*key = "listen";
 	if (c->port == 0)
-		return "the listener has no port";
-	if (c->mark == 0 || c->mark & (RULES_FWMARK | RULES_USER_MASK))
-		return "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8";
+		return "listen has no port";
+	*key = "mark";
+	if (c->mark == 0 || c->mark & RULES_FWMARK || (!c->script && c->mark & RULES_USER_MASK))
+		return c->script ? "mark must not be 0 and not contain the bit 0x2, which the "
+				   "rules use (0x5061 is good)"
+				 : "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8, "
+				   "which the rules use (0x5061 is good)";
 	if (wants_held(c) && c->mark & RULES_HELD)
-		return "mark must not contain the bit 0x10 with verify";
+		return "mark must not contain the bit 0x10 with verify (0x5061 is good)";
+	return NULL;
+}
+
+static const char *bad_of_rules(const struct rules_conf *c, const char **key)
+{
+	*key = "capture";
 	if (c->n_capture == 0 && !c->capture_local && c->n_servers == 0)
 		return "nothing to capture: name interfaces in capture, or set capture_local";
 	for (size_t i = 0; i < c->n_capture; i++)
 		if (!iface_good(c->capture[i]))
-			return "capture has a word that is not the name of an interface";
+			return "capture has a word that is not the name of an interface (nor can "
+			       "it be lo: for this host's own connections set capture_local = yes)";
+	*key = "ports";
 	for (size_t i = 0; i < c->n_ports; i++)
 		if (c->ports[i].first == 0 || c->ports[i].first > c->ports[i].last)
 			return "ports has a bad range";
+	*key = "exclude";
+	return has_bad(&c->exclude) ? "exclude has a bad prefix" : NULL;
+}
+
+static const char *bad_of_connect(const struct rules_conf *c, const char **key)
+{
+	*key = "verify";
 	for (size_t i = 0; i < c->n_verify; i++)
 		if (c->verify[i].first == 0 || c->verify[i].first > c->verify[i].last)
 			return "verify has a bad range";
+	return has_bad(&c->verify_nets) ? "verify has a bad prefix" : NULL;
+}
+
+struct rules_bad rules_conf_look(const struct rules_conf *c)
+{
+	struct rules_bad bad = {.section = "redir"};
+
+	bad.why = bad_of_redir(c, &bad.key);
+	if (bad.why)
+		return bad;
+	bad.section = "rules";
+	bad.why = bad_of_rules(c, &bad.key);
+	if (bad.why)
+		return bad;
+	bad.section = "connect";
+	bad.why = bad_of_connect(c, &bad.key);
+	if (bad.why)
+		return bad;
+	bad = (struct rules_bad){.section = "udp"};
 	if (wants_udp(c) &&
 	    (bad_ranges(&c->udp_proxy) || bad_ranges(&c->udp_direct) || bad_ranges(&c->udp_refuse)))
-		return "[udp] has a bad range of ports";
-	if (has_bad(&c->exclude))
-		return "exclude has a bad prefix";
-	if (has_bad(&c->verify_nets))
-		return "verify has a bad prefix";
-	return NULL;
+		bad.why = "[udp] has a bad range of ports";
+	return bad;
+}
+
+const char *rules_conf_bad(const struct rules_conf *c)
+{
+	return rules_conf_look(c).why;
 }
 
 /* ---- pieces ---- */
@@ -231,12 +273,58 @@ static void put_learned(FILE *f, const struct rules_conf *c)
 			 "return comment \"learned\"\n");
 }
 
+/* Of what is not captured at all. */
+static void put_families(FILE *f, const struct rules_conf *c)
+{
+	if (c->deaf4)
+		fprintf(f, "\t\tmeta nfproto ipv4 return\n");
+	if (!c->v6 || c->deaf6)
+		fprintf(f, "\t\tmeta nfproto ipv6 return\n");
+}
+
+/* A rule: what fits goes to our listener, and then on as `then` says. A family that has no listener
+ * at an address of its own does not fit. */
+static void put_to(FILE *f, const struct rules_conf *c, const char *match, const char *then)
+{
+	char text[ADDR_STRLEN];
+
+	if (addr_family(&c->to4) == AF_UNSPEC && addr_family(&c->to6) == AF_UNSPEC) {
+		fprintf(f, "\t\t%s tproxy to :%u %s\n", match, c->port, then);
+		return;
+	}
+	for (int v6 = 0; v6 <= c->v6; v6++) {
+		struct addr plain = v6 ? c->to6 : c->to4;
+		const char *ip = v6 ? "ip6" : "ip";
+
+		if (v6 ? c->deaf6 : c->deaf4)
+			continue;
+		if (v6)
+			plain.u.in6.sin6_scope_id = 0; /* nft knows no %scope */
+		if (addr_family(&plain) == AF_UNSPEC)
+			fprintf(f, "\t\t%s tproxy %s to :%u %s\n", match, ip, c->port, then);
+		else
+			fprintf(f, "\t\t%s tproxy %s to %s %s\n", match, ip,
+				addr_str(&plain, text, sizeof(text)), then);
+	}
+}
+
+/* The same, with the mark that has it delivered to this host. */
+static void put_to_marked(FILE *f, const struct rules_conf *c, const char *proto, uint32_t keep)
+{
+	char match[32], then[128];
+
+	snprintf(match, sizeof(match), "meta l4proto %s", proto);
+	snprintf(then, sizeof(then),
+		 "meta mark set meta mark & 0x%08x | 0x%08x counter accept comment \"capture\"",
+		 keep, RULES_FWMARK);
+	put_to(f, c, match, then);
+}
+
 /* What decides about a SYN; `take` does with it what the mode wants. */
 static void put_capture(FILE *f, const struct rules_conf *c, const char *name, const char *take)
 {
 	fprintf(f, "\tchain %s {\n", name);
-	if (!c->v6)
-		fprintf(f, "\t\tmeta nfproto ipv6 return\n");
+	put_families(f, c);
 	/* The user's bits may be in the mark already. */
 	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter return comment \"own\"\n", CLEAR_MASK,
 		c->mark);
@@ -301,11 +389,10 @@ static void put_held(FILE *f, const struct rules_conf *c)
 		fprintf(f, SYN " meta mark & 0x%08x == 0x%08x counter queue num %u bypass\n\t}\n",
 			RULES_HELD, RULES_HELD, HELD_QUEUE);
 	}
-	fprintf(f,
-		"\tchain take_held {\n\t\tmeta l4proto tcp tproxy to :%u meta mark set meta mark & "
-		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
-		"\t\tmeta mark set meta mark & 0x%08x counter comment \"no-listener\"\n\t}\n",
-		c->port, ~RULES_HELD, RULES_FWMARK, ~RULES_HELD);
+	fprintf(f, "\tchain take_held {\n");
+	put_to_marked(f, c, "tcp", ~RULES_HELD);
+	fprintf(f, "\t\tmeta mark set meta mark & 0x%08x counter comment \"no-listener\"\n\t}\n",
+		~RULES_HELD);
 	fprintf(f, "\tchain held {\n\t\ttype filter hook prerouting priority mangle + 5; policy "
 		   "accept;\n");
 	for (size_t i = 0; i < ANSWERS; i++)
@@ -362,8 +449,7 @@ static void put_capture_udp(FILE *f, const struct rules_conf *c, const char *nam
 			    bool local)
 {
 	fprintf(f, "\tchain %s {\n", name);
-	if (!c->v6)
-		fprintf(f, "\t\tmeta nfproto ipv6 return\n");
+	put_families(f, c);
 	fprintf(f, "\t\tmeta mark & 0x%08x == 0x%08x counter return comment \"own\"\n", CLEAR_MASK,
 		c->mark);
 	if (local) /* ours to devices */
@@ -384,12 +470,9 @@ static void put_capture_udp(FILE *f, const struct rules_conf *c, const char *nam
 /* Where nobody listens it is forwarded, as with put_tproxy. */
 static void put_take_udp(FILE *f, const struct rules_conf *c)
 {
-	fprintf(f,
-		"\tchain take_udp {\n"
-		"\t\tmeta l4proto udp tproxy to :%u meta mark set meta mark & "
-		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
-		"\t\tcounter comment \"no-listener\"\n\t}\n",
-		c->port, CLEAR_MASK, RULES_FWMARK);
+	fprintf(f, "\tchain take_udp {\n");
+	put_to_marked(f, c, "udp", CLEAR_MASK);
+	fprintf(f, "\t\tcounter comment \"no-listener\"\n\t}\n");
 	put_capture_udp(f, c, "capture_udp", "take_udp", false);
 }
 
@@ -424,11 +507,8 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 	put_unless(f, c);
 	if (verifies(c))
 		put_hold(f, c);
-	fprintf(f,
-		"\t\tmeta l4proto tcp tproxy to :%u meta mark set meta mark & "
-		"0x%08x | 0x%08x counter accept comment \"capture\"\n"
-		"\t\tcounter comment \"no-listener\"\n\t}\n",
-		c->port, CLEAR_MASK, RULES_FWMARK);
+	put_to_marked(f, c, "tcp", CLEAR_MASK);
+	fprintf(f, "\t\tcounter comment \"no-listener\"\n\t}\n");
 	put_capture(f, c, "capture", "take");
 	if (wants_udp(c))
 		put_take_udp(f, c);
@@ -452,15 +532,9 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 		}
 	}
 	if (c->capture_local) /* decided in the output chain */
-		fprintf(f,
-			"\t\tiifname \"lo\" meta mark & 0x%08x == 0x%08x " SYN
-			" tproxy to :%u accept\n",
-			RULES_FWMARK, RULES_FWMARK, c->port);
+		put_to(f, c, MARKED_LO " " SYN, "accept");
 	if (c->capture_local && wants_udp(c))
-		fprintf(f,
-			"\t\tiifname \"lo\" meta mark & 0x%08x == 0x%08x meta l4proto udp "
-			"tproxy to :%u accept\n",
-			RULES_FWMARK, RULES_FWMARK, c->port);
+		put_to(f, c, MARKED_LO " meta l4proto udp", "accept");
 	put_clear(f);
 	fprintf(f, "\t}\n");
 	if (wants_udp(c) && c->n_capture)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/addr.h"
+#include "redir/rules.h"
 #include "redir/script.h"
 
 enum script_kind script_choose(const struct redir_conf *c, const struct script_has *has)
@@ -58,6 +59,15 @@ static void put_ports(FILE *f, const char *option, const struct port_list *l)
 	fputc(0, f);
 }
 
+/* What nobody listens for is not captured. */
+static void put_families(FILE *f, const struct redir_conf *c)
+{
+	if (rules_conf_deaf(c, AF_INET))
+		fprintf(f, "-6%c", 0);
+	else if (rules_conf_deaf(c, AF_INET6))
+		fprintf(f, "-4%c", 0);
+}
+
 static void put_exclude(FILE *f, const struct redir_conf *c)
 {
 	char text[ADDR_STRLEN];
@@ -105,6 +115,7 @@ static void put_all(FILE *f, const struct redir_conf *c, enum script_kind kind, 
 		put_ports(f, "--udp-direct", &c->udp.direct);
 		put_ports(f, "--udp-refuse", &c->udp.refuse);
 	}
+	put_families(f, c);
 	put_exclude(f, c);
 	put_proxies(f, c);
 	fprintf(f, "--learned%c%s%c", 0,

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "core/tune.h"
 #include "redir/bypass.h"
 #include "redir/learner.h"
 #include "redir/passive.h"
@@ -23,9 +23,6 @@ struct steer {
 	struct rules *rules;     /* NULL: not ours */
 	struct bypass *bypass;   /* NULL: nothing but relay */
 	struct passive *passive; /* NULL: the kernel does it for our rules, or nobody */
-	/* of [forward], as told to the rules */
-	struct addr servers[FORWARDS_MAX * FORWARD_TARGETS];
-	size_t n_servers;
 	bool v6, no_owner;
 	bool queue;                   /* nft queues packets for us */
 	bool queue_known, have_queue; /* whether it can was asked; the answer */
@@ -36,67 +33,21 @@ struct steer {
 
 /* ---- rules ---- */
 
-static bool have_ipv6(void)
+/* Not beside those of a script, which stay as long as we live. */
+static bool wants_rules(const struct redir *rd)
 {
-	return access("/proc/net/if_inet6", F_OK) == 0;
+	const struct redir_conf *c = rd->conf;
+
+	return redir_conf_wants_rules(c) && c->backend != RULES_IPTABLES &&
+	       !redir_conf_by_script(c) && !script_in_place(rd->script);
 }
 
-static void add_server(struct steer *s, const struct addr *a)
+static void look_for_ipv6(struct steer *s)
 {
-	for (size_t i = 0; i < s->n_servers; i++)
-		if (addr_equal(&s->servers[i], a))
-			return;
-	if (s->n_servers < sizeof(s->servers) / sizeof(s->servers[0]))
-		s->servers[s->n_servers++] = *a;
-}
-
-/* Those in whose direction we connect in others' names. */
-static void find_servers(struct steer *s)
-{
-	const struct redir_conf *c = s->rd->conf;
-	struct list_node *n;
-
-	s->n_servers = 0;
-	for (n = list_first(&c->forwards); n; n = list_next(&c->forwards, n)) {
-		const struct forward_section *f = container_of(n, struct forward_section, node);
-		for (size_t i = 0; f->source == SOURCE_TRANSPARENT && i < f->to.n; i++)
-			add_server(s, &f->to.v[i]);
-	}
-}
-
-/* names: as many pointers as interfaces. */
-static struct rules_conf rules_conf_of(const struct steer *s, const char **names)
-{
-	const struct redir_conf *c = s->rd->conf;
-
-	for (size_t i = 0; i < c->capture.n; i++)
-		names[i] = c->capture.v[i];
-	return (struct rules_conf){
-		.mode = (enum redir_mode)c->mode,
-		.port = addr_port(&c->listen.v[0]),
-		.mark = c->mark,
-		.capture = names,
-		.n_capture = c->capture.n,
-		.capture_local = c->capture_local,
-		.ports = c->ports.v,
-		.n_ports = c->ports.n,
-		.exclude = c->exclude,
-		.action = (enum bypass_action)c->action,
-		.learn_passive = c->learn_passive,
-		.verify = c->verify.ports.v,
-		.n_verify = c->verify.ports.n,
-		.verify_nets = c->verify.nets,
-		.udp_proxy = c->udp.proxy,
-		.udp_direct = c->udp.direct,
-		.udp_refuse = c->udp.refuse,
-		.servers = s->servers,
-		.n_servers = s->n_servers,
-		.refuse = c->remember_failed_s > 0,
-		.queue = s->queue,
-		.v6 = s->v6,
-		.owner = true,
-		.stand_in = s->standing_by,
-	};
+	s->v6 = tune_lo_has_ipv6();
+	if (!s->v6 && wants_rules(s->rd))
+		log_notice("rules: for IPv4 only: IPv6 is off here (if it is switched on: "
+			   "sixpathctl reload)");
 }
 
 static unsigned upstreams(struct redir *rd, struct addr *v, unsigned cap)
@@ -117,7 +68,7 @@ static int load_rules(struct steer *s)
 {
 	struct addr up[UPSTREAM_MAX];
 	unsigned n = upstreams(s->rd, up, UPSTREAM_MAX);
-	const char **names = calloc(s->rd->conf->capture.n + 1, sizeof(*names));
+	struct rules_room room;
 	struct rules_conf c;
 	int rc;
 
@@ -126,10 +77,11 @@ static int load_rules(struct steer *s)
 		s->have_queue = rules_have_queue();
 	s->queue_known = true;
 	s->queue = redir_conf_verifies(s->rd->conf) && s->have_queue;
-	if (!names)
+	if (!rules_conf_of(&c, s->rd->conf, &room))
 		return -ENOMEM;
-	find_servers(s);
-	c = rules_conf_of(s, names);
+	c.queue = s->queue;
+	c.v6 = s->v6;
+	c.stand_in = s->standing_by;
 	c.owner = !s->no_owner;
 	if (s->rules)
 		rc = rules_set_conf(s->rules, &c);
@@ -140,14 +92,27 @@ static int load_rules(struct steer *s)
 		c.owner = false;
 		rc = rules_open(&s->rules, &c, up, n);
 	}
-	free(names);
+	rules_room_free(&room);
 	return rc;
+}
+
+static void say_deaf(const struct steer *s, const char *name, sa_family_t family)
+{
+	const struct redir_conf *c = s->rd->conf;
+
+	if ((c->capture.n > 0 || c->capture_local) && rules_conf_deaf(c, family))
+		log_notice("rules: %s is not captured: listen has no address of it ([::]:%u takes "
+			   "IPv4 and IPv6)",
+			   name, addr_port(&c->listen.v[0]));
 }
 
 static void open_rules(struct steer *s)
 {
 	int rc = load_rules(s);
 
+	say_deaf(s, "IPv4", AF_INET);
+	if (s->v6)
+		say_deaf(s, "IPv6", AF_INET6);
 	if (rc == 0 && s->paused)
 		rules_pause(s->rules, true);
 	if (rc == 0 && s->standing_by)
@@ -161,18 +126,17 @@ static void open_rules(struct steer *s)
 		    strerror(-rc));
 }
 
-/* Not beside those of a script, which stay as long as we live. */
-static bool wants_rules(const struct redir *rd)
+/* Who starts a daemon like that waits for connections that never come, unless it has other work. */
+static void say_idle(const struct redir_conf *c)
 {
-	const struct redir_conf *c = rd->conf;
-
-	if (!c->install || c->backend == RULES_NONE || c->backend == RULES_IPTABLES ||
-	    redir_conf_by_script(c) || script_in_place(rd->script))
-		return false;
-	if (c->capture.n > 0 || c->capture_local || redir_conf_poses(c))
-		return true;
-	log_info("rules: nothing to capture (set capture in [rules], or install = no)");
-	return false;
+	if (!c->install || c->backend == RULES_NONE || redir_conf_wants_rules(c))
+		return;
+	if (c->socks.n || c->dns.listen.n || c->forwards.count)
+		log_info("rules: nothing to capture (set capture in [rules], or install = no)");
+	else
+		log_warning("rules: nothing is captured, no interface is named: in redir.conf set "
+			    "capture = INTERFACE-OF-THE-DEVICES (such as br-lan) in [rules], or "
+			    "install = no if rules of your own capture");
 }
 
 /* ---- the learned set ---- */
@@ -328,6 +292,7 @@ static void open_rest(struct steer *s)
 
 static void open_all(struct steer *s)
 {
+	say_idle(s->rd->conf);
 	if (wants_rules(s->rd))
 		open_rules(s);
 	open_rest(s);
@@ -350,7 +315,7 @@ struct steer *steer_new(struct redir *rd)
 	if (!s)
 		return NULL;
 	s->rd = rd;
-	s->v6 = have_ipv6();
+	look_for_ipv6(s);
 	open_all(s);
 	return s;
 }
@@ -362,8 +327,9 @@ struct steer *steer_stand_by(struct redir *rd)
 	if (!s)
 		return NULL;
 	s->rd = rd;
-	s->v6 = have_ipv6();
+	look_for_ipv6(s);
 	s->standing_by = true;
+	say_idle(rd->conf);
 	if (wants_rules(rd))
 		open_rules(s);
 	return s;
@@ -410,8 +376,9 @@ void steer_reload(struct steer *s)
 
 	if (s->standing_by)
 		return; /* takes it as it is then */
-	if (!s->rules || !wants_rules(s->rd)) {
+	if (!s->rules || !wants_rules(s->rd) || s->v6 != tune_lo_has_ipv6()) {
 		close_all(s);
+		look_for_ipv6(s);
 		open_all(s);
 		return;
 	}

@@ -47,6 +47,7 @@ void doctor_ask_daemon(struct doctor *d)
 	text_of(whole(d->status), "mode", d->mode, sizeof(d->mode));
 	text_of(whole(d->status), "rules", d->rules, sizeof(d->rules));
 	d->icmp = !is_false(whole(d->status), "icmp_errors");
+	text_of(whole(d->status), "not_captured", d->not_captured, sizeof(d->not_captured));
 	if (d->role == TUNE_REDIR)
 		ask_json(d->socket, "proxies", &d->proxies);
 }

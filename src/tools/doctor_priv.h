@@ -20,6 +20,7 @@ struct doctor {
 	char *status;   /* its answers, JSON; NULL = none */
 	char *proxies;
 	char mode[16];  /* of the redirector; "" = not known */
+	char not_captured[8]; /* a family of addresses; "" = none */
 	char rules[16]; /* of the redirector: own, script, none; "" = not known */
 	bool icmp;      /* it sends devices ICMP errors, or that is not known */
 	struct findings findings;

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/tune.h"
 #include "tools/doctor_priv.h"
 #include "tools/procfile.h"
 
@@ -224,6 +225,25 @@ static void check_script(struct doctor *d)
 			     "takes");
 }
 
+/* One that listen has no address for, or that is off here. */
+static void check_family(struct doctor *d)
+{
+	if (!d->not_captured[0])
+		return;
+	if (strcmp(d->not_captured, "IPv6") == 0 && !tune_lo_has_ipv6())
+		findings_add(&d->findings, FINDING_NOTE, "rules.family",
+			     "to have it: sysctl -w net.ipv6.conf.lo.disable_ipv6=0, then "
+			     "sixpathctl reload",
+			     "IPv6 is off here: only IPv4 is captured");
+	else
+		findings_add(&d->findings, FINDING_WARN, "rules.family",
+			     "in redir.conf: listen = [::]:PORT, which takes both, then restart "
+			     "sixpath-redir; where IPv6 has just been switched on: sixpathctl "
+			     "reload",
+			     "%s of devices is not captured: it goes past sixpath",
+			     d->not_captured);
+}
+
 static void check_rules(struct doctor *d)
 {
 	const struct nv_rules *r = &d->net.nft;
@@ -253,7 +273,7 @@ static void check_rules(struct doctor *d)
 		check_mode(d, r);
 	if (d->net.rules_rc == 0 && d->net.routes_rc == 0) {
 		check_local_route(d, AF_INET, r->tproxy, six);
-		if (access("/proc/net/if_inet6", F_OK) == 0)
+		if (tune_lo_has_ipv6())
 			check_local_route(d, AF_INET6, r->tproxy, four);
 	}
 }
@@ -261,6 +281,7 @@ static void check_rules(struct doctor *d)
 void doctor_rules(struct doctor *d)
 {
 	check_rules(d);
+	check_family(d);
 	check_script(d);
 	if (d->net_admin)
 		check_parts(d);

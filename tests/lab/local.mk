@@ -45,6 +45,7 @@ EXTRA_DIST += \
 	tests/lab/t_doctor.sh \
 	tests/lab/t_eof.sh \
 	tests/lab/t_explain.sh \
+	tests/lab/t_families.sh \
 	tests/lab/t_failed.sh \
 	tests/lab/t_eyeballs.sh \
 	tests/lab/t_failover.sh \

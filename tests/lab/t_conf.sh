@@ -168,6 +168,8 @@ bad redir "proxy p" "username = home" password
 bad redir "proxy p" "pasword = x" "did you mean" password
 bad proxy proxy "dns = ns.example.net" ns.example.net 127.0.0.1
 bad proxy proxy "mptcp = maybe" maybe auto
+bad proxy proxy "resolve = foo" foo 192.0.2.53
+bad proxy proxy "resolve = 192.0.2.1, [::1]:99999" 99999
 bad proxy proxy "tfo = 3" auto
 bad proxy proxy "session_ttl = 1" 10
 bad proxy proxy "session_ttl = long" long
@@ -232,6 +234,45 @@ printf '[proxy p]\naddress = 192.0.2.1\n[path a]\ndevice = eth1\n[path b]\ndevic
 out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/paths.conf" 2>&1)
 check_eq "a device twice, and none, are errors" "$?$(printf '%s\n' "$out" |
 	grep -c -e 'paths.conf:6: .*eth1 is the device of \[path a\]' -e 'paths.conf:7: .*device is missing')" 12
+# rules NAME WANT LINE...: the first line is the third; WANT (a pattern) is said, or nothing if empty.
+rules() {
+	local name=$1 want=$2 out rc
+	shift 2
+	printf '%s\n' "[proxy p]" "address = 192.0.2.1" "$@" >"$LAB_DIR/rules.conf"
+	out=$("$SIXPATH_BUILD/src/redir/sixpath-redir" -t -c "$LAB_DIR/rules.conf" 2>&1)
+	rc=$?
+	if [ -n "$want" ]; then
+		check_eq "$name" "$rc $(grep -cE "rules.conf:$want" <<<"$out")" "1 1"
+	else
+		check_eq "$name" "$rc" 0
+	fi
+}
+CAP=("[rules]" "capture = lan")
+rules "no mark, with rules" "4: \[redir\] mark: .*0x5061" "[redir]" "mark = 0" "${CAP[@]}"
+rules "a mark that is the rules'" "4: \[redir\] mark: .*0x2" "[redir]" "mark = 2" "${CAP[@]}"
+rules "a mark that is the rules', with a script" "4: \[redir\] mark: .*0x2" "[redir]" "mark = 2" "${CAP[@]}" "backend = iptables"
+rules "a mark that only our own rules use, with a script" "" "[redir]" "mark = 8" "${CAP[@]}" "backend = iptables"
+rules "a mark that is the rules', for forwards" "4: \[redir\] mark: " "[redir]" "mark = 8" "[forward a]" "listen = 80" "to = 192.168.1.2:80"
+rules "no mark, without rules" "" "[redir]" "mark = 0" "${CAP[@]}" "install = no"
+rules "no mark, without rules, backend" "" "[redir]" "mark = 0" "${CAP[@]}" "backend = none"
+rules "no mark, nothing to capture" "" "[redir]" "mark = 0"
+rules "a mark that is verify's" "4: \[redir\] mark: .*0x10" "[redir]" "mark = 0x10" "${CAP[@]}" "[connect]" "verify = yes"
+rules "the same mark without verify" "" "[redir]" "mark = 0x10" "${CAP[@]}"
+rules "capture = lo" "4: \[rules\] capture: .*capture_local" "[rules]" "capture = lo, rd"
+rules "verify with redirect" "6: \[connect\] verify: .*tproxy" "[redir]" "mode = redirect" "[connect]" "verify = 443"
+# Where connections arrive: one port, and an address that they get to.
+L4=127.0.0.1:1077 L6="[::1]:1077"
+rules "two ports" "4: \\[redir\\] listen: .*one port" "[redir]" "listen = 0.0.0.0:1077, [fd00::1]:1078" "${CAP[@]}"
+rules "two ports, rules of one's own" "" "[redir]" "listen = 0.0.0.0:1077, [fd00::1]:1078" "${CAP[@]}" "install = no"
+rules "two ports, nothing captured" "" "[redir]" "listen = 0.0.0.0:1077, [fd00::1]:1078"
+rules "redirect to loopback" "4: \\[redir\\] listen: .*0.0.0.0:PORT" "[redir]" "listen = $L4, $L6" "mode = redirect" "${CAP[@]}"
+rules "redirect to loopback, IPv6" "4: \\[redir\\] listen: " "[redir]" "listen = 0.0.0.0:1077, $L6" "mode = redirect" "${CAP[@]}"
+rules "redirect this host's own to an address" "4: \\[redir\\] listen: " "[redir]" "listen = 10.0.0.1:1077" "mode = redirect" "${CAP[@]}" "capture_local = yes"
+rules "redirect to an address" "" "[redir]" "listen = 10.0.0.1:1077" "mode = redirect" "${CAP[@]}"
+rules "redirect to an address and loopback" "" "[redir]" "listen = 10.0.0.1:1077, $L4" "mode = redirect" "${CAP[@]}" "capture_local = yes"
+rules "redirect only this host's own to loopback" "" "[redir]" "listen = $L4, $L6" "mode = redirect" "[rules]" "capture_local = yes"
+rules "redirect, all addresses of IPv4" "" "[redir]" "listen = 0.0.0.0:1077" "mode = redirect" "${CAP[@]}" "capture_local = yes"
+rules "a script's tproxy to loopback" "4: \\[redir\\] listen: .*script" "[redir]" "listen = $L4, $L6" "${CAP[@]}" "backend = iptables"
 # forwards LINE...: with two proxies; in `out` what is said of it.
 forwards() {
 	{

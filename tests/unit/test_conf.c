@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -14,6 +20,7 @@
 #include "core/addr.h"
 #include "core/conf.h"
 #include "core/log.h"
+#include "core/sock.h"
 
 /* ---- a configuration with a key of each type ---- */
 
@@ -853,6 +860,72 @@ static void differences(void **state)
 	assert_string_equal(text, "listen, mode, w"); /* cut, nothing behind */
 }
 
+/* ---- a kernel without IPv6 ---- */
+
+/* As with ipv6.disable=1: the kernel has no such sockets. False: it cannot be made to look so here. */
+static bool take_ipv6_away(void)
+{
+	const uint32_t low = __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0;
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0]) + low),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {sizeof(filter) / sizeof(filter[0]), filter};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) == 0;
+}
+
+static bool is_text(const struct addr *a, const char *want)
+{
+	char text[ADDR_STRLEN];
+
+	return strcmp(addr_str(a, text, sizeof(text)), want) == 0;
+}
+
+/* The exit code: 0 as it should be, 77 cannot be tested. */
+static int look_without_ipv6(void)
+{
+	struct addr v[3];
+	struct addr_list l = {v, 3};
+
+	addr_parse(&v[0], "[::]:1077", -1);
+	addr_parse(&v[1], "[::1]:1077", -1);
+	addr_parse(&v[2], "192.0.2.1:80", -1);
+	conf_addrs_without_ipv6(&l);
+	if (sock_has_ipv6() && !is_text(&v[0], "[::]:1077"))
+		return 1;
+	if (!take_ipv6_away())
+		return 77;
+	if (sock_has_ipv6())
+		return 2;
+	conf_addrs_without_ipv6(&l);
+	return is_text(&v[0], "0.0.0.0:1077") && is_text(&v[1], "[::1]:1077") &&
+			       is_text(&v[2], "192.0.2.1:80")
+		       ? 0
+		       : 3;
+}
+
+static void without_ipv6(void **state)
+{
+	pid_t pid = fork(); /* what was taken away does not come back */
+	int status = 0;
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(look_without_ipv6());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -863,7 +936,7 @@ int main(void)
 		cmocka_unit_test(no_file),         cmocka_unit_test(required_section),
 		cmocka_unit_test(left_out),        cmocka_unit_test(out_of_memory_and_bad_default),
 		cmocka_unit_test(cut_and_changed), cmocka_unit_test(secrets),
-		cmocka_unit_test(differences),
+		cmocka_unit_test(differences),     cmocka_unit_test(without_ipv6),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -167,6 +167,8 @@ static void test_bad_values(void **state)
 		"log = loud",
 		"log_to = printer",
 		"control = relative/path",
+		"resolve = foo",
+		"resolve = 192.0.2.53, ns.example.net",
 		"dns = ns.example.net",
 		"dns = 0.0.0.0",
 		"dns = [::1]:0",

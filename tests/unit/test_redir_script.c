@@ -169,6 +169,20 @@ static void test_args(void **state)
 		 "--exclude '' --proxy 192.0.2.1,2001:db8::1 --learned no");
 }
 
+static void test_args_family(void **state)
+{
+	(void)state;
+	load(IPTABLES "[redir]\nlisten = 0.0.0.0:1077\n");
+	args_are(SCRIPT_IPTABLES, false,
+		 "start --mode tproxy --port 1077 --mark 0x5061 --iface lan --ports 1-65535 -4 "
+		 "--exclude 10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,"
+		 "fc00::/7,fe80::/10 --proxy 192.0.2.1,2001:db8::1 --learned no");
+	load(IPTABLES "exclude =\n[redir]\nlisten = [2001:db8::7]:1077\n");
+	args_are(SCRIPT_NFT, false,
+		 "start --mode tproxy --port 1077 --mark 0x5061 --iface lan --ports 1-65535 -6 "
+		 "--exclude '' --proxy 192.0.2.1,2001:db8::1 --learned no");
+}
+
 static void test_choice(void **state)
 {
 	const struct script_has all = {true, true, true}, nft = {false, true, false},
@@ -342,6 +356,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_args, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_args_family, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orderly, setup, teardown),

@@ -597,6 +597,66 @@ static void test_user_table(void **state)
 	free(text);
 }
 
+static struct addr addr_of(const char *text)
+{
+	struct addr a;
+
+	assert_true(addr_parse(&a, text, -1));
+	return a;
+}
+
+/* A listener that is not everywhere. */
+static void test_listen(void **state)
+{
+	static const struct port_range all[] = {{1, 65535}};
+	struct rules_conf c = base();
+	char *text;
+
+	(void)state;
+	c.v6 = true;
+	c.capture_local = true;
+	c.udp_proxy = (struct port_list){(struct port_range *)(uintptr_t)all, 1};
+	c.to4 = addr_of("127.0.0.1:1077");
+	c.to6 = addr_of("[::1]:1077");
+	text = text_of(&c);
+	assert_has(text,
+		   "\t\tmeta l4proto tcp tproxy ip to 127.0.0.1:1077 meta mark set meta mark & "
+		   "0xfffffff3 | 0x00000002 counter accept comment \"capture\"\n"
+		   "\t\tmeta l4proto tcp tproxy ip6 to [::1]:1077 meta mark set meta mark & "
+		   "0xfffffff3 | 0x00000002 counter accept comment \"capture\"\n"
+		   "\t\tcounter comment \"no-listener\"\n");
+	assert_has(text, "meta l4proto udp tproxy ip6 to [::1]:1077 meta mark set");
+	assert_has(text, "syn tproxy ip to 127.0.0.1:1077 accept\n");
+	assert_lacks(text, "tproxy to :");
+	assert_lacks(text, "nfproto");
+	free(text);
+	c.to6 = (struct addr){0}; /* everywhere */
+	text = text_of(&c);
+	assert_has(text, "meta l4proto tcp tproxy ip6 to :1077 meta mark set");
+	free(text);
+	c.deaf6 = true;
+	text = text_of(&c);
+	assert_has(text, "\tchain capture {\n\t\tmeta nfproto ipv6 return\n");
+	assert_has(text, "\tchain capture_udp {\n\t\tmeta nfproto ipv6 return\n");
+	assert_has(text, "\tchain capture_local {\n\t\tmeta nfproto ipv6 return\n");
+	assert_lacks(text, "tproxy ip6");
+	assert_has(text, "set learned6"); /* the family is there, for other things */
+	free(text);
+	c = base();
+	c.v6 = c.deaf4 = true;
+	c.to6 = addr_of("[fe80::1%lo]:1077");
+	text = text_of(&c);
+	assert_has(text, "\tchain capture {\n\t\tmeta nfproto ipv4 return\n");
+	assert_has(text, "tproxy ip6 to [fe80::1]:1077");
+	assert_lacks(text, "tproxy ip to");
+	free(text);
+	c.mode = MODE_REDIRECT;
+	text = text_of(&c);
+	assert_has(text, "\tchain capture {\n\t\tmeta nfproto ipv4 return\n");
+	assert_has(text, "redirect to :1077");
+	free(text);
+}
+
 static void test_bad(void **state)
 {
 	static const char *const names[] = {"",    "lo", "a b", "x\"y", "x;y", "sixteen-letters-",
@@ -637,6 +697,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tproxy_smallest),
 		cmocka_unit_test(test_verify),
+		cmocka_unit_test(test_listen),
 		cmocka_unit_test(test_verify_networks),
 		cmocka_unit_test(test_failed),
 		cmocka_unit_test(test_redirect_with_all),

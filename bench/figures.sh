@@ -236,7 +236,7 @@ figure_flat() {
 	for ((BENCH_ROUND = 1; BENCH_ROUND <= INSTRUCTION_ROUNDS; BENCH_ROUND++)); do
 		for n in 10 $BENCH_MANY; do
 			between "$1" "$n" short 1000 --flows 1 && record "flat_$n" "{\"value\":$SLOPE}"
-			between "$1" "$n" kept 128 --flows 1 --reply 1048576 && record "flat_mib_$n" "{\"value\":$SLOPE}"
+			between "$1" "$n" kept 512 --flows 1 --reply 1048576 && record "flat_mib_$n" "{\"value\":$SLOPE}"
 		done
 	done
 }

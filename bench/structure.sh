@@ -85,11 +85,11 @@ structure_memory() { # NAME TEXT
 	within fds_flow "$2: descriptors for an idle flow" "$FDS"
 }
 
-# structure_idle LIMIT CONTESTANT TEXT: just started, as figure_idle. Without slack: where the C library
-# comes to lie makes 100 KiB of difference, and the limits have room for that.
+# structure_idle LIMIT CONTESTANT TEXT: just started, as figure_idle. Where the C library comes to lie
+# makes 100 KiB of difference.
 structure_idle() {
 	contestant_start "$2"
-	check_num "$3: KiB of RSS of an idle redirector" "$(sum_rss "$(pids_of redir)")" "<=" "$(limit "$1")"
+	within "$1" "$3: KiB of RSS of an idle redirector" "$(sum_rss "$(pids_of redir)")"
 	contestant_stop
 }
 

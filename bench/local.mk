@@ -20,8 +20,8 @@ bench_bare_relay_CPPFLAGS = $(AM_CPPFLAGS) -I$(top_srcdir)
 EXTRA_DIST += bench/assoc.sh bench/bypass.sh bench/contestants.sh bench/figures.sh bench/limits.json \
 	bench/report.py bench/run bench/structure.sh
 # One complete run: bench/run --out bench
-EXTRA_DIST += bench/RESULTS.md bench/LIMITS.md bench/raw.jsonl bench/bulk_down_8.svg bench/bulk_down_8_cpu.svg \
-	bench/bulk_mtu_down_8.svg bench/kept_64.svg bench/short.svg bench/short_p99.svg \
+EXTRA_DIST += bench/RESULTS.md bench/LIMITS.md bench/raw.jsonl bench/bulk_down_8.svg \
+	bench/bulk_down_8_cpu.svg bench/bulk_mtu_down_8.svg bench/kept_64.svg bench/short.svg bench/short_p99.svg \
 	bench/ttfb_later.svg bench/udp_100.svg
 
 CLEANFILES += $(BENCHES) $(BENCH_TOOLS)

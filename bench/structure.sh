@@ -62,7 +62,8 @@ flow_memory() {
 	for n in $few $BENCH_MANY; do
 		lab_wait 20 router_sockets_below 50
 		before=$rss
-		idle_start "$n" || echo "not ok bench: $2: $n flows are not open"
+		idle_start "$n" 2>"$LAB_DIR/idle.err" # not in a subshell: idle_stop has to know of it
+		check_eq "$2: $n flows open" "$?$(cat "$LAB_DIR/idle.err")" 0
 		sleep 3 # buffers go back
 		rss=$(sum_rss "$pid")
 		FDS=$(awk -v n="$(count_fds "$pid")" -v m="$n" 'BEGIN { print n / m }')

@@ -98,16 +98,18 @@ bool rules_conf_deaf(const struct redir_conf *c, sa_family_t family);
 /* NULL, or why connections would not arrive where we listen. */
 const char *rules_conf_listen_bad(const struct redir_conf *c);
 
-/* ---- the text (rules_text.c): pure ---- */
-
 /* Packets have to be delivered to this host that are not addressed to it. */
 bool rules_conf_routes(const struct rules_conf *c);
+bool rules_conf_wants_held(const struct rules_conf *c); /* some SYNs are to be held (verify) */
+bool rules_conf_wants_udp(const struct rules_conf *c);  /* datagrams are to be captured */
 struct rules_bad {
 	const char *section, *key; /* of redir.conf */
 	const char *why;           /* what is wrong, with the key's name in it; NULL when good */
 };
 struct rules_bad rules_conf_look(const struct rules_conf *c);
 const char *rules_conf_bad(const struct rules_conf *c); /* only why */
+
+/* ---- the text (rules_text.c): pure ---- */
 
 /* Definition of `inet sixpath`, its upstream sets empty. malloc; NULL = out of memory. */
 char *rules_text(const struct rules_conf *c);

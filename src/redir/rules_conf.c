@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the configuration means for the rules. */
+/* What the configuration means for the rules, and what is wrong with it. */
 #include "redir/rules.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#define IFACE_MAX 15
 
 static void add_server(struct rules_room *room, const struct addr *a)
 {
@@ -139,4 +142,115 @@ void rules_room_free(struct rules_room *room)
 {
 	free(room->names);
 	room->names = NULL;
+}
+
+bool rules_conf_routes(const struct rules_conf *c)
+{
+	return c->mode == MODE_TPROXY || c->n_servers > 0;
+}
+
+bool rules_conf_wants_held(const struct rules_conf *c)
+{
+	return c->n_verify > 0 || c->verify_nets.n > 0;
+}
+
+bool rules_conf_wants_udp(const struct rules_conf *c)
+{
+	return c->mode == MODE_TPROXY && (c->udp_proxy.n > 0 || c->udp_refuse.n > 0);
+}
+
+/* ---- what is wrong with them ---- */
+
+/* Names stand in quotes in the text: nothing in them may end the quotes. */
+static bool iface_good(const char *name)
+{
+	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+				"_.@-");
+
+	return n > 0 && n <= IFACE_MAX && name[n] == '\0' && strcmp(name, "lo") != 0;
+}
+
+static bool has_bad(const struct prefix_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (addr_family(&l->v[i].base) == AF_UNSPEC)
+			return true;
+	return false;
+}
+
+static bool bad_ranges(const struct port_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->v[i].first == 0 || l->v[i].first > l->v[i].last)
+			return true;
+	return false;
+}
+
+static const char *bad_of_redir(const struct rules_conf *c, const char **key)
+{
+	*key = "listen";
+	if (c->port == 0)
+		return "listen has no port";
+	*key = "mark";
+	if (c->mark == 0 || c->mark & RULES_FWMARK || (!c->script && c->mark & RULES_USER_MASK))
+		return c->script ? "mark must not be 0 and not contain the bit 0x2, which the "
+				   "rules use (0x5061 is good)"
+				 : "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8, "
+				   "which the rules use (0x5061 is good)";
+	if (rules_conf_wants_held(c) && c->mark & RULES_HELD)
+		return "mark must not contain the bit 0x10 with verify (0x5061 is good)";
+	return NULL;
+}
+
+static const char *bad_of_rules(const struct rules_conf *c, const char **key)
+{
+	*key = "capture";
+	if (c->n_capture == 0 && !c->capture_local && c->n_servers == 0)
+		return "nothing to capture: name interfaces in capture, or set capture_local";
+	for (size_t i = 0; i < c->n_capture; i++)
+		if (!iface_good(c->capture[i]))
+			return "capture has a word that is not the name of an interface (nor can "
+			       "it be lo: for this host's own connections set capture_local = yes)";
+	*key = "ports";
+	for (size_t i = 0; i < c->n_ports; i++)
+		if (c->ports[i].first == 0 || c->ports[i].first > c->ports[i].last)
+			return "ports has a bad range";
+	*key = "exclude";
+	return has_bad(&c->exclude) ? "exclude has a bad prefix" : NULL;
+}
+
+static const char *bad_of_connect(const struct rules_conf *c, const char **key)
+{
+	*key = "verify";
+	for (size_t i = 0; i < c->n_verify; i++)
+		if (c->verify[i].first == 0 || c->verify[i].first > c->verify[i].last)
+			return "verify has a bad range";
+	return has_bad(&c->verify_nets) ? "verify has a bad prefix" : NULL;
+}
+
+struct rules_bad rules_conf_look(const struct rules_conf *c)
+{
+	struct rules_bad bad = {.section = "redir"};
+
+	bad.why = bad_of_redir(c, &bad.key);
+	if (bad.why)
+		return bad;
+	bad.section = "rules";
+	bad.why = bad_of_rules(c, &bad.key);
+	if (bad.why)
+		return bad;
+	bad.section = "connect";
+	bad.why = bad_of_connect(c, &bad.key);
+	if (bad.why)
+		return bad;
+	bad = (struct rules_bad){.section = "udp"};
+	if (rules_conf_wants_udp(c) &&
+	    (bad_ranges(&c->udp_proxy) || bad_ranges(&c->udp_direct) || bad_ranges(&c->udp_refuse)))
+		bad.why = "[udp] has a bad range of ports";
+	return bad;
+}
+
+const char *rules_conf_bad(const struct rules_conf *c)
+{
+	return rules_conf_look(c).why;
 }

@@ -21,7 +21,6 @@
 #define CLEAR_MASK (~RULES_USER_MASK)
 #define SEEN_MAX   4096 /* for each family; each costs the kernel about 100 octets */
 #define SEEN_TIME  "10m"
-#define IFACE_MAX  15
 _Static_assert(RULES_FWMARK == 0x2, "as in MARKED_LO");
 
 /* Never captured, whatever the configuration says: this host, link-local, multicast, reserved.
@@ -30,117 +29,6 @@ _Static_assert(RULES_FWMARK == 0x2, "as in MARKED_LO");
 #define ALWAYS6 "::/127", "fe80::/10", "ff00::/8"
 static const char *const always4[] = {ALWAYS4, NULL};
 static const char *const always6[] = {ALWAYS6, NULL};
-
-static bool wants_udp(const struct rules_conf *c)
-{
-	return c->mode == MODE_TPROXY && (c->udp_proxy.n > 0 || c->udp_refuse.n > 0);
-}
-
-/* ---- checking ---- */
-
-/* Names stand in quotes in the text: nothing in them may end the quotes. */
-static bool iface_good(const char *name)
-{
-	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-				"_.@-");
-
-	return n > 0 && n <= IFACE_MAX && name[n] == '\0' && strcmp(name, "lo") != 0;
-}
-
-static bool has_bad(const struct prefix_list *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (addr_family(&l->v[i].base) == AF_UNSPEC)
-			return true;
-	return false;
-}
-
-static bool bad_ranges(const struct port_list *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		if (l->v[i].first == 0 || l->v[i].first > l->v[i].last)
-			return true;
-	return false;
-}
-
-static bool wants_held(const struct rules_conf *c)
-{
-	return c->n_verify > 0 || c->verify_nets.n > 0;
-}
-
-bool rules_conf_routes(const struct rules_conf *c)
-{
-	return c->mode == MODE_TPROXY || c->n_servers > 0;
-}
-
-static const char *bad_of_redir(const struct rules_conf *c, const char **key)
-{
-	*key = "listen";
-	if (c->port == 0)
-		return "listen has no port";
-	*key = "mark";
-	if (c->mark == 0 || c->mark & RULES_FWMARK || (!c->script && c->mark & RULES_USER_MASK))
-		return c->script ? "mark must not be 0 and not contain the bit 0x2, which the "
-				   "rules use (0x5061 is good)"
-				 : "mark must not be 0 and not contain the bits 0x2, 0x4 and 0x8, "
-				   "which the rules use (0x5061 is good)";
-	if (wants_held(c) && c->mark & RULES_HELD)
-		return "mark must not contain the bit 0x10 with verify (0x5061 is good)";
-	return NULL;
-}
-
-static const char *bad_of_rules(const struct rules_conf *c, const char **key)
-{
-	*key = "capture";
-	if (c->n_capture == 0 && !c->capture_local && c->n_servers == 0)
-		return "nothing to capture: name interfaces in capture, or set capture_local";
-	for (size_t i = 0; i < c->n_capture; i++)
-		if (!iface_good(c->capture[i]))
-			return "capture has a word that is not the name of an interface (nor can "
-			       "it be lo: for this host's own connections set capture_local = yes)";
-	*key = "ports";
-	for (size_t i = 0; i < c->n_ports; i++)
-		if (c->ports[i].first == 0 || c->ports[i].first > c->ports[i].last)
-			return "ports has a bad range";
-	*key = "exclude";
-	return has_bad(&c->exclude) ? "exclude has a bad prefix" : NULL;
-}
-
-static const char *bad_of_connect(const struct rules_conf *c, const char **key)
-{
-	*key = "verify";
-	for (size_t i = 0; i < c->n_verify; i++)
-		if (c->verify[i].first == 0 || c->verify[i].first > c->verify[i].last)
-			return "verify has a bad range";
-	return has_bad(&c->verify_nets) ? "verify has a bad prefix" : NULL;
-}
-
-struct rules_bad rules_conf_look(const struct rules_conf *c)
-{
-	struct rules_bad bad = {.section = "redir"};
-
-	bad.why = bad_of_redir(c, &bad.key);
-	if (bad.why)
-		return bad;
-	bad.section = "rules";
-	bad.why = bad_of_rules(c, &bad.key);
-	if (bad.why)
-		return bad;
-	bad.section = "connect";
-	bad.why = bad_of_connect(c, &bad.key);
-	if (bad.why)
-		return bad;
-	bad = (struct rules_bad){.section = "udp"};
-	if (wants_udp(c) &&
-	    (bad_ranges(&c->udp_proxy) || bad_ranges(&c->udp_direct) || bad_ranges(&c->udp_refuse)))
-		bad.why = "[udp] has a bad range of ports";
-	return bad;
-}
-
-const char *rules_conf_bad(const struct rules_conf *c)
-{
-	return rules_conf_look(c).why;
-}
 
 /* ---- pieces ---- */
 
@@ -354,7 +242,7 @@ static void put_clear(FILE *f)
 
 static bool verifies(const struct rules_conf *c)
 {
-	return wants_held(c) && c->n_capture > 0;
+	return rules_conf_wants_held(c) && c->n_capture > 0;
 }
 
 /* A SYN to be held gets a mark instead of being taken. Who queues it looks for that at priority
@@ -510,7 +398,7 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 	put_to_marked(f, c, "tcp", CLEAR_MASK);
 	fprintf(f, "\t\tcounter comment \"no-listener\"\n\t}\n");
 	put_capture(f, c, "capture", "take");
-	if (wants_udp(c))
+	if (rules_conf_wants_udp(c))
 		put_take_udp(f, c);
 	fprintf(f,
 		"\tchain prerouting {\n\t\ttype filter hook prerouting priority mangle%s; policy "
@@ -526,18 +414,18 @@ static void put_tproxy(FILE *f, const struct rules_conf *c)
 		}
 		put_ifaces(f, c, "iifname");
 		fprintf(f, SYN " jump capture\n");
-		if (wants_udp(c)) {
+		if (rules_conf_wants_udp(c)) {
 			put_ifaces(f, c, "iifname");
 			fprintf(f, "meta l4proto udp jump capture_udp\n");
 		}
 	}
 	if (c->capture_local) /* decided in the output chain */
 		put_to(f, c, MARKED_LO " " SYN, "accept");
-	if (c->capture_local && wants_udp(c))
+	if (c->capture_local && rules_conf_wants_udp(c))
 		put_to(f, c, MARKED_LO " meta l4proto udp", "accept");
 	put_clear(f);
 	fprintf(f, "\t}\n");
-	if (wants_udp(c) && c->n_capture)
+	if (rules_conf_wants_udp(c) && c->n_capture)
 		put_untracked(f, c);
 }
 
@@ -552,12 +440,12 @@ static void put_tproxy_local(FILE *f, const struct rules_conf *c)
 		"\"capture\"\n\t}\n",
 		RULES_FWMARK);
 	put_capture(f, c, "capture_local", "take_local");
-	if (wants_udp(c))
+	if (rules_conf_wants_udp(c))
 		put_take_udp_local(f, c);
 	fprintf(f,
 		"\tchain output {\n\t\ttype route hook output priority mangle; policy accept;\n");
 	fprintf(f, "\t\t" SYN " jump capture_local\n");
-	if (wants_udp(c))
+	if (rules_conf_wants_udp(c))
 		fprintf(f, "\t\tmeta l4proto udp jump capture_udp_local\n");
 	put_clear(f);
 	put_captured_local(f, c);

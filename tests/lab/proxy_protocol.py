@@ -953,7 +953,10 @@ def t_waiting():
         for left in (1, 0): # a worker makes room at its own clients only: try until it is the right one
             until("there is room", served)
             until("one less waits", lambda left=left: D.control("status")["clients_waiting"] == left)
+            # while the served one is still counted another one would be refused
+            until("the served one has gone", lambda: D.control("status")["clients"] == 7)
             busy.append(Client(b"\x06"))
+            until("another one has come", lambda: D.control("status")["clients"] == 8)
         want(served(), False, "nobody is left to give way")
         until("the refused one has gone", lambda: D.control("status")["clients"] == 8)
         for c in busy + idle:

@@ -613,6 +613,16 @@ static uint32_t packets_in(int fd)
 	return info.tcpi_segs_in;
 }
 
+/* The other way is still open: used, closed, and that is the end. */
+static void thanks_and_closes(struct outcome *o)
+{
+	say(o->device, "thanks");
+	hear(o->server, "thanks");
+	assert_int_equal(shutdown(o->device, SHUT_WR), 0);
+	hear_eof(o->server);
+	check_end(o, END_CLOSED);
+}
+
 /* What is there together goes on together: an answer and the end behind it in one packet. */
 static void answers_and_closes(void **state)
 {
@@ -630,11 +640,7 @@ static void answers_and_closes(void **state)
 		hear_eof(o.device);
 		if (mode == 0)
 			assert_int_equal(packets_in(o.device), before + 1);
-		say(o.device, "thanks");
-		hear(o.server, "thanks");
-		assert_int_equal(shutdown(o.device, SHUT_WR), 0);
-		hear_eof(o.server);
-		check_end(&o, END_CLOSED);
+		thanks_and_closes(&o);
 		close_ours(&o);
 	}
 }
@@ -679,11 +685,7 @@ static void answered_and_closed_early(void **state)
 	hear(o.device, "answer");
 	hear_eof(o.device);
 	assert_int_equal(packets_in(o.device), before + 1);
-	say(o.device, "thanks");
-	hear(o.server, "thanks");
-	assert_int_equal(shutdown(o.device, SHUT_WR), 0);
-	hear_eof(o.server);
-	check_end(&o, END_CLOSED);
+	thanks_and_closes(&o);
 	assert_int_equal(o.down, 6);
 	close_ours(&o);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "core/relay.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -27,9 +28,10 @@
 #define TRY_NEVER      UINT32_MAX
 #define TICK_S         15.0 /* how often an end is asked whether it is dead; at most */
 
-void relay_init(struct relay *r)
+void relay_init(struct relay *r, struct worker *w)
 {
 	memset(r, 0, sizeof(*r));
+	r->w = w;
 	r->a.fd = r->b.fd = r->a.io.fd = r->b.io.fd = -1;
 	r->b.is_b = true;
 }
@@ -45,6 +47,23 @@ static struct relay *relay_of(struct end *e)
 static struct end *peer_of(struct end *e)
 {
 	return e->is_b ? &relay_of(e)->a : &relay_of(e)->b;
+}
+
+static const struct relay_ops *ops_of(const struct relay *r)
+{
+	return r->w->relay_ops[r->ops];
+}
+
+/* A worker's relays have few kinds of owners, so that a relay can do without the pointer. */
+static uint8_t ops_put(struct worker *w, const struct relay_ops *ops)
+{
+	uint8_t i = 0;
+
+	while (w->relay_ops[i] && w->relay_ops[i] != ops)
+		i++;
+	assert(i < RELAY_OWNERS);
+	w->relay_ops[i] = ops;
+	return i;
 }
 
 /* Also if it has fallen back to TCP. Asked when it matters only: most connections are short. */
@@ -71,7 +90,7 @@ static size_t end_held(const struct end *e)
 /* Nothing may be written to a now. */
 static bool is_paused(struct relay *r)
 {
-	return r->hold || (r->limited && ev_is_active(&r->ops->limit(r)->pause));
+	return r->hold || (r->limited && ev_is_active(&ops_of(r)->limit(r)->pause));
 }
 
 /* Interest follows buffers: room means read, bytes from the peer mean write. */
@@ -114,18 +133,18 @@ void relay_end(struct relay *r, enum end_reason reason, int err)
 
 	if (!r->running)
 		return;
-	if (r->ops->closing)
-		r->ops->closing(r);
+	if (ops_of(r)->closing)
+		ops_of(r)->closing(r);
 	r->running = false;
 	if (list_linked(&r->node))
 		wheel_remove(&r->w->relays, &r->node, r->slot);
 	ev_io_stop(loop, &r->a.io);
 	ev_io_stop(loop, &r->b.io);
 	if (r->limited)
-		ev_timer_stop(loop, &r->ops->limit(r)->pause);
+		ev_timer_stop(loop, &ops_of(r)->limit(r)->pause);
 	end_close(&r->a, r->w, reset);
 	end_close(&r->b, r->w, reset);
-	r->ops->done(r, reason, err);
+	ops_of(r)->done(r, reason, err);
 }
 
 /* An error of a system call on end e ends the relay. */
@@ -149,7 +168,7 @@ static size_t may_write(struct end *e, size_t len)
 		return 0;
 	if (e->is_b || !r->limited)
 		return len;
-	l = r->ops->limit(r);
+	l = ops_of(r)->limit(r);
 	if (ev_is_active(&l->pause))
 		return 0;
 	room = l->room(r, &wait_s);
@@ -265,7 +284,7 @@ static bool end_flush(struct end *e)
 		e->bytes_out += (uint64_t)n;
 		r->moved_s = worker_now(r->w);
 		if (!e->is_b && r->limited)
-			r->ops->limit(r)->wrote(r, (size_t)n);
+			ops_of(r)->limit(r)->wrote(r, (size_t)n);
 	}
 	if (may_shut(e)) {
 		e->shut = true; /* if that is all, closing does it */
@@ -290,8 +309,8 @@ static void count_in(struct end *e, size_t n)
 	r->moved_s = worker_now(r->w);
 	if (!is_first)
 		return;
-	if (r->ops->first)
-		r->ops->first(r, e);
+	if (ops_of(r)->first)
+		ops_of(r)->first(r, e);
 }
 
 /* Time to see what a pipe would do? */
@@ -524,8 +543,8 @@ void relay_due(struct list_node *n)
 	struct relay *r = container_of(n, struct relay, node);
 
 	r->slot = wheel_add(&r->w->relays, &r->node, tick_s(r));
-	if (r->ops->ticked)
-		r->ops->ticked(r);
+	if (ops_of(r)->ticked)
+		ops_of(r)->ticked(r);
 	if (r->early) { /* that was the first, for the owner only */
 		r->early = false;
 		return;
@@ -565,12 +584,12 @@ static void end_take(struct end *e, int fd)
 		ev_io_init(&e->io, end_cb, fd, 0);
 }
 
-void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b, const struct relay_ops *ops)
+void relay_start(struct relay *r, int fd_a, int fd_b, const struct relay_ops *ops)
 {
+	struct worker *w = r->w;
 	double first_s = tick_s(r);
 
-	r->w = w;
-	r->ops = ops;
+	r->ops = ops_put(w, ops);
 	r->moved_s = worker_now(w);
 	r->running = true;
 	r->early = ops->ticked && first_s > RELAY_FIRST_S;

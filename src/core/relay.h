@@ -120,16 +120,16 @@ struct relay {
 	bool early : 1;     /* the next tick is */
 	bool keepalive : 1; /* set on b, which short connections do without */
 	uint8_t slot;       /* of w->relays, while it runs */
+	uint8_t ops;        /* of w->relay_ops, likewise */
 	struct list_node node;
 	struct worker *w;
-	const struct relay_ops *ops;
 };
 
-/* Zero everything; descriptors -1. Then the owner may fill a.in and b.in with bytes that
+/* One of w's. All else is zero; descriptors -1. Then the owner may fill a.in and b.in with bytes that
  * came early, and add them to bytes_in. */
-void relay_init(struct relay *r);
-void relay_start(struct relay *r, struct worker *w, int fd_a, int fd_b,
-		 const struct relay_ops *ops);
+void relay_init(struct relay *r, struct worker *w);
+/* ops: static. */
+void relay_start(struct relay *r, int fd_a, int fd_b, const struct relay_ops *ops);
 /* Bytes and half-close may go to a from now on; harmless when they might before, or before the
  * start. */
 void relay_release(struct relay *r);

@@ -17,6 +17,9 @@
 #include "core/pipe.h"
 #include "core/wheel.h"
 
+#define RELAY_OWNERS 4 /* kinds of them in one program, at most */
+
+struct relay_ops;
 struct worker;
 
 /* A message to a worker, embedded in its sender's struct. run owns the job. */
@@ -38,6 +41,7 @@ struct worker {
 	struct bufpool pool;
 	struct wheel relays; /* those that run, by when they are looked at next */
 	struct pipepool pipes;
+	const struct relay_ops *relay_ops[RELAY_OWNERS]; /* relay.c's; unused ones are NULL */
 
 	/* private */
 	double now_s;

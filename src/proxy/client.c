@@ -372,7 +372,7 @@ void client_relay(struct client *cl, int fd)
 	cl->relay.dead_s = (float)cl->setup->conf->dead_s;
 	cl->relay.a.mortal = true;
 	setup_over(cl);
-	relay_start(&cl->relay, &pw->w, own, fd, &relay_ops);
+	relay_start(&cl->relay, own, fd, &relay_ops);
 }
 
 static void connected(void *owner, const struct op_connect_result *result)
@@ -670,7 +670,7 @@ static struct client *client_new(struct proxy_worker *pw, int fd, const struct a
 	cl->v6 = v6;
 	addr_pack(peer, cl->peer);
 	cl->started = worker_now(&pw->w);
-	relay_init(&cl->relay);
+	relay_init(&cl->relay, &pw->w);
 	ev_io_init(&cl->relay.a.io, io_cb, fd, EV_READ);
 	s->cl = cl;
 	s->conf = proxy_conf_get(pw->conf);

@@ -186,23 +186,23 @@ void flow_attempt_close(struct flow *f)
 	struct attempt *at = f->at;
 
 	dial_stop(&at->dial);
-	ev_timer_stop(f->rw->w.loop, &at->patience);
-	ev_io_stop(f->rw->w.loop, &at->io);
+	ev_timer_stop(f->relay.w->loop, &at->patience);
+	ev_io_stop(f->relay.w->loop, &at->io);
 	if (at->fd >= 0)
 		sock_reset(at->fd); /* nobody waits for what is in it */
 	at->fd = -1;
 	ev_io_set(&at->io, -1, 0); /* the next one may get the same number */
-	loopguard_remove(f->rw->redir->loopguard, &f->guard);
-	buf_clear(&f->relay.b.in, &f->rw->w.pool);
+	loopguard_remove(flow_rw(f)->redir->loopguard, &f->guard);
+	buf_clear(&f->relay.b.in, &f->relay.w->pool);
 	f->prewarmed = f->tfo = f->mptcp = false;
 	f->syn_bytes = f->subflows = 0;
 }
 
 static void attempt_free(struct flow *f)
 {
-	ev_timer_stop(f->rw->w.loop, &f->at->deadline);
-	ev_timer_stop(f->rw->w.loop, &f->at->patience);
-	ev_io_stop(f->rw->w.loop, &f->at->dev_io);
+	ev_timer_stop(f->relay.w->loop, &f->at->deadline);
+	ev_timer_stop(f->relay.w->loop, &f->at->patience);
+	ev_io_stop(f->relay.w->loop, &f->at->dev_io);
 	redir_conf_put(f->at->conf);
 	explicit_bzero(f->at->request, f->at->request_len);
 	pool_put(f->at->pool);
@@ -236,7 +236,7 @@ static bool ends_in_order(enum end_reason reason)
 
 void flow_end(struct flow *f, enum end_reason reason, int err)
 {
-	struct redir_worker *rw = f->rw;
+	struct redir_worker *rw = flow_rw(f);
 
 	if (f->state == FLOW_CLOSED)
 		return;
@@ -265,7 +265,7 @@ void flow_end(struct flow *f, enum end_reason reason, int err)
 void flow_deadline(struct flow *f, double s)
 {
 	f->at->deadline.repeat = s > 0 ? s : 0.;
-	ev_timer_again(f->rw->w.loop, &f->at->deadline); /* starts, moves or stops it */
+	ev_timer_again(f->relay.w->loop, &f->at->deadline); /* starts, moves or stops it */
 }
 
 void flow_change(struct flow *f, enum flow_state state)
@@ -309,7 +309,7 @@ static void relay_first(struct relay *r, struct end *e)
 	if (e != &r->b || r->a.bytes_in > 0)
 		return;
 	dst = flow_dst(f);
-	firstdata_server_first(&f->rw->redir->firstdata, addr_port(&dst), flow_now(f));
+	firstdata_server_first(&flow_rw(f)->redir->firstdata, addr_port(&dst), flow_now(f));
 }
 
 static void relay_closing(struct relay *r)
@@ -319,7 +319,7 @@ static void relay_closing(struct relay *r)
 	if (log_enabled(LVL_INFO))
 		flow_note_facts(f);
 	if (f->on_paths)
-		wan_usage_add(&f->rw->usage, r->b.fd);
+		wan_usage_add(&flow_rw(f)->usage, r->b.fd);
 }
 
 static void relay_done(struct relay *r, enum end_reason reason, int err)
@@ -344,7 +344,7 @@ void flow_server_failed(struct flow *f, int err)
 
 	if (!flow_knows_server(f))
 		return;
-	if (failed_put(f->rw->redir->failed, &to, err, flow_now(f)))
+	if (failed_put(flow_rw(f)->redir->failed, &to, err, flow_now(f)))
 		log_debug("%s has failed: %s: new connections to it are refused for a while",
 			  addr_str(&to, dst, sizeof(dst)), strerror(err));
 }
@@ -365,7 +365,7 @@ static char *left_new(const struct attempt *at)
 
 void flow_relay(struct flow *f, int up_fd, size_t sent)
 {
-	struct redir_worker *rw = f->rw;
+	struct redir_worker *rw = flow_rw(f);
 	struct relay *r = &f->relay;
 	struct attempt *at = f->at;
 	struct addr dst = flow_dst(f);
@@ -403,7 +403,7 @@ void flow_relay(struct flow *f, int up_fd, size_t sent)
 	flow_change(f, FLOW_RELAY);
 	attempt_free(f);
 	f->left = left;
-	relay_start(r, &rw->w, fd, up_fd, &relay_ops);
+	relay_start(r, fd, up_fd, &relay_ops);
 	rw->counters.mptcp += f->mptcp && f->route == ROUTE_PROXY; /* the others are `bypassed` */
 	rw->counters.fastopen += f->tfo;
 	if (r->b.in.len > 0) {
@@ -419,9 +419,9 @@ static void device_watch(struct flow *f)
 	bool want = f->at->dev_fd >= 0 && !f->relay.a.eof && f->relay.a.in.len < BUF_SIZE;
 
 	if (want)
-		ev_io_start(f->rw->w.loop, &f->at->dev_io);
+		ev_io_start(f->relay.w->loop, &f->at->dev_io);
 	else
-		ev_io_stop(f->rw->w.loop, &f->at->dev_io);
+		ev_io_stop(f->relay.w->loop, &f->at->dev_io);
 }
 
 /* Take what the device has sent. False when the flow has ended. */
@@ -430,7 +430,7 @@ static bool device_read(struct flow *f)
 	struct relay *r = &f->relay;
 	struct addr dst;
 	size_t room;
-	uint8_t *at = buf_room(&r->a.in, &f->rw->w.pool, &room);
+	uint8_t *at = buf_room(&r->a.in, &f->relay.w->pool, &room);
 	ssize_t n;
 	int err;
 
@@ -441,14 +441,14 @@ static bool device_read(struct flow *f)
 	if (n > 0) {
 		if (r->a.bytes_in == 0) {
 			dst = flow_dst(f);
-			firstdata_client_first(&f->rw->redir->firstdata, addr_port(&dst));
+			firstdata_client_first(&flow_rw(f)->redir->firstdata, addr_port(&dst));
 		}
 		buf_added(&r->a.in, (size_t)n);
 		r->a.bytes_in += (uint64_t)n;
 		return true;
 	}
 	if (r->a.in.len == 0)
-		buf_clear(&r->a.in, &f->rw->w.pool);
+		buf_clear(&r->a.in, &f->relay.w->pool);
 	if (n == 0) {
 		r->a.eof = true;
 		return true;
@@ -464,7 +464,7 @@ static void end_loop(struct flow *f)
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN];
 	struct addr from = flow_src(f), to = flow_dst(f);
 
-	log_limited(&f->rw->limit_loop, 1, LVL_ERROR,
+	log_limited(&flow_rw(f)->limit_loop, 1, LVL_ERROR,
 		    "our own connection %s -> %s was captured: exclude packets with mark 0x%x "
 		    "from the redirection rules",
 		    addr_str(&from, src, sizeof(src)), addr_str(&to, dst, sizeof(dst)),
@@ -475,7 +475,7 @@ static void end_loop(struct flow *f)
 static void refuse(struct flow *f)
 {
 	struct addr dst = flow_dst(f);
-	int err = failed_look(f->rw->redir->failed, &dst, flow_now(f), false);
+	int err = failed_look(flow_rw(f)->redir->failed, &dst, flow_now(f), false);
 
 	if (err)
 		flow_end(f, END_FAILED_LATELY, err);
@@ -492,7 +492,7 @@ static void find_name(struct flow *f)
 	char name[SNIFF_NAME_MAX + 1];
 	struct addr dst;
 
-	if (c->names != NAMES_SNI || f->at->name || flow_now(f) < f->rw->names_rest_s)
+	if (c->names != NAMES_SNI || f->at->name || flow_now(f) < flow_rw(f)->names_rest_s)
 		return;
 	dst = flow_dst(f);
 	if (conf_ports_contain(&c->names_ports, addr_port(&dst)) &&
@@ -527,7 +527,7 @@ enum decision flow_decision(struct flow *f)
 {
 	struct addr src = flow_src(f), dst = flow_dst(f);
 
-	return decide(f->rw->redir, f->at->conf, f->at->pool, &src, &dst, flow_now(f), true);
+	return decide(flow_rw(f)->redir, f->at->conf, f->at->pool, &src, &dst, flow_now(f), true);
 }
 
 static void device_io_cb(struct ev_loop *loop, ev_io *io, int events)
@@ -592,7 +592,6 @@ struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src,
 		return NULL;
 	}
 	memset(f->at, 0, offsetof(struct attempt, chain));
-	f->rw = rw;
 	f->at->conf = redir_conf_get(rw->conf);
 	f->id = ++rw->next_id;
 	f->v6 = v6;
@@ -603,7 +602,7 @@ struct flow *flow_new(struct redir_worker *rw, int fd, const struct addr *src,
 	f->started = worker_now(&rw->w);
 	f->at->pool = pool_get(rw->pool);
 	f->at->fd = f->at->dial.fd = -1;
-	relay_init(&f->relay);
+	relay_init(&f->relay, &rw->w);
 	ev_io_init(&f->at->dev_io, device_io_cb, fd, EV_READ);
 	ev_io_init(&f->at->io, flow_proxy_io_cb, -1, 0);
 	f->at->io.data = f;
@@ -630,7 +629,7 @@ bool flow_set_dst(struct flow *f, const struct addr *dst)
 /* False when the flow has ended. */
 static bool find_destination(struct flow *f)
 {
-	struct redir_worker *rw = f->rw;
+	struct redir_worker *rw = flow_rw(f);
 	const struct redir_conf *c = f->at->conf;
 	struct addr from = flow_src(f), to;
 	char src[ADDR_STRLEN], dst[ADDR_STRLEN];

@@ -51,11 +51,12 @@ void flow_direct(struct flow *f)
 	flow_change(f, FLOW_DIRECT);
 	if (flow_front_resolves(f))
 		return;
-	rc = dial_start(&f->at->dial, &f->rw->w, &wishes, direct_done, f);
+	rc = dial_start(&f->at->dial, f->relay.w, &wishes, direct_done, f);
 	if (rc < 0) /* no packet has left: it says nothing about the server, and costs nothing */
 		direct_failed(f, -rc);
 	else
-		loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &wishes.dst);
+		loopguard_add(flow_rw(f)->redir->loopguard, &f->guard, &f->at->dial.local,
+			      &wishes.dst);
 }
 
 /* ---- over MPTCP ---- */
@@ -63,10 +64,10 @@ void flow_direct(struct flow *f)
 /* The server does not speak MPTCP, or the path to it does not let it pass. */
 static void note_bad(struct flow *f)
 {
-	struct learned *l = f->rw->redir->learned;
+	struct learned *l = flow_rw(f)->redir->learned;
 	struct addr dst = flow_dst(f);
 
-	f->rw->counters.bypass_failed++;
+	flow_rw(f)->counters.bypass_failed++;
 	learned_put(l, &dst, LEARNED_PLAIN, LEARNED_FROM_DIRECT, flow_now(f));
 	learned_direct_result(l, &dst, flow_now(f), false);
 }
@@ -105,19 +106,19 @@ void flow_bypass(struct flow *f)
 
 	f->route = ROUTE_BYPASS;
 	flow_change(f, FLOW_BYPASS);
-	rc = dial_start(&f->at->dial, &f->rw->w, &wishes, bypass_done, f);
+	rc = dial_start(&f->at->dial, f->relay.w, &wishes, bypass_done, f);
 	if (rc < 0) { /* that is our own trouble and says nothing about the server */
 		flow_because(f, "MPTCP to the server itself: %s", strerror(-rc));
 		bypass_failed(f);
 		return;
 	}
-	loopguard_add(f->rw->redir->loopguard, &f->guard, &f->at->dial.local, &wishes.dst);
+	loopguard_add(flow_rw(f)->redir->loopguard, &f->guard, &f->at->dial.local, &wishes.dst);
 }
 
 /* Only now is it sure: a path may strip the option from data packets alone. */
 void flow_bypass_first(struct flow *f, bool mptcp)
 {
-	struct learned *l = f->rw->redir->learned;
+	struct learned *l = flow_rw(f)->redir->learned;
 	struct addr dst = flow_dst(f);
 
 	if (!mptcp) {
@@ -136,5 +137,5 @@ void flow_bypass_ended(struct flow *f, enum end_reason reason)
 
 	if (unanswered && (reason == END_RESET_UP || flow_now(f) - f->started > SILENT_S))
 		note_bad(f);
-	learned_saved(f->rw->redir->learned, &dst, r->b.bytes_in + r->b.bytes_out);
+	learned_saved(flow_rw(f)->redir->learned, &dst, r->b.bytes_in + r->b.bytes_out);
 }

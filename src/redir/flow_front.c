@@ -67,11 +67,11 @@ static void talk_over(struct flow *f)
 	if (t->resolve)
 		resolve_cancel(t->resolve);
 	if (t->waits)
-		perclient_wait_over(f->rw->redir->clients, &src);
+		perclient_wait_over(flow_rw(f)->redir->clients, &src);
 	explicit_bzero(t, sizeof(*t)); /* there are passwords in it */
 	free(t);
 	f->at->talk = NULL;
-	f->rw->requests--;
+	flow_rw(f)->requests--;
 }
 
 int flow_front_accept(struct flow *f)
@@ -203,7 +203,7 @@ static void tell_end(struct flow *f, enum end_reason reason, int err)
 		if (!t->told)
 			front_answer(&t->front, result_of(f, reason, err));
 		if (t->front.reply_len > 0 && send_reply(f) == 0) {
-			front_farewell(f->rw, f->at->dev_fd);
+			front_farewell(flow_rw(f), f->at->dev_fd);
 			f->at->dev_fd = -1;
 		}
 	}
@@ -219,7 +219,7 @@ void flow_front_end(struct flow *f, enum end_reason reason, int err)
 	src = flow_src(f);
 	if (f->state != FLOW_RELAY && f->at->talk)
 		tell_end(f, reason, err);
-	perclient_give(f->rw->redir->clients, &src);
+	perclient_give(flow_rw(f)->redir->clients, &src);
 }
 
 /* ---- where to ---- */
@@ -258,7 +258,7 @@ static bool take_data(struct flow *f)
 
 	if (t->len == 0)
 		return true;
-	if (buf_put(&r->a.in, &f->rw->w.pool, t->in, t->len) < t->len)
+	if (buf_put(&r->a.in, &f->relay.w->pool, t->in, t->len) < t->len)
 		return false;
 	r->a.bytes_in = t->len;
 	t->len = 0;
@@ -303,9 +303,9 @@ static void hand_over(struct flow *f)
 				      .early_len = t->len};
 	enum end_reason reason;
 
-	ev_io_stop(f->rw->w.loop, &at->dev_io);
-	reason = t->front.command == S6_CMD_BIND ? front_bind_start(f->rw, &g)
-						 : front_udp_start(f->rw, &g);
+	ev_io_stop(f->relay.w->loop, &at->dev_io);
+	reason = t->front.command == S6_CMD_BIND ? front_bind_start(flow_rw(f), &g)
+						 : front_udp_start(flow_rw(f), &g);
 	if (reason != END_NONE) {
 		flow_end(f, reason, 0);
 		return;
@@ -321,7 +321,7 @@ static void begin(struct flow *f)
 	struct talk *t = f->at->talk;
 	struct addr src = flow_src(f), dst;
 
-	perclient_wait_over(f->rw->redir->clients, &src);
+	perclient_wait_over(flow_rw(f)->redir->clients, &src);
 	t->waits = false;
 	if (t->front.command != S6_CMD_CONNECT) {
 		hand_over(f);
@@ -333,7 +333,7 @@ static void begin(struct flow *f)
 		flow_end(f, END_NO_MEMORY, 0);
 		return;
 	}
-	ev_io_start(f->rw->w.loop, &f->at->dev_io);
+	ev_io_start(f->relay.w->loop, &f->at->dev_io);
 	dst = flow_dst(f);
 	if (f->at->name)
 		f->at->decision = DECIDE_PROXY;
@@ -359,7 +359,7 @@ static void bad_request(struct flow *f)
 	char src[ADDR_STRLEN];
 
 	log_limited(
-		&f->rw->limit_front, 5, LVL_NOTICE,
+		&flow_rw(f)->limit_front, 5, LVL_NOTICE,
 		"front door: %s says what cannot be served (%s): SOCKS 4, 4a, 5 and HTTP CONNECT "
 		"are%s",
 		addr_str(&from, src, sizeof(src)), flow_front_entry(f),
@@ -372,7 +372,7 @@ static void not_authenticated(struct flow *f)
 	struct addr from = flow_src(f);
 	char src[ADDR_STRLEN];
 
-	log_limited(&f->rw->limit_front, 5, LVL_NOTICE,
+	log_limited(&flow_rw(f)->limit_front, 5, LVL_NOTICE,
 		    "front door: %s gives a wrong user name or password (users are those of %s)",
 		    addr_str(&from, src, sizeof(src)), f->at->conf->socks_users_file);
 	refuse(f, END_AUTH_FAILED);
@@ -408,11 +408,11 @@ static void check_user(struct flow *f)
 	const char *hash = users_hash(users, t->front.user, t->front.user_len);
 	bool known = hash != NULL;
 
-	ev_io_stop(f->rw->w.loop, &f->at->dev_io);
+	ev_io_stop(f->relay.w->loop, &f->at->dev_io);
 	if (!known)
 		hash = users_any_hash(users);
 	if (hash)
-		t->check = auth_start(f->rw->redir->auth, &f->rw->w, &src, hash, known,
+		t->check = auth_start(flow_rw(f)->redir->auth, f->relay.w, &src, hash, known,
 				      t->front.pass, t->front.pass_len, checked_cb, f);
 	if (!t->check && hash && errno != EACCES)
 		flow_end(f, END_LIMIT, 0); /* nothing is known of the password */
@@ -425,7 +425,7 @@ static void act_on(struct flow *f, enum front_verdict v)
 	switch (v) {
 	case FRONT_MORE:
 	case FRONT_SAY:
-		ev_io_start(f->rw->w.loop, &f->at->dev_io);
+		ev_io_start(f->relay.w->loop, &f->at->dev_io);
 		break;
 	case FRONT_CHECK:
 		check_user(f);
@@ -471,7 +471,7 @@ void flow_front_readable(struct flow *f)
 	} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
 		flow_end(f, END_DOWN_GONE, errno);
 	} else {
-		ev_io_start(f->rw->w.loop, &f->at->dev_io);
+		ev_io_start(f->relay.w->loop, &f->at->dev_io);
 	}
 }
 
@@ -524,10 +524,10 @@ static bool is_our_own(const struct flow *f)
 	struct addr at;
 
 	if (addr_of_socket(f->at->dev_fd, &at) < 0 ||
-	    !loopguard_has(f->rw->redir->loopguard, &from, &at))
+	    !loopguard_has(flow_rw(f)->redir->loopguard, &from, &at))
 		return false;
 	log_limited(
-		&f->rw->limit_loop, 1, LVL_ERROR,
+		&flow_rw(f)->limit_loop, 1, LVL_ERROR,
 		"front door: our own connection %s -> %s came back: no proxy may have the address "
 		"of socks",
 		addr_str(&from, src, sizeof(src)), addr_str(&at, door, sizeof(door)));
@@ -614,7 +614,7 @@ struct resolver *front_resolver(struct redir_worker *rw)
 
 bool flow_front_resolves(struct flow *f)
 {
-	struct redir_worker *rw = f->rw;
+	struct redir_worker *rw = flow_rw(f);
 	struct talk *t = f->at->talk;
 	struct addr dst = flow_dst(f);
 

@@ -67,7 +67,7 @@ static void go_on(struct flow *f)
 /* What the SYN carried comes once more from the connection, and is on its way already. */
 void flow_held_readable(struct flow *f)
 {
-	struct ev_loop *loop = f->rw->w.loop;
+	struct ev_loop *loop = f->relay.w->loop;
 	ssize_t n = 1;
 
 	while (f->at->again > 0 && n > 0) {
@@ -155,7 +155,7 @@ static void take_data(struct flow *f, const struct held_syn *s)
 {
 	struct relay *r = &f->relay;
 	size_t room, n = s->data_len;
-	uint8_t *p = n ? buf_room(&r->a.in, &f->rw->w.pool, &room) : NULL;
+	uint8_t *p = n ? buf_room(&r->a.in, &f->relay.w->pool, &room) : NULL;
 
 	if (!p)
 		return;

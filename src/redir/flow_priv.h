@@ -82,7 +82,6 @@ struct flow {
 		};
 		struct corpse corpse; /* at the end */
 	};
-	struct redir_worker *rw;
 	union {
 		struct attempt *at; /* until it relays */
 		/* Then: what its row and log line need of that, two texts: why, and name; or NULL. */
@@ -130,9 +129,14 @@ static inline struct addr flow_dst(const struct flow *f)
 	return a;
 }
 
+static inline struct redir_worker *flow_rw(const struct flow *f)
+{
+	return redir_worker_of(f->relay.w);
+}
+
 static inline double flow_now(const struct flow *f)
 {
-	return worker_now(&f->rw->w);
+	return worker_now(f->relay.w);
 }
 
 /* As sock_wishes.tos. */

@@ -55,8 +55,9 @@ static void upstream_says(struct flow *f, unsigned hop, enum upstream_failure ki
 	char dst[FLOW_DST_STRLEN];
 
 	upstream_failed(up, flow_now(f), kind, f->at->why);
-	log_limited(&f->rw->limit_upstream, 10, LVL_WARNING, "proxy %s failed for a flow to %s: %s",
-		    up->name, flow_dst_str(f, dst, sizeof(dst)), f->at->why);
+	log_limited(&flow_rw(f)->limit_upstream, 10, LVL_WARNING,
+		    "proxy %s failed for a flow to %s: %s", up->name,
+		    flow_dst_str(f, dst, sizeof(dst)), f->at->why);
 }
 
 static bool at_last_hop(const struct flow *f)
@@ -72,7 +73,7 @@ static struct upstream_grant *last_grant(struct flow *f)
 /* Nothing can have been executed: the next proxy may try, or what the administrator wishes. */
 static void try_elsewhere(struct flow *f)
 {
-	f->rw->counters.retries++;
+	flow_rw(f)->counters.retries++;
 	flow_attempt_close(f);
 	flow_drop_upstream(f);
 	f->at->same_again = false;
@@ -93,7 +94,7 @@ static void dial_again(struct flow *f, bool same_token)
 		return;
 	}
 	at->same_again = same_token;
-	f->rw->counters.retries++;
+	flow_rw(f)->counters.retries++;
 	flow_attempt_close(f);
 	flow_dial(f);
 }
@@ -152,7 +153,7 @@ static void session_invalid(struct flow *f)
 	unsigned k = at->proto.at;
 	struct upstream_grant *g = &at->chain.hop[k].g;
 
-	f->rw->counters.sessions_invalid++;
+	flow_rw(f)->counters.sessions_invalid++;
 	upstream_session_lost(at->chain.hop[k].up, g->session);
 	/* The last one has forgotten the token of the first try as well. */
 	if ((at->same_again && at_last_hop(f)) || ++at->reminded > UPSTREAM_HOPS) {
@@ -190,7 +191,7 @@ static void name_failed(struct flow *f)
 	flow_because(f, "%s, told %s", s6_reply_str(f->reply_code), f->at->name);
 	if (f->reply_code == S6_REPLY_FAILURE || f->reply_code == S6_REPLY_TIMED_OUT ||
 	    f->reply_code == S6_REPLY_ADDR_UNSUPPORTED)
-		f->rw->names_rest_s = flow_now(f) + NAMES_REST_S;
+		flow_rw(f)->names_rest_s = flow_now(f) + NAMES_REST_S;
 	free(f->at->name);
 	f->at->name = NULL;
 	f->at->tried = 0; /* this proxy may be asked again */
@@ -254,11 +255,11 @@ static void ready(struct flow *f)
 	f->reply_code = S6_REPLY_SUCCESS;
 	f->server_mptcp = up_socks6_last(&at->proto)->server_mptcp & 3u;
 	if (at->conf->learn && f->server_mptcp && flow_knows_server(f))
-		learned_put(f->rw->redir->learned, &dst,
+		learned_put(flow_rw(f)->redir->learned, &dst,
 			    f->server_mptcp == S6_AVAIL_YES ? LEARNED_MPTCP : LEARNED_PLAIN,
 			    LEARNED_FROM_PROXY, flow_now(f));
 	upstream_ok(f->up, flow_now(f));
-	ev_io_stop(f->rw->w.loop, &at->io);
+	ev_io_stop(f->relay.w->loop, &at->io);
 	at->fd = -1;
 	flow_relay(f, fd, at->sent);
 }
@@ -277,7 +278,7 @@ static void authenticated(struct flow *f)
 		return;
 	}
 	at->commit = COMMIT_EXECUTING;
-	ev_timer_stop(f->rw->w.loop, &at->patience);
+	ev_timer_stop(f->relay.w->loop, &at->patience);
 	flow_deadline(f, f->at->conf->reply_timeout_s);
 }
 
@@ -320,7 +321,7 @@ static void act_on(struct flow *f, enum up_verdict v)
 		session_invalid(f);
 		break;
 	case UP_TOKEN_REJECTED:
-		f->rw->counters.tokens_rejected++;
+		flow_rw(f)->counters.tokens_rejected++;
 		if (h->has_window)
 			upstream_window(up, at->chain.hop[k].g.session, h->window_base,
 					h->window_size);
@@ -358,7 +359,7 @@ static void parse_replies(struct flow *f)
 
 	do {
 		v = up_socks6_feed(&f->at->proto, buf_data(in), in->len, &used);
-		buf_consume(in, &f->rw->w.pool, used);
+		buf_consume(in, &f->relay.w->pool, used);
 		if (v == UP_AUTHENTICATED)
 			authenticated(f);
 		else if (v == UP_CHAINED)
@@ -387,7 +388,7 @@ static void upstream_gone(struct flow *f, const char *how, bool silent)
 		     : in->len > 0 ? "in the middle of the authentication reply"
 				   : "before any reply");
 	if (f->prewarmed && nothing) {
-		prewarm_was_dead(&f->rw->prewarm, at->chain.hop[0].up);
+		prewarm_was_dead(&flow_rw(f)->prewarm, at->chain.hop[0].up);
 		if (!silent) {
 			prewarmed_lost(f);
 			return;
@@ -466,7 +467,7 @@ static void handshake_read(struct flow *f)
 	uint8_t *p;
 	ssize_t n;
 
-	p = buf_room(&r->b.in, &f->rw->w.pool, &room);
+	p = buf_room(&r->b.in, &f->relay.w->pool, &room);
 	if (!p) {
 		flow_end(f, END_NO_MEMORY, ENOMEM);
 		return;
@@ -480,7 +481,7 @@ static void handshake_read(struct flow *f)
 	} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
 		upstream_gone(f, strerror(errno), false);
 	} else if (r->b.in.len == 0) {
-		buf_clear(&r->b.in, &f->rw->w.pool);
+		buf_clear(&r->b.in, &f->relay.w->pool);
 	}
 	if (f->state == FLOW_HANDSHAKE)
 		handshake_watch(f);
@@ -502,7 +503,7 @@ void flow_proxy_io_cb(struct ev_loop *loop, ev_io *io, int events)
 static void handshake_watch(struct flow *f)
 {
 	struct attempt *at = f->at;
-	struct ev_loop *loop = f->rw->w.loop;
+	struct ev_loop *loop = f->relay.w->loop;
 	size_t data, request = may_send(f, &data);
 	int want = EV_READ;
 
@@ -525,7 +526,7 @@ static bool was_whole_after(const struct flow *f, double when)
 	double well = when + c->hop[0].g.patience_s / 2;
 
 	return upstream_heard_at(c->hop[0].up) > well ||
-	       witness_here(f->rw, f->up, flow_now(f) - well);
+	       witness_here(flow_rw(f), f->up, flow_now(f) - well);
 }
 
 /* No answer to a SYN counts as: it did not arrive. But where the proxy has answered others well
@@ -590,7 +591,7 @@ static void dial_done(struct dial *d, int err)
 	f->tfo = d->syn_data_acked;
 	f->syn_bytes = d->syn_data_acked ? (uint16_t)d->queued : 0; /* SYN_MAX at most */
 	if (d->granted.mark_error)
-		log_limited(&f->rw->limit_mark, 1, LVL_WARNING,
+		log_limited(&flow_rw(f)->limit_mark, 1, LVL_WARNING,
 			    "SO_MARK refused (%s): our own connections may be captured; "
 			    "CAP_NET_ADMIN is needed",
 			    strerror(d->granted.mark_error));
@@ -614,9 +615,9 @@ static void be_patient(struct flow *f)
 	struct attempt *at = f->at;
 
 	at->dialled = flow_now(f);
-	ev_timer_stop(f->rw->w.loop, &at->patience);
+	ev_timer_stop(f->relay.w->loop, &at->patience);
 	ev_timer_set(&at->patience, LOOK_S, LOOK_S);
-	ev_timer_start(f->rw->w.loop, &at->patience);
+	ev_timer_start(f->relay.w->loop, &at->patience);
 }
 
 /* The request and all that the device has said, at once, on a connection that is there already.
@@ -632,7 +633,7 @@ static bool flow_prewarmed(struct flow *f)
 	if (at->same_again || at->fresh ||
 	    !prewarm_is_better(first, g, at->request_len + f->relay.a.in.len))
 		return false;
-	fd = prewarm_take(&f->rw->prewarm, first, &g->addr, &f->guard, &warm);
+	fd = prewarm_take(&flow_rw(f)->prewarm, first, &g->addr, &f->guard, &warm);
 	if (fd < 0)
 		return false;
 	at->fd = fd;
@@ -702,7 +703,7 @@ static void flow_dial(struct flow *f)
 	}
 	f->relay.b_delays = true;
 	flow_change(f, FLOW_DIAL);
-	rc = dial_start(&at->dial, &f->rw->w, &wishes, dial_done, f);
+	rc = dial_start(&at->dial, f->relay.w, &wishes, dial_done, f);
 	explicit_bzero(syn, wishes.len);
 	if (rc < 0) {
 		flow_because(f, "cannot connect: %s", strerror(-rc));
@@ -710,7 +711,7 @@ static void flow_dial(struct flow *f)
 		definitely_not(f);
 		return;
 	}
-	loopguard_add(f->rw->redir->loopguard, &f->guard, &at->dial.local, &first->addr);
+	loopguard_add(flow_rw(f)->redir->loopguard, &f->guard, &at->dial.local, &first->addr);
 	be_patient(f);
 }
 
@@ -763,7 +764,7 @@ void flow_next(struct flow *f)
 		flow_dial(f);
 		return;
 	}
-	f->rw->counters.fallbacks++;
+	flow_rw(f)->counters.fallbacks++;
 	if (at->conf->on_proxy_failure == FAILURE_DIRECT && !f->only_proxy) {
 		flow_direct(f);
 		return;

@@ -202,7 +202,7 @@ static void relay_now(struct front_bind *b, int up_fd)
 	r->idle_s = (float)b->conf->idle_s;
 	r->dead_s = (float)b->conf->dead_s;
 	r->b.bytes_in = r->b.in.len;
-	relay_start(r, &b->rw->w, fd, up_fd, &relay_ops);
+	relay_start(r, fd, up_fd, &relay_ops);
 	note_facts(b);
 }
 
@@ -395,7 +395,7 @@ static struct front_bind *new_of(struct redir_worker *rw, const struct front_gue
 	if (!b)
 		return NULL;
 	b->rw = rw;
-	relay_init(&b->relay);
+	relay_init(&b->relay, &rw->w);
 	if (!take_early(b, g)) {
 		buf_clear(&b->relay.a.in, &rw->w.pool);
 		free(b);

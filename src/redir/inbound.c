@@ -193,7 +193,7 @@ static void relay_now(struct inbound *in, int server)
 	r->idle_s = (float)in->conf->idle_s;
 	r->dead_s = (float)in->conf->dead_s;
 	r->b.bytes_in = r->b.in.len;
-	relay_start(r, &in->rw->w, server, fd, &relay_ops);
+	relay_start(r, server, fd, &relay_ops);
 }
 
 /* ---- the LAN's server ---- */
@@ -337,7 +337,7 @@ static struct inbound *inbound_new(struct redir_worker *rw, struct ticket *t)
 	in->id = ++rw->next_id;
 	in->bound = t->bound;
 	in->fd = in->dial.fd = -1;
-	relay_init(&in->relay);
+	relay_init(&in->relay, &rw->w);
 	list_push(&rw->inbounds, &in->node);
 	return in;
 }

@@ -136,7 +136,7 @@ static void open_link(struct outcome *o, bool mptcp_a, bool mptcp_b, double idle
 	o->server = b[1];
 	l->out = o;
 	l->corpse.bury = bury_link;
-	relay_init(&l->relay);
+	relay_init(&l->relay, &w);
 	assert_int_equal(l->relay.a.fd, -1);
 	l->relay.a.mortal = l->relay.b.mortal = true;
 	l->relay.dead_s = (float)dead_s;
@@ -150,7 +150,7 @@ static void open_link(struct outcome *o, bool mptcp_a, bool mptcp_b, double idle
 	}
 	watch_before(&l->relay.a, a[1]);
 	ev_run(w.loop, EVRUN_NOWAIT); /* as in the daemons, it is not started with an old time */
-	relay_start(&l->relay, &w, a[1], b[0], &ops);
+	relay_start(&l->relay, a[1], b[0], &ops);
 	o->link = l;
 }
 

@@ -59,9 +59,10 @@ static uint8_t ops_put(struct worker *w, const struct relay_ops *ops)
 {
 	uint8_t i = 0;
 
-	while (w->relay_ops[i] && w->relay_ops[i] != ops)
+	while (w->relay_ops[i] && w->relay_ops[i] != ops) {
 		i++;
-	assert(i < RELAY_OWNERS);
+		assert(i < RELAY_OWNERS);
+	}
 	w->relay_ops[i] = ops;
 	return i;
 }

@@ -125,8 +125,8 @@ struct relay {
 	struct worker *w;
 };
 
-/* One of w's. All else is zero; descriptors -1. Then the owner may fill a.in and b.in with bytes that
- * came early, and add them to bytes_in. */
+/* One of w's. All else is zero; descriptors -1. Then the owner may fill a.in and b.in with bytes
+ * that came early, and add them to bytes_in. */
 void relay_init(struct relay *r, struct worker *w);
 /* ops: static. */
 void relay_start(struct relay *r, int fd_a, int fd_b, const struct relay_ops *ops);

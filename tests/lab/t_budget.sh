@@ -85,7 +85,7 @@ for mode in tproxy redirect; do
 		lab_ctl redir reload >/dev/null
 		check "reload while short: directly" goes device
 		lab_in "$RTR" nft flush ruleset
-		lab_wait 5 lab_in "$RTR" nft list table inet sixpath
+		check "rules lost while short: they are back" lab_wait 5 lab_in "$RTR" nft list table inet sixpath
 		check "rules lost while short: directly" goes device
 		held_end
 		check "captured again" lab_wait 5 goes proxy

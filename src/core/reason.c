@@ -11,6 +11,7 @@ static const char *const words[END__COUNT] = {
 	[END_IDLE] = "idle",
 	[END_DEAD_DOWN] = "dead-downstream",
 	[END_DEAD_UP] = "dead-upstream",
+	[END_LOST] = "lost-by-kernel",
 	[END_SHUTDOWN] = "shutdown",
 	[END_NO_MEMORY] = "no-memory",
 	[END_INTERNAL] = "internal-error",

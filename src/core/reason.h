@@ -14,6 +14,7 @@ enum end_reason {
 	END_IDLE,       /* no byte for the idle limit */
 	END_DEAD_DOWN,  /* the downstream answers nothing to what is sent to it */
 	END_DEAD_UP,    /* nor does the upstream */
+	END_LOST,       /* the kernel threw away what it had acknowledged, see sock_dropped */
 	END_SHUTDOWN,   /* the daemon stops */
 	END_NO_MEMORY,
 	END_INTERNAL, /* a system call failed that never should */

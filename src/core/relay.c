@@ -393,7 +393,13 @@ static ssize_t end_recv(struct end *e, void *at, size_t room)
 	return n < 0 && errno == EAGAIN ? 0 : n;
 }
 
-/* The same into the buffer; ENOBUFS: it is full, ENOMEM: there is none. */
+/* What comes after that is lost as well. */
+static bool end_has_lost(const struct end *e)
+{
+	return e->fell_back && sock_dropped(e->fd) > 0;
+}
+
+/* As end_recv, into the buffer; ENOBUFS: it is full, ENOMEM: there is none. */
 static ssize_t get_copied(struct end *e, size_t *room)
 {
 	struct bufpool *pool = &relay_of(e)->w->pool;
@@ -463,10 +469,14 @@ static bool end_read(struct end *e)
 		}
 		/* Many a server answers once and closes: then both are there, and go on together. */
 		looks = n > 0 && (size_t)n < room && e->bytes_in == 0;
-		if (n == 0)
-			e->eof = true;
-		else
+		if (n > 0) {
 			count_in(e, (size_t)n);
+		} else if (end_has_lost(e)) { /* it is not the end of what was sent */
+			relay_end(r, END_LOST, EIO);
+			return false;
+		} else {
+			e->eof = true;
+		}
 		if (looks)
 			continue;
 		if (!end_flush(peer_of(e)))
@@ -557,6 +567,8 @@ void relay_due(struct list_node *n)
 		relay_end(r, END_RESET_DOWN, ENOTCONN);
 	else if (end_is_dead(&r->b))
 		relay_end(r, END_RESET_UP, ENOTCONN);
+	else if (end_has_lost(&r->b))
+		relay_end(r, END_LOST, EIO);
 	else if (end_is_silent(&r->a))
 		relay_end(r, END_DEAD_DOWN, ETIMEDOUT);
 	else if (end_is_silent(&r->b))

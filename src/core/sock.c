@@ -2,6 +2,7 @@
 #include "core/sock.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h> /* not netinet/tcp.h: its tcp_info lacks the Fast Open bits */
 #include <netinet/in.h>
@@ -456,6 +457,16 @@ bool sock_mptcp_dead(int fd)
 	if (sock_info(fd, &info) < 0)
 		return false;
 	return info.mptcp ? info.subflows == 0 : info.state == STATE_CLOSE;
+}
+
+unsigned sock_dropped(int fd)
+{
+	uint32_t v[SK_MEMINFO_VARS] = {0};
+	socklen_t len = sizeof(v);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, v, &len) < 0)
+		return 0;
+	return v[SK_MEMINFO_DROPS];
 }
 
 int sock_unacked(int fd, uint64_t *octets)

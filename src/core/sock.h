@@ -132,6 +132,10 @@ bool sock_in_handshake(int fd);
 /* An MPTCP socket, though it may have fallen back to TCP. */
 bool sock_is_mptcp(int fd);
 
+/* Segments that the kernel has thrown away after it had acknowledged them: of an MPTCP socket that has
+ * fallen back to TCP all of them were data, and are lost. 0 if unknown. */
+unsigned sock_dropped(int fd);
+
 /* The subflows of a connection that stand; of plain TCP its one path. */
 #define SOCK_SUBFLOWS_MAX SOCK_WINDOWS_MAX
 struct sock_subflow {

@@ -14,7 +14,7 @@ src_proxy_libproxy_la_SOURCES = \
 	src/proxy/listenport.c src/proxy/listenport.h \
 	src/proxy/op_bind.c src/proxy/op_bind.h \
 	src/proxy/op_connect.c src/proxy/op_connect.h src/proxy/op_udp.c \
-	src/proxy/plain.c src/proxy/plain.h \
+	src/proxy/speaks.c src/proxy/speaks.h \
 	src/proxy/peruser.c src/proxy/peruser.h \
 	src/proxy/proxy.h src/proxy/proxy_conf.c src/proxy/proxy_conf.h src/proxy/proxy_ctl.c \
 	src/proxy/proxy_reload.c \
@@ -41,7 +41,7 @@ proxy_tests = \
 	tests/unit/test_proxy_auth \
 	tests/unit/test_proxy_conf \
 	tests/unit/test_proxy_issued tests/unit/test_proxy_listenport tests/unit/test_proxy_peruser \
-	tests/unit/test_proxy_plain tests/unit/test_proxy_sndlimit tests/unit/test_proxy_udp
+	tests/unit/test_proxy_speaks tests/unit/test_proxy_sndlimit tests/unit/test_proxy_udp
 check_PROGRAMS += $(proxy_tests)
 TESTS += $(proxy_tests)
 endif
@@ -54,8 +54,8 @@ tests_unit_test_proxy_conf_SOURCES = tests/unit/test_proxy_conf.c
 tests_unit_test_proxy_conf_LDADD = $(proxy_test_libs)
 tests_unit_test_proxy_peruser_SOURCES = tests/unit/test_proxy_peruser.c
 tests_unit_test_proxy_peruser_LDADD = $(proxy_test_libs)
-tests_unit_test_proxy_plain_SOURCES = tests/unit/test_proxy_plain.c
-tests_unit_test_proxy_plain_LDADD = $(proxy_test_libs)
+tests_unit_test_proxy_speaks_SOURCES = tests/unit/test_proxy_speaks.c
+tests_unit_test_proxy_speaks_LDADD = $(proxy_test_libs)
 tests_unit_test_proxy_issued_SOURCES = tests/unit/test_proxy_issued.c
 tests_unit_test_proxy_issued_LDADD = $(proxy_test_libs)
 tests_unit_test_proxy_udp_SOURCES = tests/unit/test_proxy_udp.c tests/unit/rig.h

@@ -204,7 +204,7 @@ static int worker_setup(struct proxy *p, struct proxy_worker *pw, unsigned index
 	list_init(&pw->clients);
 	list_init(&pw->waiting);
 	list_init(&pw->excess);
-	plain_init(&pw->plain);
+	speaks_init(&pw->speaks);
 	rc = worker_init(&pw->w, index, pw);
 	if (rc == 0)
 		rc = synwatch_init(&pw->synwatch, &pw->w);

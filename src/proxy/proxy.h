@@ -19,7 +19,7 @@
 #include "core/worker.h"
 #include "proxy/issued.h"
 #include "proxy/listenport.h"
-#include "proxy/plain.h"
+#include "proxy/speaks.h"
 #include "proxy/proxy_conf.h"
 #include "proxy/synwatch.h"
 #include "proxy/udp.h"
@@ -49,7 +49,7 @@ struct proxy_worker {
 	struct proxy_conf *conf; /* a reference */
 	struct resolver *resolver;
 	struct synwatch synwatch;
-	struct plain plain;
+	struct speaks speaks;
 	struct listeners listeners; /* one for each address of "listen" */
 	struct udp *udp;
 	struct list clients;

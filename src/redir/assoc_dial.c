@@ -149,7 +149,7 @@ static void dial(struct assoc *a)
 		.command = S6_CMD_UDP_ASSOCIATE, .dst = &any, .chain = &at->chain, .tos = a->tos};
 	struct dial_wishes wishes = {
 		.dst = first->addr,
-		.sock = {.mptcp = at->chain.hop[0].up->mptcp != 0,
+		.sock = {.mptcp = first->mptcp,
 			 .mark = c->mark,
 			 .tos = a->tos ? a->tos : -1,
 			 .ttl = -1},

@@ -317,7 +317,7 @@ static void begin(struct bindreq *b)
 		fail(b, BINDREQ_NOT_NOW, 0, "no session with the proxy");
 		return;
 	}
-	wishes.sock.mptcp = b->chain.hop[0].up->mptcp != 0;
+	wishes.sock.mptcp = b->chain.hop[0].g.mptcp;
 	wishes.dst = b->chain.hop[0].g.addr;
 	if (!up_socks6_request(&b->proto, &rq, b->request, &b->request_len)) {
 		fail(b, BINDREQ_LOST, 0, "the request cannot be built");

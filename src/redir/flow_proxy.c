@@ -670,7 +670,7 @@ static void flow_dial(struct flow *f)
 	const struct upstream_grant *first = &at->chain.hop[0].g;
 	struct dial_wishes wishes = {
 		.dst = first->addr,
-		.sock = {.mptcp = at->chain.hop[0].up->mptcp != 0,
+		.sock = {.mptcp = first->mptcp,
 			 .mark = f->at->conf->mark,
 			 .tos = flow_tos(f),
 			 .ttl = -1,

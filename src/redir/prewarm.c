@@ -239,6 +239,11 @@ static void dialled(struct dial *d, int err)
 		pause_after_failure(s);
 		return;
 	}
+	if (d->refused) { /* worse than TCP, see dial.h; soon it is not asked for any more */
+		upstream_dialled(s->up, now_of(s), d);
+		warm_close(w);
+		return;
+	}
 	w->fd = dial_take(d);
 	w->since_s = now_of(s);
 	w->state = WARM_READY;
@@ -257,7 +262,10 @@ static bool warm_open(struct store *s, const struct addr *addr)
 	struct redir_worker *rw = s->p->rw;
 	struct dial_wishes wishes = {
 		.dst = *addr,
-		.sock = {.mptcp = s->up->mptcp != 0, .mark = rw->conf->mark, .tos = -1, .ttl = -1},
+		.sock = {.mptcp = upstream_mptcp_allowed(s->up, now_of(s), addr),
+			 .mark = rw->conf->mark,
+			 .tos = -1,
+			 .ttl = -1},
 		.timeout_s = rw->conf->dial_timeout_s,
 	};
 	struct warm *w = calloc(1, sizeof(*w));

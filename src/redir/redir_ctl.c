@@ -267,7 +267,8 @@ static void report_upstream(struct report *r, const struct pool *pool, unsigned 
 	report_u64(r, "sessions_lost", up->n_lost);
 	report_bool(r, "tfo",
 		    up->protocol == PROTOCOL_SOCKS6 &&
-			    (up->tfo == 1 || (up->tfo && !uppaths_any_paused(&up->paths, now_s))));
+			    (up->tfo == 1 ||
+			     (up->tfo && !(uppaths_any_paused(&up->paths, now_s) & UPPATH_TFO))));
 	report_seconds(r, "rtt", look.rtt_us ? look.rtt_us / 1e6 : -1.);
 	report_str(r, "last_error", up->last_error[0] ? up->last_error : NULL);
 	pthread_mutex_unlock(&up->lock);

@@ -194,24 +194,28 @@ static bool source_of(struct upstream *up, const struct addr *addr, struct addr 
 	return up->source(addr, up->mark, local) == 0;
 }
 
-/* The route is asked for only while there is a pause on some path. */
-static bool path_allows_tfo(struct upstream *up, double now_s, const struct addr *addr)
+/* Of what is paused on some path: what is on this one. The route is asked for only then. Where it is
+ * not known, no data goes into a SYN. */
+static int paused_here(struct upstream *up, double now_s, const struct addr *addr, int somewhere)
 {
 	struct addr local;
-	bool paused;
+	int here;
 
+	if (!somewhere)
+		return 0;
 	if (!source_of(up, addr, &local))
-		return false;
+		return somewhere & UPPATH_TFO;
 	pthread_mutex_lock(&up->lock);
-	paused = uppaths_paused(&up->paths, now_s, &local);
+	here = uppaths_paused(&up->paths, now_s, &local);
 	pthread_mutex_unlock(&up->lock);
-	return !paused;
+	return here & somewhere;
 }
 
-/* Lock held. */
-static bool some_path_paused(const struct upstream *up, double now_s)
+/* Lock held. Fast Open where it is `auto` only. */
+static int paused_somewhere(const struct upstream *up, double now_s)
 {
-	return up->tfo == 2 && uppaths_any_paused(&up->paths, now_s);
+	return uppaths_any_paused(&up->paths, now_s) &
+	       ((up->tfo == 2 ? UPPATH_TFO : 0) | (up->mptcp != 0 ? UPPATH_MPTCP : 0));
 }
 
 /* Data in a SYN need a token, which SOCKS 5 has not. */
@@ -220,18 +224,24 @@ static bool may_tfo(const struct upstream *up)
 	return up->tfo != 0 && up->protocol == PROTOCOL_SOCKS6;
 }
 
+static bool is_allowed(struct upstream *up, double now_s, const struct addr *addr, int what)
+{
+	int somewhere;
+
+	pthread_mutex_lock(&up->lock);
+	somewhere = paused_somewhere(up, now_s) & what;
+	pthread_mutex_unlock(&up->lock);
+	return !paused_here(up, now_s, addr, somewhere);
+}
+
 bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr)
 {
-	bool paused;
+	return may_tfo(up) && is_allowed(up, now_s, addr, UPPATH_TFO);
+}
 
-	if (!may_tfo(up))
-		return false;
-	if (up->tfo != 2)
-		return true;
-	pthread_mutex_lock(&up->lock);
-	paused = some_path_paused(up, now_s);
-	pthread_mutex_unlock(&up->lock);
-	return !paused || path_allows_tfo(up, now_s, addr);
+bool upstream_mptcp_allowed(struct upstream *up, double now_s, const struct addr *addr)
+{
+	return up->mptcp != 0 && is_allowed(up, now_s, addr, UPPATH_MPTCP);
 }
 
 static double patience(uint32_t rtt_us)
@@ -243,7 +253,8 @@ static double patience(uint32_t rtt_us)
 
 bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 {
-	bool ok, paused = false;
+	int paused = 0;
+	bool ok;
 
 	memset(g, 0, sizeof(*g));
 	pthread_mutex_lock(&up->lock);
@@ -252,7 +263,8 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 		g->addr = up->addrs[up->current];
 		/* What is in a SYN may arrive although no answer comes. */
 		g->tfo = may_tfo(up) && !up->health.trouble;
-		paused = some_path_paused(up, now_s);
+		g->mptcp = up->mptcp != 0;
+		paused = paused_somewhere(up, now_s);
 		g->tfo_works = may_tfo(up) && up->tfo_works;
 		g->patience_s = patience(up->rtt_us);
 		grant_session(up, g);
@@ -262,7 +274,9 @@ bool upstream_grant(struct upstream *up, double now_s, struct upstream_grant *g)
 			kick(up); /* a new session or window is due */
 	}
 	pthread_mutex_unlock(&up->lock);
-	g->tfo = g->tfo && (!paused || path_allows_tfo(up, now_s, &g->addr));
+	paused = paused_here(up, now_s, &g->addr, paused);
+	g->tfo = g->tfo && !(paused & UPPATH_TFO);
+	g->mptcp = g->mptcp && !(paused & UPPATH_MPTCP);
 	return ok;
 }
 
@@ -467,17 +481,17 @@ static void note_path(struct upstream *up, double now_s, const struct addr *loca
 		      const struct uppath_result *r)
 {
 	char text[ADDR_STRLEN];
-	const char *why;
-	double pause_s;
+	struct uppath_news news;
 
 	pthread_mutex_lock(&up->lock);
 	if (r->syn_data_acked || r->fastopen_fail)
 		up->tfo_works = r->syn_data_acked;
-	why = uppaths_note(&up->paths, now_s, local, r, &pause_s);
+	news = uppaths_note(&up->paths, now_s, local, r);
 	up->rtt_us = balance_smooth(up->rtt_us, r->rtt_us);
-	if (why && up->tfo == 2)
-		log_notice("proxy %s, from %s: %s; no Fast Open for %.0f s", up->name,
-			   addr_ip_str(local, text, sizeof(text)), why, pause_s);
+	if (news.why && (news.of == UPPATH_MPTCP ? up->mptcp != 0 : up->tfo == 2))
+		log_notice("proxy %s, from %s: %s; no %s for %.0f s", up->name,
+			   addr_ip_str(local, text, sizeof(text)), news.why,
+			   news.of == UPPATH_TFO ? "Fast Open" : "MPTCP", news.pause_s);
 	pthread_mutex_unlock(&up->lock);
 }
 

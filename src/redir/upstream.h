@@ -80,7 +80,7 @@ const char *upstream_via_str(const struct upstream *up, char *buf, size_t cap);
 /* What one connection to the proxy may use. */
 struct upstream_grant {
 	struct addr addr;
-	bool in_session, has_token, tfo;
+	bool in_session, has_token, tfo, mptcp;
 	bool tfo_works;    /* and has done so before */
 	double patience_s; /* as below, for it alone */
 	uint8_t id[SESSION_ID_MAX];
@@ -148,6 +148,8 @@ void upstream_chained(const struct upstream_chain *c, unsigned k, double now_s,
 		      const struct up_leg *leg);
 /* May a connection to this address put data into its SYN? */
 bool upstream_tfo_allowed(struct upstream *up, double now_s, const struct addr *addr);
+/* Likewise, may a connection there ask for MPTCP? */
+bool upstream_mptcp_allowed(struct upstream *up, double now_s, const struct addr *addr);
 /* Something is odd (a reset in the middle): check it soon. */
 void upstream_suspect(struct upstream *up);
 /* How many sessions it did not know any more. */

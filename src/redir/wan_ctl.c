@@ -59,7 +59,7 @@ static struct open_state open_state_of(const struct redir *rd, const struct addr
 			if (!addr_equal_ip(&p->local, local))
 				continue;
 			s.known = true;
-			s.paused |= up->tfo == 2 && now_s < p->until_s;
+			s.paused |= up->tfo == 2 && now_s < p->tfo.until_s;
 			s.on |= up->tfo != 0;
 			s.stripped += p->n_stripped;
 		}
@@ -153,7 +153,8 @@ static void report_wans(struct report *r, const struct asked *a)
 static void report_path(struct report *r, const struct upstream *up, const struct uppath *p,
 			bool via_up, double now_s)
 {
-	bool paused = up->tfo == 2 && now_s < p->until_s;
+	bool paused = up->tfo == 2 && now_s < p->tfo.until_s;
+	bool tcp = up->mptcp != 0 && now_s < p->mptcp.until_s;
 	char text[ADDR_STRLEN], via[128];
 
 	report_row(r);
@@ -162,12 +163,14 @@ static void report_path(struct report *r, const struct upstream *up, const struc
 	report_str(r, "state", upstream_way_str(up, via_up));
 	report_str(r, "local", p->local.len ? addr_ip_str(&p->local, text, sizeof(text)) : NULL);
 	report_str(r, "tfo", up->tfo == 0 ? "off" : paused ? "paused" : "ok");
-	report_seconds(r, "paused_for", paused ? p->until_s - now_s : -1.);
+	report_seconds(r, "paused_for", paused ? p->tfo.until_s - now_s : -1.);
 	report_u64(r, "connections", p->n);
 	report_u64(r, "syn_taken", p->n_taken);
 	report_u64(r, "syn_refused", p->n_refused);
 	report_u64(r, "syn_lost", p->n_lost);
 	report_u64(r, "mptcp_stripped", p->n_stripped);
+	report_str(r, "mptcp", up->mptcp == 0 ? "off" : tcp ? "paused" : "ok");
+	report_seconds(r, "mptcp_paused_for", tcp ? p->mptcp.until_s - now_s : -1.);
 	report_seconds(r, "rtt", p->rtt_us ? p->rtt_us / 1e6 : -1.);
 	report_seconds(r, "used", p->n ? now_s - p->used_s : -1.);
 }

@@ -29,6 +29,7 @@ EXTRA_DIST += \
 	tests/lab/nameserver.py \
 	tests/lab/front_client.py \
 	tests/lab/rawbind.py \
+	tests/lab/repeater.py \
 	tests/lab/run \
 	tests/lab/s6dissect.py \
 	tests/lab/soak \
@@ -64,6 +65,7 @@ EXTRA_DIST += \
 	tests/lab/t_prewarm.sh \
 	tests/lab/t_programs.sh \
 	tests/lab/t_proxy.sh \
+	tests/lab/t_repeat.sh \
 	tests/lab/t_restart.sh \
 	tests/lab/t_rig.sh \
 	tests/lab/t_rules.sh \

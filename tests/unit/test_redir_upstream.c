@@ -429,7 +429,7 @@ static void test_tfo_by_path(void **state)
 static void test_path_counts(void **state)
 {
 	struct scene *s = *state;
-	struct dial d = {.local = addr_of("198.18.1.2:999"), .granted.mptcp = true};
+	struct dial d = {.local = addr_of("198.18.1.2:999"), .refused = true};
 	const struct uppath *p = &s->up->paths.v[0];
 
 	upstream_dialled(s->up, 1, &d); /* no data in the SYN, and TCP came */
@@ -442,9 +442,9 @@ static void test_path_counts(void **state)
 	d.fastopen_fail = 0, d.syn_data_acked = true;
 	upstream_dialled(s->up, 4, &d);
 	assert_int_equal(p->n_stripped, 2);
-	d.granted.mptcp = false; /* not asked for */
+	d.refused = false; /* not asked for */
 	upstream_dialled(s->up, 5, &d);
-	d.granted.mptcp = d.mptcp = true, d.rtt_us = 1000;
+	d.mptcp = true, d.rtt_us = 1000;
 	upstream_dialled(s->up, 6, &d);
 	d.rtt_us = 2000;
 	upstream_dialled(s->up, 7, &d);
@@ -457,6 +457,55 @@ static void test_path_counts(void **state)
 	assert_int_equal(p->rtt_us, 1250);
 	assert_int_equal(s->up->rtt_us, 1250);
 	assert_true(p->used_s == 7);
+}
+
+static bool mptcp(struct scene *s, double now_s)
+{
+	struct upstream_grant g;
+
+	assert_true(upstream_grant(s->up, now_s, &g));
+	assert_int_equal(g.mptcp, upstream_mptcp_allowed(s->up, now_s, &g.addr));
+	return g.mptcp;
+}
+
+/* Where it does not get through it is not asked for, path by path, until a NOOP has it. */
+static void test_mptcp_by_path(void **state)
+{
+	struct dial d = {.local = addr_of("198.18.1.2:999"), .refused = true};
+	struct scene *s = *state;
+
+	s->up->mptcp = 2;
+	s->up->source = route;
+	s->up->mark = 1;
+	prove(s, 0, 0);
+	for (int i = 0; i < 2; i++)
+		upstream_dialled(s->up, 1, &d);
+	d.refused = false, d.mptcp = true;
+	upstream_dialled(s->up, 1, &d); /* the two did not come to three */
+	d.refused = true, d.mptcp = false;
+	for (int i = 0; i < 2; i++)
+		upstream_dialled(s->up, 1, &d);
+	d.queued = 10, d.fastopen_fail = NOT_ACKED; /* not the path's fault */
+	upstream_dialled(s->up, 1, &d);
+	assert_true(mptcp(s, 1));
+	d.queued = 0, d.fastopen_fail = 0;
+	upstream_dialled(s->up, 2, &d);
+	assert_false(mptcp(s, 61.9));
+	assert_true(mptcp(s, 62));
+	s->up->mark = 2;
+	assert_true(mptcp(s, 3));
+	s->up->mark = 0; /* no route */
+	assert_true(mptcp(s, 3));
+	s->up->mark = 1;
+	upstream_dialled(s->up, 62, &d);
+	upstream_dialled(s->up, 62, &d); /* one that was under way */
+	assert_false(mptcp(s, 62 + 119));
+	assert_true(mptcp(s, 62 + 120));
+	d.refused = false, d.mptcp = true;
+	upstream_dialled(s->up, 70, &d);
+	assert_true(mptcp(s, 70));
+	s->up->mptcp = 0;
+	assert_false(mptcp(s, 70));
 }
 
 /* The path that was not used for longest makes room. */
@@ -1141,6 +1190,7 @@ int main(void)
 		ON_STAGE(test_tfo_not_taken),
 		ON_STAGE(test_tfo_by_path),
 		ON_STAGE(test_path_counts),
+		ON_STAGE(test_mptcp_by_path),
 		ON_STAGE(test_path_table),
 		ON_STAGE(test_overdue),
 		ON_STAGE(test_addresses),

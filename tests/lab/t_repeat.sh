@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A segment and an acknowledgement are lost: what is repeated then arrives, MPTCP spoken or not
+. "$(dirname "$0")/lib.sh"
+
+# Linux 6.18 loses what a socket gets after that, if it has asked for MPTCP and fallen back to TCP.
+R=(python3 "$LAB_SRC/tests/lab/repeater.py")
+ALL=10
+
+get() { # NS OPTION... ADDRESS PORT: "END LINES"
+	lab_in "$1" "${R[@]}" get "${@:2}" >"$LAB_DIR/got.json"
+	json "$LAB_DIR/got.json" '"%s %d" % (j["end"], j["lines"])'
+}
+
+# Half of what was sent again was new: the receiver has said so.
+repeated() { # NS: of the sender
+	lab_counter "$1" TcpExtTCPDSACKRecv
+}
+
+serve() { # NAME OPTION... PORT ACK DATA
+	lab_bg "$1" "$SRV" "${R[@]}" serve "${@:2}"
+	lab_wait 10 lab_logged "$1" ready || lab_die "repeater: $(cat "$LAB_DIR/$1.log")"
+}
+
+path_mptcp() { # what is said of MPTCP on the path in use
+	lab_ctl redir paths --json | json - '" ".join(sorted({p["mptcp"] for p in j["paths"] if p["connections"]}))'
+}
+
+last_flow() { # KEY
+	grep ' flow ' "$LAB_DIR/redir.log" | tail -n 1 | tr ' ' '\n' | sed -n "s/^$1=//p"
+}
+
+lab_up
+serve rep 5000 "$SRV:5000" "$PRX:5000"
+
+# What it is about, without us.
+before=$(repeated "$SRV")
+check_eq "TCP to the server: all of it" "$(get "$PRX" "$SRV4" 5000)" "eof $ALL"
+check_num "TCP to the server: it was repeated" "$(repeated "$SRV")" ">" "$before"
+bare=$(get "$PRX" --mptcp "$SRV4" 5000)
+echo "# MPTCP that fell back, without us: $bare of $ALL lines"
+
+# The proxy's connection to a server that it does not know, and again.
+lab_daemons --redir bypass.learn=no
+for addr in "$SRV4" "$SRV6"; do
+	for n in first second; do
+		before=$(repeated "$SRV")
+		check_eq "server's $n, $addr: all of it" "$(get "$DEV" "$addr" 5000)" "eof $ALL"
+		check_num "server's $n, $addr: it was repeated" "$(repeated "$SRV")" ">" "$before"
+	done
+done
+
+# One that spoke MPTCP and does no more: its data are in the SYN, so that nothing else can be tried.
+# What is lost then is not taken for the end.
+lab_serve http "$SRV" --mptcp --tfo http:81
+for n in 1 2 3; do
+	check_eq "speaks MPTCP, $n" "$(lab_get http "$SRV4" 81)" want
+done
+lab_kill http
+serve rep81 --tfo 81 "$SRV:81" "$PRX:81"
+before=$(repeated "$SRV")
+got=$(get "$DEV" "$SRV4" 81)
+check_num "speaks it no more: it was repeated" "$(repeated "$SRV")" ">" "$before"
+if [ "${bare#eof }" = "$ALL" ]; then
+	check_eq "speaks it no more: all of it" "$got" "eof $ALL"
+else
+	echo "# $got of $ALL lines"
+	check_eq "speaks it no more: an error, not an end" "${got% *}" reset
+	check "speaks it no more: the proxy says why" lab_logged proxy reason=lost-by-kernel
+fi
+check_eq "speaks it no more: known from then on" "$(get "$DEV" "$SRV4" 81)" "eof $ALL"
+lab_kill rep
+lab_kill rep81
+
+# The redirector's connection to the proxy, where the path takes MPTCP out.
+lab_in "$PRX" nft -f - <<-RULES
+	table inet strip {
+		chain prerouting {
+			type filter hook prerouting priority -300
+			tcp dport 1080 tcp flags syn reset tcp option mptcp
+		}
+	}
+RULES
+lab_serve srv "$SRV" http:80
+for n in 1 2 3; do
+	check_eq "stripped, $n" "$(lab_get srv "$SRV4" 80)" want
+done
+check "stripped: MPTCP is paused" lab_wait 20 eval '[[ " $(path_mptcp) " == *paused* ]]'
+serve far 5000 "$PRX:1080" "$RTR:1080"
+before=$(repeated "$PRX")
+check_eq "stripped: all of it" "$(get "$DEV" "$SRV4" 5000)" "eof $ALL"
+check_num "stripped: it was repeated" "$(repeated "$PRX")" ">" "$before"
+check_eq "stripped: through the proxy" "$(last_flow route)" proxy
+lab_in "$PRX" nft delete table inet strip
+check "not stripped any more: a NOOP finds out" lab_wait 40 eval '[ "$(path_mptcp)" = ok ]'
+lab_get srv "$SRV4" 80 >/dev/null
+check_eq "not stripped any more: MPTCP" "$(last_flow mptcp)" yes
+lab_daemons_stop
+lab_end

@@ -47,7 +47,8 @@ struct end {
 	bool mortal : 1;       /* set by the owner before the start: relay.dead_s is for this end */
 	bool in_handshake : 1; /* likewise: accepted with Fast Open, and the third packet had not
 				  come yet */
-	bool fell_back : 1;    /* likewise: MPTCP was asked for, and plain TCP is what came */
+	bool fell_back : 1;    /* likewise, or when it turns out: MPTCP was asked for, and plain TCP
+				  is what came */
 	/* private */
 	bool is_b : 1;
 	bool splices : 1; /* through pipes: bytes read go there */

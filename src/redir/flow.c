@@ -304,8 +304,10 @@ static void relay_first(struct relay *r, struct end *e)
 
 	if (e == &r->b)
 		f->first_s = (float)(flow_now(f) - f->started);
-	if (e == &r->b && f->route == ROUTE_BYPASS && sock_info(e->fd, &info) == 0)
+	if (e == &r->b && f->route == ROUTE_BYPASS && sock_info(e->fd, &info) == 0) {
+		e->fell_back = !info.mptcp;
 		flow_bypass_first(f, info.mptcp);
+	}
 	if (e != &r->b || r->a.bytes_in > 0)
 		return;
 	dst = flow_dst(f);

@@ -12,7 +12,7 @@ lab_serve srvmptcp "$SRV" --mptcp http:82
 echo "answer $SRV4" >"$LAB_DIR/names"
 lab_bg ns "$PRX" python3 -u "$LAB_SRC/tests/lab/nameserver.py" 127.0.0.1 53 "$LAB_DIR/names"
 lab_wait 10 lab_logged ns ready || lab_die "name server"
-lab_daemons --redir bypass.learn=no --redir "proxy home.prewarm=0" --proxy proxy.resolve=127.0.0.1
+lab_daemons --redir bypass.learn=no --redir "proxy home.prewarm=0" --proxy proxy.resolve=127.0.0.1 --proxy proxy.workers=1
 
 # ---- the proxy ----
 

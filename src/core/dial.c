@@ -35,7 +35,8 @@ static void dial_end(struct dial *d, int err)
 	close_at(&d->plain_fd);
 	if (err < 0)
 		close_at(&d->fd);
-	d->refused = d->refused || (d->granted.mptcp && !d->mptcp);
+	if (d->granted.mptcp && !d->mptcp)
+		d->refused = d->queued == 0 || d->syn_data_acked;
 	d->done(d, err);
 }
 

@@ -51,13 +51,14 @@ struct dial {
 	struct addr local; /* known as soon as dial_start returned 0 */
 	struct sock_granted granted;
 	size_t queued; /* octets of data handed to the kernel with the SYN; the rest is the caller's */
-	bool syn_data_acked;    /* after success: they were taken from the SYN by the peer */
-	bool mptcp;             /* after success: it is MPTCP */
-	bool refused;           /* after success: MPTCP was asked for, and it is not; */
-	bool late;              /* because no answer to that had come yet */
-	bool readable;          /* after success: there is something to read */
-	unsigned subflows;      /* after success, with MPTCP */
-	uint32_t rtt_us;        /* after success */
+	bool syn_data_acked; /* after success: they were taken from the SYN by the peer */
+	bool mptcp;          /* after success: it is MPTCP */
+	bool refused;        /* after success: MPTCP was asked for, and it is not. Where data in a
+				   SYN were not taken, which costs it as well, that is not said */
+	bool late;           /* refused by silence: no answer to that had come yet */
+	bool readable;       /* after success: there is something to read */
+	unsigned subflows;   /* after success, with MPTCP */
+	uint32_t rtt_us;     /* after success */
 	unsigned fastopen_fail; /* after success: see struct sock_info */
 	void *owner;
 

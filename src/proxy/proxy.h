@@ -19,8 +19,8 @@
 #include "core/worker.h"
 #include "proxy/issued.h"
 #include "proxy/listenport.h"
-#include "proxy/speaks.h"
 #include "proxy/proxy_conf.h"
+#include "proxy/speaks.h"
 #include "proxy/synwatch.h"
 #include "proxy/udp.h"
 

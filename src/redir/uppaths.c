@@ -129,13 +129,12 @@ int uppaths_paused(const struct uppaths *p, double now_s, const struct addr *loc
 	return path ? paused(path, now_s) : 0;
 }
 
-/* A connection whose SYN data was not taken or lost has lost its MPTCP through that. */
 struct uppath_result uppath_result_of(const struct dial *d)
 {
 	return (struct uppath_result){
 		.syn_data_acked = d->syn_data_acked,
 		.fastopen_fail = d->fastopen_fail,
-		.stripped = d->refused && (d->queued == 0 || d->syn_data_acked),
+		.stripped = d->refused,
 		.mptcp = d->mptcp,
 		.ours = true,
 		.rtt_us = d->rtt_us,

@@ -336,6 +336,7 @@ static void fastopen_ignored_by_server(void **state)
 				assert_int_equal(d.queued, 3);
 				assert_false(d.syn_data_acked);
 				assert_true(d.fastopen_fail > 0);
+				assert_false(d.mptcp || d.refused); /* it is the data's fault */
 			}
 			send_rest(d.fd, "abc", 3, d.queued);
 			accept_and_compare(listener, "abc", 3);

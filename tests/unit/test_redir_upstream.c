@@ -434,12 +434,13 @@ static void test_path_counts(void **state)
 
 	upstream_dialled(s->up, 1, &d); /* no data in the SYN, and TCP came */
 	assert_int_equal(p->n_stripped, 1);
+	d.refused = false;
 	d.queued = 10, d.fastopen_fail = NOT_ACKED; /* MPTCP was lost with the data */
 	upstream_dialled(s->up, 2, &d);
 	d.fastopen_fail = SYN_RESENT;
 	upstream_dialled(s->up, 3, &d);
 	assert_int_equal(p->n_stripped, 1);
-	d.fastopen_fail = 0, d.syn_data_acked = true;
+	d.fastopen_fail = 0, d.syn_data_acked = d.refused = true;
 	upstream_dialled(s->up, 4, &d);
 	assert_int_equal(p->n_stripped, 2);
 	d.refused = false; /* not asked for */
@@ -485,10 +486,10 @@ static void test_mptcp_by_path(void **state)
 	d.refused = true, d.mptcp = false;
 	for (int i = 0; i < 2; i++)
 		upstream_dialled(s->up, 1, &d);
-	d.queued = 10, d.fastopen_fail = NOT_ACKED; /* not the path's fault */
+	d.refused = false, d.fastopen_fail = NOT_ACKED; /* not the path's fault */
 	upstream_dialled(s->up, 1, &d);
 	assert_true(mptcp(s, 1));
-	d.queued = 0, d.fastopen_fail = 0;
+	d.refused = true, d.fastopen_fail = 0;
 	upstream_dialled(s->up, 2, &d);
 	assert_false(mptcp(s, 61.9));
 	assert_true(mptcp(s, 62));

@@ -11,20 +11,10 @@
 #define STATE_SYN_SENT 2 /* TCP_SYN_SENT */
 #define STATE_CLOSE    7 /* TCP_CLOSE */
 
-#define LATE_S 0.01 /* and a quarter of the round trip: MPTCP's answer after that of TCP */
-
 static void stop_watching(struct dial *d)
 {
 	ev_io_stop(d->w->loop, &d->io);
-	ev_io_stop(d->w->loop, &d->plain_io);
 	ev_timer_stop(d->w->loop, &d->timer);
-}
-
-static void close_at(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
 }
 
 /* The one way an attempt ends by itself. */
@@ -32,9 +22,10 @@ static void dial_end(struct dial *d, int err)
 {
 	stop_watching(d);
 	d->waits = false;
-	close_at(&d->plain_fd);
-	if (err < 0)
-		close_at(&d->fd);
+	if (err < 0 && d->fd >= 0) {
+		close(d->fd);
+		d->fd = -1;
+	}
 	if (d->granted.mptcp && !d->mptcp)
 		d->refused = d->queued == 0 || d->syn_data_acked;
 	d->done(d, err);
@@ -60,27 +51,6 @@ static int error_of(const struct dial *d)
 	return -err;
 }
 
-static void event_cb(struct ev_loop *loop, ev_io *io, int events);
-
-/* MPTCP is not to be had: the TCP socket takes the place of the other. If it stands already, the loop
- * says so next. */
-static void use_plain(struct dial *d)
-{
-	ev_io_stop(d->w->loop, &d->io);
-	ev_io_stop(d->w->loop, &d->plain_io);
-	close(d->fd);
-	d->fd = d->plain_fd;
-	d->plain_fd = -1;
-	d->granted.mptcp = d->mptcp = false;
-	d->refused = true;
-	addr_of_socket(d->fd, &d->local);
-	ev_io_init(&d->io, event_cb, d->fd, EV_WRITE);
-	ev_io_start(d->w->loop, &d->io);
-	ev_timer_stop(d->w->loop, &d->timer);
-	ev_timer_set(&d->timer, d->timeout_s, 0.);
-	ev_timer_start(d->w->loop, &d->timer);
-}
-
 /* event: the kernel says that there is an outcome. False: it is still under way. */
 static bool finish(struct dial *d, bool event)
 {
@@ -99,10 +69,6 @@ static bool finish(struct dial *d, bool event)
 		d->subflows = info.subflows;
 		d->rtt_us = info.rtt_us;
 	}
-	if (d->plain_fd >= 0 && (rc < 0 || !d->mptcp)) {
-		use_plain(d);
-		return false;
-	}
 	dial_end(d, rc);
 	return true;
 }
@@ -114,24 +80,6 @@ static void event_cb(struct ev_loop *loop, ev_io *io, int events)
 	(void)loop;
 	d->readable = (events & EV_READ) != 0;
 	finish(d, true);
-}
-
-/* The TCP socket has connected, or failed. Mostly MPTCP's answer is there as well. */
-static void plain_cb(struct ev_loop *loop, ev_io *io, int events)
-{
-	struct dial *d = container_of(io, struct dial, plain_io);
-	struct sock_info info;
-	int rc = sock_info_tcp(d->plain_fd, &info);
-
-	(void)events;
-	ev_io_stop(loop, io);
-	if (rc < 0 || info.state == STATE_CLOSE) {
-		close_at(&d->plain_fd);
-	} else if (!finish(d, false) && d->plain_fd >= 0) {
-		ev_timer_stop(loop, &d->timer);
-		ev_timer_set(&d->timer, LATE_S + info.rtt_us / 4e6, 0.);
-		ev_timer_start(loop, &d->timer);
-	}
 }
 
 bool dial_look(struct dial *d)
@@ -153,12 +101,7 @@ static void timeout_cb(struct ev_loop *loop, ev_timer *t, int events)
 
 	(void)loop;
 	(void)events;
-	if (dial_look(d))
-		return;
-	d->late = d->plain_fd >= 0 && !ev_is_active(&d->plain_io);
-	if (d->late) /* and the other stands */
-		use_plain(d);
-	else
+	if (!dial_look(d))
 		dial_end(d, -ETIMEDOUT);
 }
 
@@ -169,14 +112,14 @@ static bool no_fastopen(int err)
 }
 
 /* Send the SYN. 0 when it is under way (or even answered already), or -errno. */
-static int send_syn(struct dial *d, int fd, const struct dial_wishes *wishes, bool fastopen)
+static int send_syn(struct dial *d, const struct dial_wishes *wishes)
 {
 	const struct addr *dst = &wishes->dst;
 	ssize_t n;
 
-	if (fastopen) {
-		n = sendto(fd, wishes->data, wishes->len, MSG_FASTOPEN | MSG_NOSIGNAL, &dst->u.sa,
-			   dst->len);
+	if (wishes->fastopen) {
+		n = sendto(d->fd, wishes->data, wishes->len, MSG_FASTOPEN | MSG_NOSIGNAL,
+			   &dst->u.sa, dst->len);
 		if (n >= 0) {
 			d->queued = (size_t)n;
 			d->granted.fastopen = n > 0;
@@ -187,44 +130,9 @@ static int send_syn(struct dial *d, int fd, const struct dial_wishes *wishes, bo
 		if (!no_fastopen(errno))
 			return -errno;
 	}
-	if (connect(fd, &dst->u.sa, dst->len) == 0 || errno == EINPROGRESS)
+	if (connect(d->fd, &dst->u.sa, dst->len) == 0 || errno == EINPROGRESS)
 		return 0;
 	return -errno;
-}
-
-/* A socket whose SYN is under way, or -errno. One of two leaves Fast Open to the other. */
-static int open_one(struct dial *d, const struct dial_wishes *wishes, struct sock_granted *granted)
-{
-	int fd = sock_open(addr_family(&wishes->dst), &wishes->sock, granted);
-	bool fastopen = wishes->fastopen && !(wishes->both && granted->mptcp);
-	int rc;
-
-	if (fd < 0)
-		return fd;
-	rc = wishes->source.len ? sock_bind(fd, &wishes->source, wishes->sock.transparent) : 0;
-	if (rc == 0)
-		rc = send_syn(d, fd, wishes, fastopen);
-	if (rc == 0)
-		return fd;
-	close(fd);
-	return rc;
-}
-
-/* Beside the other; if this one fails at once, the other is on its own. */
-static void open_plain(struct dial *d, const struct dial_wishes *wishes)
-{
-	struct dial_wishes plain = *wishes;
-	struct sock_granted granted;
-	int fd;
-
-	plain.sock.mptcp = false;
-	plain.len = 0;
-	fd = open_one(d, &plain, &granted);
-	if (fd < 0)
-		return;
-	d->plain_fd = fd;
-	ev_io_init(&d->plain_io, plain_cb, fd, EV_WRITE);
-	ev_io_start(d->w->loop, &d->plain_io);
 }
 
 int dial_start(struct dial *d, struct worker *w, const struct dial_wishes *wishes,
@@ -236,27 +144,30 @@ int dial_start(struct dial *d, struct worker *w, const struct dial_wishes *wishe
 	d->w = w;
 	d->done = done;
 	d->owner = owner;
-	d->fd = d->plain_fd = -1;
-	d->timeout_s = wishes->timeout_s;
 	ev_init(&d->timer, timeout_cb);
-	ev_init(&d->io, event_cb);
-	ev_init(&d->plain_io, plain_cb);
-	rc = open_one(d, wishes, &d->granted);
-	if (rc < 0)
+	d->fd = sock_open(addr_family(&wishes->dst), &wishes->sock, &d->granted);
+	ev_io_init(&d->io, event_cb, d->fd, EV_WRITE);
+	if (d->fd < 0) {
+		rc = d->fd;
+		d->fd = -1;
 		return rc;
-	d->fd = rc;
-	rc = addr_of_socket(d->fd, &d->local);
+	}
+	rc = wishes->source.len ? sock_bind(d->fd, &wishes->source, wishes->sock.transparent) : 0;
+	if (rc == 0)
+		rc = send_syn(d, wishes);
+	if (rc == 0)
+		rc = addr_of_socket(d->fd, &d->local);
 	if (rc < 0) {
-		close_at(&d->fd);
+		close(d->fd);
+		d->fd = -1;
 		return rc;
 	}
 	d->waits = wishes->answered && d->queued > 0 && d->queued == wishes->len;
-	ev_io_init(&d->io, event_cb, d->fd, d->waits ? EV_READ : EV_WRITE);
+	if (d->waits)
+		ev_io_modify(&d->io, EV_READ);
 	ev_io_start(w->loop, &d->io);
 	ev_timer_set(&d->timer, wishes->timeout_s, 0.);
 	ev_timer_start(w->loop, &d->timer);
-	if (wishes->both && d->granted.mptcp)
-		open_plain(d, wishes);
 	return 0;
 }
 
@@ -273,6 +184,7 @@ void dial_stop(struct dial *d)
 	if (!d->w)
 		return;
 	stop_watching(d);
-	close_at(&d->fd);
-	close_at(&d->plain_fd);
+	if (d->fd >= 0)
+		close(d->fd);
+	d->fd = -1;
 }

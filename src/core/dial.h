@@ -7,7 +7,9 @@
  *
  * A socket that has asked for MPTCP and fallen back to TCP is best not used. Seen on Linux 6.18: what
  * arrives on it after a segment that repeats a part of an earlier one (an acknowledgement and a
- * segment were lost) is acknowledged and thrown away. With wishes.both it never comes to that.
+ * segment were lost) is acknowledged and thrown away. But the server has accepted it, and may take no
+ * other (iperf3, FTP's data): so it is, and what has refused is not asked for a while. The relay sees
+ * to it that a loss is no end of file.
  *
  * struct dial is embedded in its owner, which stops it or takes its descriptor.
  */
@@ -32,10 +34,6 @@ struct dial_wishes {
 	bool fastopen;    /* put data into the SYN if the kernel has a cookie */
 	const void *data; /* octets for the SYN; need only live during dial_start */
 	size_t len;       /* data and len may be 0 with fastopen: asks for a cookie only */
-	/* With sock.mptcp, where the peer is not known to speak it: a TCP socket connects at the same
-	 * time, and is what is used if MPTCP is refused or its answer is late. No data is in a SYN
-	 * then. */
-	bool both;
 	/* The peer answers at once to data that all were in the SYN: then done is called when there
 	 * is something to read, the connection alone is no event. After a while: dial_look. */
 	bool answered;
@@ -55,7 +53,6 @@ struct dial {
 	bool mptcp;          /* after success: it is MPTCP */
 	bool refused;        /* after success: MPTCP was asked for, and it is not. Where data in a
 				   SYN were not taken, which costs it as well, that is not said */
-	bool late;           /* refused by silence: no answer to that had come yet */
 	bool readable;       /* after success: there is something to read */
 	unsigned subflows;   /* after success, with MPTCP */
 	uint32_t rtt_us;     /* after success */
@@ -70,9 +67,6 @@ struct dial {
 	dial_done_fn *done;
 	bool waits; /* for an answer, see wishes.answered */
 	ev_timer timer;
-	double timeout_s;
-	int plain_fd; /* of wishes.both, or -1 */
-	ev_io plain_io;
 };
 
 /* 0, or -errno if the attempt failed at once (done is not called then). */

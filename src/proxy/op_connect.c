@@ -97,16 +97,6 @@ static bool is_own_listener(const struct op_connect *op, const struct addr *dst)
 
 static void attempt_done(struct dial *d, int err);
 
-static void wish_mptcp(struct op_connect *op)
-{
-	enum speaks_verdict verdict = SPEAKS_TCP;
-
-	if (op->mptcp)
-		verdict = speaks_of(&op->pw->speaks, &op->wishes.dst, worker_now(&op->pw->w));
-	op->wishes.sock.mptcp = verdict != SPEAKS_TCP;
-	op->wishes.both = verdict == SPEAKS_UNKNOWN;
-}
-
 /* Start the next attempt; false if there is no address left. */
 static bool try_next(struct op_connect *op)
 {
@@ -116,7 +106,9 @@ static bool try_next(struct op_connect *op)
 		int rc;
 
 		op->wishes.dst = op->addrs[op->next++];
-		wish_mptcp(op);
+		op->wishes.sock.mptcp =
+			op->mptcp && speaks_of(&op->pw->speaks, &op->wishes.dst,
+					       worker_now(&op->pw->w)) != SPEAKS_TCP;
 		if (!op->race) /* an address that swallows packets leaves time for the others */
 			op->wishes.timeout_s = op->conf->connect_timeout_s / op->n + 1;
 		/* Data in two SYNs could be executed twice: only with a single address. */
@@ -168,7 +160,7 @@ static void attempt_done(struct dial *d, int err)
 	r->mptcp = d->mptcp;
 	r->fell_back = d->granted.mptcp && !d->mptcp;
 	if (d->mptcp || d->refused)
-		speaks_note(&op->pw->speaks, &r->dst, d->mptcp, !d->late, worker_now(&op->pw->w));
+		speaks_note(&op->pw->speaks, &r->dst, d->mptcp, worker_now(&op->pw->w));
 	if (op->dns)
 		memset(&r->local, 0, sizeof(r->local)); /* nobody's business */
 	else if (addr_is_any(&r->local))

@@ -38,7 +38,7 @@ enum speaks_verdict speaks_of(struct speaks *s, const struct addr *server, doubl
 	return SPEAKS_UNKNOWN;
 }
 
-void speaks_note(struct speaks *s, const struct addr *server, bool mptcp, bool sure, double now_s)
+void speaks_note(struct speaks *s, const struct addr *server, bool mptcp, double now_s)
 {
 	enum speaks_verdict verdict = mptcp ? SPEAKS_MPTCP : SPEAKS_TCP;
 	uint32_t rest;
@@ -47,7 +47,7 @@ void speaks_note(struct speaks *s, const struct addr *server, bool mptcp, bool s
 	if (at->hash != rest)
 		*at = (struct speaks_slot){.hash = rest};
 	if (at->verdict != verdict) {
-		at->for_s = sure && at->verdict == SPEAKS_UNKNOWN ? SPEAKS_S : SPEAKS_AGAIN_S;
+		at->for_s = at->verdict == SPEAKS_UNKNOWN ? SPEAKS_S : SPEAKS_AGAIN_S;
 		at->verdict = (uint8_t)verdict;
 	} else if (now_s < at->until - ASKING_S) {
 		return; /* several asked at the same time */

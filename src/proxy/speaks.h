@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Which servers speak MPTCP. A client may wish for it with each connection; a server of which nothing
- * is known is asked by a connection more (dial_wishes.both), which costs it something. So what it
- * answered is kept: for five minutes, then for twice as long each time it answers the same, for an hour at
- * most; where it has changed its mind, or has
- * not said anything, a few seconds are the beginning. One connection then asks again. Clients are told what is true: in use or not.
+ * Which servers speak MPTCP. A client may wish for it with each connection, but a socket that asks in
+ * vain is worse than one of TCP (see dial.h). So what a server answered is kept: for five minutes, then
+ * for twice as long each time it is the same, for an hour at most; where it has changed its mind a few
+ * seconds are the beginning. One connection then asks again. Clients are told what is true: in use or
+ * not.
  *
  * Belongs to one worker. Bounded: a place for each hash, where the newest server stays. Pure: the
  * caller gives the time (worker_now).
@@ -41,7 +41,7 @@ bool speaks_init(struct speaks *s);
 /* Of address and port. When the time is over, one connection gets SPEAKS_UNKNOWN; others not before it
  * has had a few seconds. */
 enum speaks_verdict speaks_of(struct speaks *s, const struct addr *server, double now_s);
-/* MPTCP was asked for, and is in use or not; sure: because the server has said so. */
-void speaks_note(struct speaks *s, const struct addr *server, bool mptcp, bool sure, double now_s);
+/* MPTCP was asked for, and is in use or not. */
+void speaks_note(struct speaks *s, const struct addr *server, bool mptcp, double now_s);
 
 #endif

@@ -483,13 +483,9 @@ lab_serve() {
 	lab_wait 10 lab_logged "$1" ready || lab_die "peer serve: $(cat "$LAB_DIR/$1.log")"
 }
 
-# lab_served_lines NAME SERVICE: the connections that this service has finished; not those by which
-# the proxy only asks whether the server speaks MPTCP. lab_served: how many.
-lab_served_lines() {
-	grep -F "\"service\":\"$2\"" "$LAB_DIR/$1.log" | grep -vF '"in":0,"out":0,'
-}
+# lab_served NAME SERVICE: how many connections this service has finished.
 lab_served() {
-	lab_served_lines "$@" | grep -c .
+	grep -cF "\"service\":\"$2\"" "$LAB_DIR/$1.log"
 }
 
 # lab_get NAME ADDRESS PORT [OPTION...]: the device (or the namespace LAB_FROM) asks the server NAME

@@ -67,8 +67,7 @@ ROWS = [
     ("Fast Open to a server that does not take it", [stack(TFO, 0)], {TFO: 0},
      {"data": b"x" * 20, "leg2": {"payload": 20}}),
     ("Multipath", [octet(MPTCP, YES)], {MPTCP: YES << 8}, {"port": 82, "leg2": {"mptcp": True}}),
-    # Asked by another connection, or known.
-    ("Multipath to a server without", [octet(MPTCP, YES)], {MPTCP: NO << 8}, {"leg2": {"mptcp": False}}),
+    ("Multipath to a server without", [octet(MPTCP, YES)], {MPTCP: NO << 8}, {"leg2": {"mptcp": True}}),
     ("Multipath unwanted", [octet(MPTCP, NO)], {MPTCP: NO << 8}, {"port": 82, "leg2": {"mptcp": False}}),
     ("Multipath is not asked for", [], {}, {"port": 82, "leg2": {"mptcp": False}}),
     ("Happy Eyeballs with a name", [octet(EYES, YES)], {EYES: YES << 8}, {"host": "www.a.test"}),

@@ -20,7 +20,7 @@ lab_serve srvt "$SRV" --tfo http:81 # one address, one cookie: data in SYNs to p
 lab_daemons --redir bypass.learn=no
 for a in "$SRV4" "$SRV6"; do
 	check_eq "$a: with Fast Open" "$(ends "$a" 81 3)" "eof=3"
-	# After eight of a kind the proxy does not ask for MPTCP for a while.
+	# After the first the proxy does not ask for MPTCP for a while.
 	for n in 1 2 3; do
 		check_eq "$a: without, $n" "$(ends "$a" 80 40)" "eof=40"
 		lab_kill proxy

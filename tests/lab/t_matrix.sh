@@ -17,7 +17,7 @@ ended() {
 
 # The last connection of a service, as the server saw it.
 server_saw() { # SERVICE FIELD
-	lab_served_lines srv "$1" | tail -n 1 | json - "j['$2']"
+	grep -F "\"service\":\"$1\"" "$LAB_DIR/srv.log" | tail -n 1 | json - "j['$2']"
 }
 
 server_count_is() { # SERVICE COUNT

@@ -123,6 +123,8 @@ static void plain(void **state)
 			assert_false(d.syn_data_acked);
 			assert_false(d.granted.fastopen);
 			assert_int_equal(d.granted.mptcp, client);
+			assert_int_equal(d.mptcp, client && server);
+			assert_int_equal(d.refused, client && !server);
 			fd = dial_take(&d);
 			assert_int_equal(d.fd, -1);
 			dial_stop(&d); /* harmless */
@@ -136,81 +138,6 @@ static void plain(void **state)
 			close(listener);
 		}
 	}
-}
-
-static void accept_and_see_it_closed(int listener)
-{
-	char c;
-	int fd;
-
-	assert_true(rig_wait(listener, POLLIN));
-	fd = accept(listener, NULL, NULL);
-	assert_true(fd >= 0);
-	assert_true(rig_wait(fd, POLLIN));
-	assert_int_equal(recv(fd, &c, 1, MSG_DONTWAIT), 0);
-	close(fd);
-}
-
-/* The server gets two connections: what is used is never a socket that has fallen back. */
-static void both(void **state)
-{
-	(void)state;
-	for (int server = 0; server <= rig_has_mptcp(); server++) {
-		struct dial_wishes wishes;
-		struct sock_info info;
-		struct addr at, local;
-		struct dial d;
-		int listener = server_for(server, true, &at), fd;
-
-		wishes = wishes_for(&at, true, true);
-		wishes.both = true;
-		wishes.data = "abc";
-		wishes.len = 3;
-		assert_int_equal(dial_and_wait(&d, &wishes), 0);
-		assert_int_equal(d.mptcp, server);
-		assert_int_equal(d.refused, !server && rig_has_mptcp());
-		assert_int_equal(d.plain_fd, -1);
-		fd = dial_take(&d);
-		assert_int_equal(sock_is_mptcp(fd), server);
-		assert_int_equal(sock_info(fd, &info), 0);
-		assert_int_equal(info.mptcp, server);
-		assert_int_equal(addr_of_socket(fd, &local), 0);
-		assert_true(addr_equal(&local, &d.local));
-		send_rest(fd, "abc", 3, d.queued);
-		if (!rig_has_mptcp()) {
-			accept_and_compare(listener, "abc", 3);
-		} else if (server) { /* MPTCP's SYN has left first */
-			assert_int_equal(d.queued, 0);
-			accept_and_compare(listener, "abc", 3);
-			accept_and_see_it_closed(listener);
-		} else {
-			assert_int_equal(d.queued, 0);
-			accept_and_see_it_closed(listener);
-			accept_and_compare(listener, "abc", 3);
-		}
-		close(fd);
-		close(listener);
-	}
-}
-
-static void both_refused_or_stopped(void **state)
-{
-	struct result r = {.started = true};
-	struct dial_wishes wishes;
-	struct addr at;
-	struct dial d;
-	int listener = server_for(false, false, &at);
-
-	(void)state;
-	wishes = wishes_for(&at, true, false);
-	wishes.both = true;
-	assert_int_equal(dial_start(&d, &w, &wishes, done_cb, &r), 0);
-	dial_stop(&d);
-	assert_int_equal(d.plain_fd, -1);
-	close(listener);
-	assert_int_equal(dial_and_wait(&d, &wishes), -ECONNREFUSED);
-	assert_int_equal(d.plain_fd, -1);
-	assert_int_equal(r.calls, 0);
 }
 
 /* First without a cookie: nothing is queued. Then the data rides in the SYN. */
@@ -617,8 +544,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain),
-		cmocka_unit_test(both),
-		cmocka_unit_test(both_refused_or_stopped),
 		cmocka_unit_test(fastopen),
 		cmocka_unit_test(fastopen_without_data),
 		cmocka_unit_test(fastopen_switched_off),

@@ -29,8 +29,8 @@ static void is_kept_for_some_minutes(void **state)
 	(void)state;
 	assert_true(speaks_init(&s));
 	assert_int_equal(speaks_of(&s, &a, NOW), SPEAKS_UNKNOWN);
-	speaks_note(&s, &a, false, true, NOW);
-	speaks_note(&s, &v6, true, true, NOW);
+	speaks_note(&s, &a, false, NOW);
+	speaks_note(&s, &v6, true, NOW);
 	assert_int_equal(speaks_of(&s, &a, NOW + SPEAKS_S - 1), SPEAKS_TCP);
 	assert_int_equal(speaks_of(&s, &v6, NOW + SPEAKS_S - 1), SPEAKS_MPTCP);
 	assert_int_equal(speaks_of(&s, &port, NOW), SPEAKS_UNKNOWN);
@@ -43,7 +43,7 @@ static void one_asks_again(void **state)
 
 	(void)state;
 	assert_true(speaks_init(&s));
-	speaks_note(&s, &a, false, true, NOW);
+	speaks_note(&s, &a, false, NOW);
 	assert_int_equal(speaks_of(&s, &a, NOW + SPEAKS_S), SPEAKS_UNKNOWN); /* this one asks, */
 	assert_int_equal(speaks_of(&s, &a, NOW + SPEAKS_S), SPEAKS_TCP);     /* others need not */
 	/* One that asks and gets no answer at all has not put it off for ever. */
@@ -59,32 +59,20 @@ static void for_longer_each_time(void **state)
 
 	(void)state;
 	assert_true(speaks_init(&s));
-	speaks_note(&s, &a, false, true, now_s);
-	speaks_note(&s, &a, false, true, now_s + 0.1); /* several asked at the same time */
+	speaks_note(&s, &a, false, now_s);
+	speaks_note(&s, &a, false, now_s + 0.1); /* several asked at the same time */
 	for (int i = 0; i < 10; i++) {
 		assert_int_equal(speaks_of(&s, &a, now_s + for_s - 0.5), SPEAKS_TCP);
 		now_s += for_s + 1;
 		assert_int_equal(speaks_of(&s, &a, now_s), SPEAKS_UNKNOWN);
-		speaks_note(&s, &a, false, true, now_s);
+		speaks_note(&s, &a, false, now_s);
 		for_s = for_s * 2 < SPEAKS_MAX_S ? for_s * 2 : SPEAKS_MAX_S;
 	}
-	speaks_note(&s, &a, true, true, now_s + 1);
+	speaks_note(&s, &a, true, now_s + 1);
 	assert_int_equal(speaks_of(&s, &a, now_s + SPEAKS_AGAIN_S), SPEAKS_MPTCP);
 	assert_int_equal(speaks_of(&s, &a, now_s + SPEAKS_AGAIN_S + 1), SPEAKS_UNKNOWN);
-	speaks_note(&s, &a, true, true, now_s + SPEAKS_AGAIN_S + 1);
+	speaks_note(&s, &a, true, now_s + SPEAKS_AGAIN_S + 1);
 	assert_int_equal(speaks_of(&s, &a, now_s + 3 * SPEAKS_AGAIN_S), SPEAKS_MPTCP);
-}
-
-static void not_sure(void **state)
-{
-	struct addr a = at("192.0.2.1:443");
-	struct speaks s;
-
-	(void)state;
-	assert_true(speaks_init(&s));
-	speaks_note(&s, &a, false, false, NOW);
-	assert_int_equal(speaks_of(&s, &a, NOW + SPEAKS_AGAIN_S - 1), SPEAKS_TCP);
-	assert_int_equal(speaks_of(&s, &a, NOW + SPEAKS_AGAIN_S), SPEAKS_UNKNOWN);
 }
 
 /* Many more servers than there is room for: what is said of each is true, and the last are known. */
@@ -101,7 +89,7 @@ static void many_servers(void **state)
 		struct addr a = at(text);
 
 		assert_int_equal(speaks_of(&s, &a, NOW), SPEAKS_UNKNOWN);
-		speaks_note(&s, &a, i % 2 == 0, true, NOW);
+		speaks_note(&s, &a, i % 2 == 0, NOW);
 		known += speaks_of(&s, &a, NOW) == (i % 2 ? SPEAKS_TCP : SPEAKS_MPTCP);
 	}
 	assert_int_equal(known, 20 * SPEAKS_SLOTS);
@@ -113,7 +101,6 @@ int main(void)
 		cmocka_unit_test(is_kept_for_some_minutes),
 		cmocka_unit_test(one_asks_again),
 		cmocka_unit_test(for_longer_each_time),
-		cmocka_unit_test(not_sure),
 		cmocka_unit_test(many_servers),
 	};
 

@@ -104,7 +104,7 @@ struct uppath_news uppaths_note(struct uppaths *p, double now_s, const struct ad
 	path->n_lost += !r->syn_data_acked && r->fastopen_fail == SYN_RESENT;
 	path->n_stripped += r->stripped;
 	path->rtt_us = balance_smooth(path->rtt_us, r->rtt_us);
-	return mptcp.why ? mptcp : tfo; /* never both: one is for data that was taken or not sent */
+	return mptcp.why ? mptcp : tfo;
 }
 
 static int paused(const struct uppath *path, double now_s)

@@ -368,6 +368,19 @@ lab_far() {
 	lab_sysctl "$SRV" net/ipv4/ip_forward=1 net/ipv6/conf/all/forwarding=1
 }
 
+# lab_strip OPTION: taken out of SYNs that arrive at the proxy, until lab_unstrip.
+lab_strip() {
+	lab_in "$PRX" nft -f - <<-RULES
+		table inet strip {
+			chain prerouting {
+				type filter hook prerouting priority -300
+				tcp dport 1080 tcp flags syn reset tcp option $1
+			}
+		}
+	RULES
+}
+lab_unstrip() { lab_in "$PRX" nft delete table inet strip; }
+
 # ---- cleaning up ----
 
 lab_show_logs() {

@@ -224,21 +224,14 @@ lab_ctl redir paths --json >"$LAB_DIR/paths.json"
 check_eq "SYN data eaten: paused there" "$(json "$LAB_DIR/paths.json" '[p["tfo"] for p in j["paths"] if p["proxy"] == "far" and p["local"] == "'"$WAN1_4"'"]')" '["paused"]'
 check_num "SYN data eaten: counted" "$(json "$LAB_DIR/paths.json" 'sum(p["syn_lost"] for p in j["paths"] if p["proxy"] == "far")')" ">=" 1
 check_eq "SYN data eaten: not paused to home" "$(json "$LAB_DIR/paths.json" '[p["tfo"] for p in j["paths"] if p["proxy"] == "home"]')" '["ok"]'
-lab_in "$PRX" nft -f - <<-RULES
-	table inet strip {
-		chain prerouting {
-			type filter hook prerouting priority -300
-			tcp dport 1080 tcp flags syn reset tcp option mptcp
-		}
-	}
-RULES
+lab_strip mptcp
 share 4
 lab_ctl redir paths --json >"$LAB_DIR/paths.json"
 check_num "MPTCP stripped: counted" "$(json "$LAB_DIR/paths.json" 'sum(p["mptcp_stripped"] for p in j["paths"])')" ">=" 3
 lab_ctl redir paths | sed 's/^/# /'
 lab_ctl redir proxies | sed 's/^/# /'
 lab_in "$PRX" nft delete table inet bad
-lab_in "$PRX" nft delete table inet strip
+lab_unstrip
 
 # SYNs get no answer, as on a line that is full, while a download goes on: that one speaks for the
 # proxy once, and not for ever. Others are used meanwhile.

@@ -64,22 +64,12 @@ case_is "no Fast Open on the proxy" proxy yes no
 lab_sysctl "$PRX" net/ipv4/tcp_fastopen=3
 restart
 
-strip() { # OPTION: taken out of SYNs that arrive at the proxy
-	lab_in "$PRX" nft -f - <<-RULES
-		table inet strip {
-			chain prerouting {
-				type filter hook prerouting priority -300
-				tcp dport 1080 tcp flags syn reset tcp option $1
-			}
-		}
-	RULES
-}
-strip mptcp || not_ok "nft" "cannot strip options"
+lab_strip mptcp || not_ok "nft" "cannot strip options"
 case_is "MPTCP stripped on the path" proxy no yes
-lab_in "$PRX" nft delete table inet strip
-strip fastopen
+lab_unstrip
+lab_strip fastopen
 case_is "Fast Open stripped on the path" proxy no no
-lab_in "$PRX" nft delete table inet strip
+lab_unstrip
 
 restart --redir "proxy home.mptcp=no" --redir "proxy home.tfo=no"
 case_is "both switched off" proxy no no

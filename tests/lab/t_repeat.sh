@@ -78,14 +78,7 @@ lab_kill rep
 lab_kill rep81
 
 # The redirector's connection to the proxy, where the path takes MPTCP out.
-lab_in "$PRX" nft -f - <<-RULES
-	table inet strip {
-		chain prerouting {
-			type filter hook prerouting priority -300
-			tcp dport 1080 tcp flags syn reset tcp option mptcp
-		}
-	}
-RULES
+lab_strip mptcp
 lab_serve srv "$SRV" http:80
 for n in 1 2 3; do
 	check_eq "stripped, $n" "$(lab_get srv "$SRV4" 80)" want
@@ -96,7 +89,7 @@ before=$(repeated "$PRX")
 check_eq "stripped: all of it" "$(get "$DEV" "$SRV4" 5000)" "eof $ALL"
 check_num "stripped: it was repeated" "$(repeated "$PRX")" ">" "$before"
 check_eq "stripped: through the proxy" "$(last_flow route)" proxy
-lab_in "$PRX" nft delete table inet strip
+lab_unstrip
 check "not stripped any more: a NOOP finds out" lab_wait 40 eval '[ "$(path_mptcp)" = ok ]'
 lab_get srv "$SRV4" 80 >/dev/null
 check_eq "not stripped any more: MPTCP" "$(last_flow mptcp)" yes
